@@ -1,0 +1,3 @@
+//! Faults: journal, keeper, recovery, doctor, one folder per family
+
+#![forbid(unsafe_code)]

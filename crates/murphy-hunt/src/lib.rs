@@ -1,0 +1,3 @@
+//! Systems under test in namespaces, workloads, nemesis
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! One execution: schedule, events, run folder, verdict, report
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,1 @@
+//! Every kernel interface Murphy uses, and every unsafe block.

@@ -1,0 +1,2 @@
+//! Murphy.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Work on the repository that needs code.
+fn main() {}
