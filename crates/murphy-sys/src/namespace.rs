@@ -1,0 +1,165 @@
+//! A namespace is a private copy of one part of the kernel's world: here of the network and of the mounts.
+//!
+//! Those made here have no name and no file: the kernel ends one, with every link and mount in it, when
+//! the last process inside and the last descriptor are gone. Nothing is left for anybody to clean.
+//!
+//! Needs `CAP_SYS_ADMIN`. See `namespaces(7)`, `network_namespaces(7)`, `mount_namespaces(7)`.
+
+use std::{
+    fs::File,
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+};
+
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, setns, unshare},
+};
+
+/// Why a namespace could not be made or entered.
+#[derive(Debug, thiserror::Error)]
+pub enum NamespaceError {
+    /// The kernel refused to make one.
+    #[error("create a {kind} namespace: {source} (needs CAP_SYS_ADMIN; run as root)")]
+    Create {
+        /// `network` or `mount`.
+        kind: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The kernel refused the thread.
+    #[error("enter a {kind} namespace: {source}")]
+    Enter {
+        /// `network` or `mount`.
+        kind: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The private file system was refused.
+    #[error("mount a tmpfs of {bytes} bytes on {path}: {source}")]
+    Mount {
+        /// Where.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+}
+
+/// A network namespace without a name.
+#[derive(Clone, Debug)]
+pub struct NetNamespace(Arc<OwnedFd>);
+
+impl NetNamespace {
+    /// Makes a new one, with nothing in it but a loopback interface that is down.
+    pub fn create() -> Result<Self, NamespaceError> {
+        let make = || -> io::Result<OwnedFd> {
+            unshare(CloneFlags::CLONE_NEWNET)?;
+            Ok(File::open("/proc/thread-self/ns/net")?.into())
+        };
+        on_own_thread(make)
+            .map(|fd| Self(Arc::new(fd)))
+            .map_err(|source| NamespaceError::Create {
+                kind: "network",
+                source,
+            })
+    }
+
+    /// Moves the calling thread into it, for good.
+    pub fn enter(&self) -> Result<(), NamespaceError> {
+        setns(self.as_fd(), CloneFlags::CLONE_NEWNET).map_err(|errno| NamespaceError::Enter {
+            kind: "network",
+            source: errno.into(),
+        })
+    }
+
+    /// Runs `work` on a thread of its own inside the namespace.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, NamespaceError> {
+        on_own_thread(|| self.enter().map(|()| work()))
+    }
+
+    /// The shared descriptor, for [`crate::spawn::Launch`].
+    pub fn descriptor(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl AsFd for NetNamespace {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// A mount namespace without a name, with one private tmpfs in it.
+#[derive(Clone, Debug)]
+pub struct MountNamespace(Arc<OwnedFd>);
+
+impl MountNamespace {
+    /// Makes a copy of the caller's mounts that still follows what the host mounts and unmounts, and
+    /// mounts a tmpfs of at most `bytes` bytes over `path`, seen only inside.
+    pub fn with_tmpfs(path: &Path, bytes: u64) -> Result<Self, NamespaceError> {
+        let make = || -> Result<OwnedFd, NamespaceError> {
+            let refused = |source| NamespaceError::Create {
+                kind: "mount",
+                source,
+            };
+            unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS)
+                .map_err(|e| refused(e.into()))?;
+            mount(
+                None::<&str>,
+                "/",
+                None::<&str>,
+                MsFlags::MS_REC | MsFlags::MS_SLAVE,
+                None::<&str>,
+            )
+            .map_err(|e| refused(e.into()))?;
+            mount(
+                Some("murphy"),
+                path,
+                Some("tmpfs"),
+                MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
+                Some(format!("size={bytes},mode=0700").as_str()),
+            )
+            .map_err(|e| NamespaceError::Mount {
+                path: path.into(),
+                bytes,
+                source: e.into(),
+            })?;
+            Ok(File::open("/proc/thread-self/ns/mnt")
+                .map_err(refused)?
+                .into())
+        };
+        on_own_thread(make).map(|fd| Self(Arc::new(fd)))
+    }
+
+    /// Runs `work` on a thread of its own that sees the namespace's mounts.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, NamespaceError> {
+        let refused = |errno: nix::Error| NamespaceError::Enter {
+            kind: "mount",
+            source: errno.into(),
+        };
+        on_own_thread(|| {
+            // A thread shares its root and working directory with the others; setns wants its own.
+            unshare(CloneFlags::CLONE_FS).map_err(refused)?;
+            setns(self.0.as_fd(), CloneFlags::CLONE_NEWNS).map_err(refused)?;
+            Ok(work())
+        })
+    }
+
+    /// The shared descriptor, for [`crate::spawn::Launch`].
+    pub fn descriptor(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.0)
+    }
+}
+
+/// Runs `work` on a fresh thread, so that a change of namespace ends with it.
+fn on_own_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| match scope.spawn(work).join() {
+        Ok(value) => value,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
+}
