@@ -1,2 +1,58 @@
 //! Work on the repository that needs code.
-fn main() {}
+//!
+//! `make` is the way in for people; what a recipe cannot say in a line or two lives here, so that it is typed, linted
+//! and tested like everything else. Nothing in this crate ships.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, clippy::print_stderr)] // a developer's tool: its output is its purpose
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod proto;
+
+/// Work on the Murphy repository.
+#[derive(Parser)]
+#[command(name = "xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Write the etcd client of murphy-hunt from etcd's published interface files (needs protoc).
+    Proto {
+        /// Change nothing; fail if the committed code differs from what would be written.
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+/// A task's failure: a sentence for the developer who ran it.
+type Failure = Box<dyn std::error::Error>;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match arguments.task {
+        Task::Proto { check } => {
+            proto::run(&root(), proto::Mode::from_check(check)).map_err(Failure::from)
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("xtask: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The root of the checkout: this crate is one level below it.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .map_or_else(|| PathBuf::from("."), Path::to_path_buf)
+}
