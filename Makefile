@@ -1,0 +1,42 @@
+# What a contributor can do. `make` alone lists it.
+.DEFAULT_GOAL := help
+.PHONY: help demo test soak lint docs dist clean
+SHELL := /bin/bash
+XTASK := cargo run --quiet --locked --package xtask --
+
+help:
+	@echo 'Murphy breaks a running system on purpose, watches what happens, and checks that every promise still holds.'
+	@echo
+	@awk -F ' *## ' '/^[a-z-]+:.*## / { sub(/:.*/, "", $$1); printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: setup-build setup-wheels ## find a real bug in a real etcd cluster, and say where its report is
+	@labs/demo
+
+test: setup-build setup-wheels setup-etcd ## every test once, as CI runs them (at most 25 minutes on two cores)
+	@$(XTASK) test
+
+soak: setup-build setup-wheels setup-etcd ## the full figures, for hours, resumable; writes docs/benchmarks.md
+	@$(XTASK) soak
+
+lint: setup-build ## formatting, clippy, licences and the house rules
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	$(XTASK) tidy
+	@if command -v protoc >/dev/null; then echo '$(XTASK) proto --check'; $(XTASK) proto --check; fi
+	@command -v cargo-deny >/dev/null || cargo install --quiet --locked cargo-deny@0.20.2
+	cargo deny --locked check bans licenses sources
+
+docs: setup-build ## the documentation of the code, in target/doc
+	cargo doc --locked --workspace --no-deps --document-private-items
+
+dist: setup-build ## one stripped release binary, in dist/
+	@$(XTASK) dist
+
+clean: ## remove what was built and what hunts left in murphy-runs/
+	cargo clean
+	rm -rf dist murphy-runs
+
+# What a recipe needs of the machine; see labs/setup/packages.
+setup-%:
+	@labs/setup/packages $*
+	@labs/setup/rust
