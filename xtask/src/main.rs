@@ -11,7 +11,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod dist;
 mod proto;
+mod suite;
+mod tidy;
+mod traces;
 
 /// Work on the Murphy repository.
 #[derive(Parser)]
@@ -29,6 +33,12 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Check the house rules that no compiler and no linter checks.
+    Tidy,
+    /// Run every test once, count them, and see that nothing is left behind.
+    Test,
+    /// Build the binary that is handed out, into dist/.
+    Dist,
 }
 
 /// A task's failure: a sentence for the developer who ran it.
@@ -36,10 +46,14 @@ type Failure = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let root = root();
     let outcome = match arguments.task {
         Task::Proto { check } => {
-            proto::run(&root(), proto::Mode::from_check(check)).map_err(Failure::from)
+            proto::run(&root, proto::Mode::from_check(check)).map_err(Failure::from)
         }
+        Task::Tidy => tidy::run(&root).map_err(Failure::from),
+        Task::Test => suite::run(&root).map_err(Failure::from),
+        Task::Dist => dist::run(&root).map_err(Failure::from),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

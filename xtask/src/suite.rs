@@ -1,0 +1,251 @@
+//! The whole test suite, run once, counted, and looked after: nothing may be left on the machine.
+//!
+//! `cargo test` prints one count per test binary and hides what passing tests print. This task adds the counts up,
+//! shows which tests were skipped and for want of what, and compares the machine before and after.
+
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::traces::Traces;
+
+/// A test says this, and why, when the machine lacks what it needs.
+const SKIPPED: &str = "skipped: ";
+
+/// How long what a test started may take to vanish: the keeper's time and some slack.
+const VANISH_WITHIN: Duration = Duration::from_secs(5);
+
+/// Why the suite is not green.
+#[derive(Debug, thiserror::Error)]
+pub enum SuiteError {
+    /// cargo could not be run, or what it printed could not be read.
+    #[error("failed to run cargo test: {0}")]
+    Cargo(io::Error),
+    /// At least one test failed, or something did not compile.
+    #[error("the test suite failed")]
+    Failed,
+    /// Green because empty.
+    #[error("no test ran")]
+    Empty,
+    /// A test left something behind.
+    #[error("the test suite left behind:\n{0}")]
+    LeftBehind(Traces),
+}
+
+/// Tests by outcome, over all test binaries.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Count {
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+}
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} passed, {} failed, {} skipped",
+            self.passed, self.failed, self.skipped
+        )
+    }
+}
+
+/// Builds and runs every test of the workspace.
+pub fn run(root: &Path) -> Result<(), SuiteError> {
+    let before = Traces::of_this_machine();
+    let started = Instant::now();
+    let mut cargo = Command::new("cargo")
+        .args([
+            "test",
+            "--locked",
+            "--workspace",
+            "--no-fail-fast",
+            "--",
+            "--show-output",
+        ])
+        .env(Traces::MARK, Traces::mark())
+        .current_dir(root)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(SuiteError::Cargo)?;
+
+    let mut reading = Reading::default();
+    if let Some(stdout) = cargo.stdout.take() {
+        let mut out = io::stdout().lock();
+        for line in BufReader::new(stdout).split(b'\n') {
+            let line = line.map_err(SuiteError::Cargo)?;
+            if let Some(shown) = reading.line(&String::from_utf8_lossy(&line)) {
+                writeln!(out, "{shown}").map_err(SuiteError::Cargo)?;
+            }
+        }
+    }
+    let status = cargo.wait().map_err(SuiteError::Cargo)?;
+    let left = left_behind(&before);
+
+    println!("\nin {} s, build included", started.elapsed().as_secs());
+    println!("{}", reading.count());
+    if !status.success() {
+        return Err(SuiteError::Failed);
+    }
+    if reading.passed == 0 {
+        return Err(SuiteError::Empty);
+    }
+    if left.is_empty() {
+        return Ok(());
+    }
+    Err(SuiteError::LeftBehind(left))
+}
+
+/// What is on the machine that was not there before, once it had time to vanish.
+fn left_behind(before: &Traces) -> Traces {
+    let deadline = Instant::now() + VANISH_WITHIN;
+    loop {
+        let left = Traces::of_this_machine().without(before);
+        if left.is_empty() || Instant::now() > deadline {
+            return left;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// What cargo test has printed so far.
+#[derive(Debug, Default)]
+struct Reading {
+    passed: usize,
+    failed: usize,
+    ignored: usize,
+    /// Tests that said they skipped themselves; they count among the passed of their binary.
+    skipped: usize,
+    /// Inside the output of passing tests: whose output it is, and whether that test has been counted as skipped.
+    quiet: Option<(String, bool)>,
+}
+
+impl Reading {
+    /// Takes one line in; gives back what is worth showing of it.
+    fn line(&mut self, line: &str) -> Option<String> {
+        if let Some(result) = line.strip_prefix("test result: ") {
+            self.quiet = None;
+            self.passed += figure(result, " passed");
+            self.failed += figure(result, " failed");
+            self.ignored += figure(result, " ignored");
+            return Some(line.to_owned());
+        }
+        match line {
+            "successes:" => {
+                self.quiet = Some((String::new(), false));
+                return None;
+            }
+            "failures:" => self.quiet = None,
+            _ => {}
+        }
+        let Some((test, counted)) = &mut self.quiet else {
+            return Some(line.to_owned());
+        };
+        if let Some(name) = line
+            .strip_prefix("---- ")
+            .and_then(|rest| rest.strip_suffix(" stdout ----"))
+        {
+            name.clone_into(test);
+            *counted = false;
+            return None;
+        }
+        let reason = line.strip_prefix(SKIPPED)?;
+        if !std::mem::replace(counted, true) {
+            self.skipped += 1;
+        }
+        Some(format!("{SKIPPED}{reason} ({test})"))
+    }
+
+    fn count(&self) -> Count {
+        Count {
+            passed: self.passed.saturating_sub(self.skipped),
+            failed: self.failed,
+            skipped: self.skipped + self.ignored,
+        }
+    }
+}
+
+/// The number right before a word in a result line.
+fn figure(result: &str, word: &str) -> usize {
+    result
+        .split(word)
+        .next()
+        .filter(|before| before.len() < result.len())
+        .and_then(|before| before.rsplit(' ').next())
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(0)
+}
+
+/// The folder in which cargo puts what it builds.
+pub fn target_directory(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| root.join("target"), |directory| root.join(directory))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PRINTED: &str = "\
+running 3 tests
+test a ... ok
+test b ... ok
+test c ... FAILED
+
+successes:
+
+---- a stdout ----
+skipped: user namespaces
+skipped: and more
+
+---- b stdout ----
+chatter
+
+successes:
+    a
+    b
+
+failures:
+
+---- c stdout ----
+assertion failed
+
+test result: FAILED. 2 passed; 1 failed; 4 ignored; 0 measured; 0 filtered out; finished in 0.00s";
+
+    #[test]
+    fn counts_add_up_and_a_skipped_test_did_not_pass() {
+        let mut reading = Reading::default();
+        for line in PRINTED
+            .lines()
+            .chain(["test result: ok. 10 passed; 0 failed; 0 ignored; 0 measured"])
+        {
+            reading.line(line);
+        }
+        assert_eq!(
+            reading.count(),
+            Count {
+                passed: 11,
+                failed: 1,
+                skipped: 5
+            }
+        );
+    }
+
+    #[test]
+    fn passing_tests_are_quiet_but_for_why_they_were_skipped() {
+        let mut reading = Reading::default();
+        let shown: Vec<String> = PRINTED
+            .lines()
+            .filter_map(|line| reading.line(line))
+            .collect();
+        assert!(
+            shown.contains(&"skipped: user namespaces (a)".to_owned()),
+            "{shown:?}"
+        );
+        assert!(shown.contains(&"assertion failed".to_owned()), "{shown:?}");
+        assert!(!shown.contains(&"chatter".to_owned()), "{shown:?}");
+    }
+}
