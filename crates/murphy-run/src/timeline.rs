@@ -238,6 +238,12 @@ impl NodeTrack {
         }
     }
 
+    /// Whether it led at that time.
+    pub fn leads_at(&self, time_ns: u64) -> bool {
+        let led = |(from, to): &(u64, u64)| (*from..*to).contains(&time_ns);
+        self.leads.iter().any(led)
+    }
+
     fn change(&mut self, time: u64, state: NodeState) {
         match state {
             NodeState::Starting | NodeState::Restarted => self.enter(time, Shown::Starting),

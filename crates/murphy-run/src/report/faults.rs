@@ -57,7 +57,7 @@ fn row(fault: &FaultSpan) -> String {
         (None, _) => r#"<span class="dim">not measured</span>"#.into(),
     };
     format!(
-        r#"      <tr><th class="family {}">{}</th><td>{}</td><td class="wide num-left">{}</td><td data-label="engine">{}</td><td class="wide">{effect}</td></tr>
+        r#"      <tr><th class="family {}">{}</th><td>{}</td><td class="wide">{}</td><td data-label="engine">{}</td><td class="wide">{effect}</td></tr>
 "#,
         family_class(&fault.family),
         escaped(&fault.fault),

@@ -185,7 +185,7 @@ fn notices(record: &RunRecord) -> Vec<String> {
             "Interrupted at {at}: this report covers what was seen until then."
         )),
         Ending::Stopped { reason } => {
-            notices.push(words::full_stop(&format!("Stopped at {at}: {reason}")))
+            notices.push(words::full_stop(&format!("Stopped at {at}: {reason}")));
         }
         Ending::Completed | Ending::FirstBroken => {}
     }

@@ -8,7 +8,9 @@ mod again;
 mod faults;
 mod headline;
 mod html;
+mod timeline;
 mod vacuity;
+mod witness;
 mod words;
 
 use crate::record::RunRecord;
@@ -26,6 +28,8 @@ pub fn render(record: &RunRecord) -> String {
     let masthead = headline::masthead(record);
     let sections = [
         headline::section(record),
+        witness::sections(record),
+        timeline::section(record),
         faults::section(record),
         vacuity::section(record),
         again::section(record),
@@ -60,3 +64,8 @@ pub fn render(record: &RunRecord) -> String {
 "#
     )
 }
+
+#[cfg(test)]
+pub(crate) mod sample;
+#[cfg(test)]
+mod tests;

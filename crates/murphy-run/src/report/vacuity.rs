@@ -24,7 +24,10 @@ fn figures(record: &RunRecord) -> [Figure; 4] {
     let vacuity = &record.verdicts.vacuity;
     let duration_s = record.verdicts.duration_ns as f64 / 1e9;
     let per_second = if duration_s > 0.0 {
-        format!(", {:.0} per second", vacuity.operations as f64 / duration_s)
+        format!(
+            ", {} per second",
+            words::whole(vacuity.operations as f64 / duration_s)
+        )
     } else {
         String::new()
     };

@@ -37,7 +37,15 @@ pub fn milliseconds(duration_us: u64) -> String {
 
 /// A number with thousands apart: `72,491`.
 pub fn count(number: u64) -> String {
-    let digits = number.to_string();
+    thousands_apart(&number.to_string())
+}
+
+/// The same for a number that is not negative, rounded.
+pub fn whole(number: f64) -> String {
+    thousands_apart(&format!("{number:.0}"))
+}
+
+fn thousands_apart(digits: &str) -> String {
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
         if index > 0 && (digits.len() - index).is_multiple_of(3) {
