@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 
 mod dist;
 mod proto;
+mod soak;
 mod suite;
 mod tidy;
 mod traces;
@@ -37,6 +38,8 @@ enum Task {
     Tidy,
     /// Run every test once, count them, and see that nothing is left behind.
     Test,
+    /// Take the full figures, as far as they are missing, and write them into docs/benchmarks.md.
+    Soak(soak::Options),
     /// Build the binary that is handed out, into dist/.
     Dist,
 }
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         }
         Task::Tidy => tidy::run(&root).map_err(Failure::from),
         Task::Test => suite::run(&root).map_err(Failure::from),
+        Task::Soak(options) => soak::run(&root, &options).map_err(Failure::from),
         Task::Dist => dist::run(&root).map_err(Failure::from),
     };
     match outcome {

@@ -1,0 +1,271 @@
+//! A series is one claim about Murphy and the repetitions that measure it.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use super::outcome::Ledger;
+
+/// One claim, and how it is measured.
+pub struct Series {
+    /// What a developer types to choose it.
+    pub name: String,
+    /// What is claimed, for the table.
+    pub claim: String,
+    pub repetitions: u32,
+    /// How many repetitions must come out as expected.
+    pub required: u32,
+    /// The most a repetition may take, where the claim names a time.
+    pub seconds_max: Option<f64>,
+    work: Work,
+}
+
+/// What one repetition does.
+enum Work {
+    /// A hunt with the repetition's number as its seed, or a scenario, that must end in this verdict.
+    Hunt {
+        arguments: Vec<String>,
+        expected: &'static str,
+    },
+    /// The demonstration, which must succeed.
+    Demo,
+    /// A test that takes its counts in full when it is told to.
+    Test {
+        package: &'static str,
+        filter: &'static str,
+    },
+}
+
+/// Every series, in the order in which they are measured and shown.
+pub fn all() -> Vec<Series> {
+    let mut all = vec![
+        rate("hunt-3.5.0", "3.5.0", "broken", 16),
+        rate("hunt-3.4.23", "system", "held", 20),
+    ];
+    for issue in ["18089", "18667"] {
+        all.extend(
+            [("3.4.23", "system"), ("3.5.0", "3.5.0"), ("3.5.1", "3.5.1")]
+                .map(|(version, etcd)| scenario(issue, version, etcd)),
+        );
+    }
+    all.extend([
+        test(
+            "kills",
+            "kill -9 of injector and keeper leaves nothing stopped",
+            "murphy",
+            "soak_kill",
+        ),
+        test(
+            "mutations",
+            "every invalid mutation is caught, no valid history raises an alarm",
+            "murphy-check",
+            "soak_mutation",
+        ),
+        Series {
+            name: "demo".to_owned(),
+            claim: "`make demo` finds the bug, build excluded".to_owned(),
+            repetitions: 10,
+            required: 10,
+            seconds_max: None,
+            work: Work::Demo,
+        },
+    ]);
+    all
+}
+
+/// The rate at which a hunt of one version, over twenty seeds, ends as it should.
+fn rate(name: &str, etcd: &str, expected: &'static str, required: u32) -> Series {
+    let arguments = [
+        "--etcd",
+        etcd,
+        "--nodes",
+        "3",
+        "--profile",
+        "compare",
+        "--faults",
+        "kill",
+        "--for",
+        "60s",
+    ]
+    .into_iter()
+    .chain(["--promise", "members-agree,durable,linearizable"])
+    .map(str::to_owned)
+    .collect();
+    Series {
+        name: name.to_owned(),
+        claim: format!(
+            "60 s of kills on etcd {}: {expected}",
+            name.trim_start_matches("hunt-")
+        ),
+        repetitions: 20,
+        required,
+        seconds_max: None,
+        work: Work::Hunt {
+            arguments,
+            expected,
+        },
+    }
+}
+
+/// A scripted bug, which every version here has.
+fn scenario(issue: &str, version: &str, etcd: &str) -> Series {
+    let arguments = ["--etcd", etcd, "--scenario", &format!("issue-{issue}")]
+        .map(str::to_owned)
+        .to_vec();
+    Series {
+        name: format!("{issue}-{version}"),
+        claim: format!("scenario issue-{issue} on etcd {version}: broken, in under 10 s"),
+        repetitions: 20,
+        required: 20,
+        seconds_max: Some(10.0),
+        work: Work::Hunt {
+            arguments,
+            expected: "broken",
+        },
+    }
+}
+
+fn test(name: &str, claim: &str, package: &'static str, filter: &'static str) -> Series {
+    Series {
+        name: name.to_owned(),
+        claim: claim.to_owned(),
+        repetitions: 1,
+        required: 1,
+        seconds_max: None,
+        work: Work::Test { package, filter },
+    }
+}
+
+impl Series {
+    /// The command of one repetition.
+    pub fn command(&self, root: &Path, out: &Path, repetition: u32) -> Command {
+        match &self.work {
+            Work::Hunt { arguments, .. } => {
+                let murphy = crate::suite::target_directory(root)
+                    .join("release")
+                    .join("murphy");
+                let mut command = Command::new(murphy);
+                command
+                    .args(["hunt", "etcd", "--json"])
+                    .args(arguments)
+                    .arg("--out")
+                    .arg(out);
+                command.args(["--seed", &repetition.to_string()]);
+                command
+            }
+            Work::Demo => Command::new(root.join("labs").join("demo")),
+            Work::Test { package, filter } => {
+                let mut command = Command::new("cargo");
+                command.args(["test", "--locked", "--release", "--package", package]);
+                command
+                    .args([filter, "--", "--nocapture", "--include-ignored"])
+                    .env("MURPHY_SOAK", "1");
+                command
+            }
+        }
+    }
+
+    /// What a repetition came to, and what it reported of itself.
+    pub fn read(&self, output: &Output) -> (String, Option<String>) {
+        let printed = String::from_utf8_lossy(&output.stdout);
+        let code = || {
+            output
+                .status
+                .code()
+                .map_or_else(|| "killed".to_owned(), |code| format!("exit code {code}"))
+        };
+        match &self.work {
+            Work::Hunt { .. } => (verdict(&printed).unwrap_or_else(code), None),
+            Work::Demo if output.status.success() => ("found".to_owned(), None),
+            Work::Demo => (code(), None),
+            Work::Test { .. } => {
+                let figures: Vec<&str> = printed
+                    .lines()
+                    .filter_map(|line| line.split_once("figure: ").map(|(_, figure)| figure))
+                    .collect();
+                let ran = printed.lines().any(|line| {
+                    line.starts_with("test result: ok. ")
+                        && !line.starts_with("test result: ok. 0 ")
+                });
+                let result = match (output.status.success(), ran) {
+                    (true, true) => "passed".to_owned(),
+                    (true, false) => "no test ran".to_owned(),
+                    (false, _) => "failed".to_owned(),
+                };
+                (result, (!figures.is_empty()).then(|| figures.join("; ")))
+            }
+        }
+    }
+
+    /// Whether a repetition came out as claimed.
+    pub fn expects(&self, result: &str) -> bool {
+        let expected = match &self.work {
+            Work::Hunt { expected, .. } => expected,
+            Work::Demo => "found",
+            Work::Test { .. } => "passed",
+        };
+        result == expected
+    }
+
+    /// Why the claim does not stand, once every repetition is there.
+    pub fn shortfall(&self, ledger: &Ledger) -> Option<String> {
+        let outcomes = ledger.of(&self.name);
+        if outcomes.len() < self.repetitions as usize {
+            return None;
+        }
+        let good = outcomes
+            .iter()
+            .filter(|outcome| self.expects(&outcome.result))
+            .count();
+        let slow = outcomes
+            .iter()
+            .filter(|outcome| self.seconds_max.is_some_and(|max| outcome.seconds > max))
+            .count();
+        if good < self.required as usize {
+            return Some(format!(
+                "{}: {good} of {}, at least {} required",
+                self.name,
+                outcomes.len(),
+                self.required
+            ));
+        }
+        (slow > 0).then(|| {
+            format!(
+                "{}: {slow} of {} took longer than it may",
+                self.name,
+                outcomes.len()
+            )
+        })
+    }
+}
+
+/// The verdict in the last line of a JSON Lines output.
+fn verdict(printed: &str) -> Option<String> {
+    let last: serde_json::Value =
+        serde_json::from_str(printed.trim_end().lines().next_back()?).ok()?;
+    (last["event"] == "verdict").then(|| last["verdict"].as_str().map(str::to_owned))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verdict_is_in_the_last_line() {
+        let printed = "{\"event\":\"round\"}\n{\"event\":\"verdict\",\"verdict\":\"broken\",\"promises\":{}}\n";
+        assert_eq!(verdict(printed).as_deref(), Some("broken"));
+        assert_eq!(
+            verdict("{\"event\":\"round\",\"verdict\":\"held\"}\n"),
+            None
+        );
+        assert_eq!(verdict(""), None);
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<String> = all().into_iter().map(|series| series.name).collect();
+        let count = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}
