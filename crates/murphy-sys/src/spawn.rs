@@ -96,8 +96,8 @@ impl Launch {
             .stdout(self.stdout)
             .stderr(self.stderr);
         let before = BeforeExec {
-            net: self.net.as_ref().map(|fd| fd.as_raw_fd()),
-            mount: self.mount.as_ref().map(|fd| fd.as_raw_fd()),
+            net: self.net.as_ref().map(AsRawFd::as_raw_fd),
+            mount: self.mount.as_ref().map(AsRawFd::as_raw_fd),
             die_with: self.die_with_parent.then(Pid::this),
             own_group: self.own_group,
             cwd: self.cwd,

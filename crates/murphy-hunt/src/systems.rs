@@ -1,0 +1,3 @@
+//! The systems Murphy knows how to hunt, one file each.
+
+pub mod etcd;
