@@ -6,7 +6,7 @@ use murphy_check::verdict::Verdict;
 use super::html::{escaped, sentence};
 use super::words;
 use crate::record::RunRecord;
-use crate::timeline::Pin;
+use crate::timeline::{FaultSpan, Pin};
 use crate::verdict::{Ending, Promise};
 
 /// The verdict and what decides it, for the title of the page: `BROKEN members-agree`.
@@ -146,8 +146,7 @@ fn lede(record: &RunRecord) -> String {
             .map(|(name, _)| format!("`{name}`"))
             .collect();
         if !others.is_empty() {
-            let verb = if others.len() == 1 { "is" } else { "are" };
-            text.push(format!("Also broken {verb} {}.", words::and(&others)));
+            text.push(format!("Also broken: {}.", words::and(&others)));
         }
     }
     if text.is_empty() {
@@ -169,10 +168,26 @@ fn found(record: &RunRecord, pin: &Pin) -> String {
         Some(fault) => format!(
             "Found at {at}, {} after {}.",
             words::lasted(pin.at_ns - fault.start_ns),
-            fault.title()
+            deed(fault)
         ),
         None => format!("Found at {at}."),
     }
+}
+
+/// What a fault did: `n2 was killed`; its title where no better word is known.
+fn deed(fault: &FaultSpan) -> String {
+    let verb = match fault.fault.as_str() {
+        "kill" => "killed",
+        "term" => "terminated",
+        "pause" => "paused",
+        _ => return fault.title(),
+    };
+    let was = if fault.targets.len() == 1 {
+        "was"
+    } else {
+        "were"
+    };
+    format!("{} {was} {verb}", words::and(&fault.targets))
 }
 
 /// What a reader must not miss.

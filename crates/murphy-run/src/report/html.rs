@@ -23,7 +23,8 @@ fn is_invisible(c: char) -> bool {
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// A sentence, escaped, in which what stands between two backticks is code.
+/// A sentence, escaped, in which what stands between two backticks is code and no line breaks between a
+/// number and its unit.
 pub fn sentence(text: &str) -> String {
     let parts: Vec<&str> = text.split('`').collect();
     // An odd number of backticks: the last one has no partner and stands for itself.
@@ -37,14 +38,32 @@ pub fn sentence(text: &str) -> String {
         let part = escaped(part);
         if index >= paired {
             html.push('`');
-            html.push_str(&part);
+            html.push_str(&unbroken(&part));
         } else if index % 2 == 1 {
             html.push_str("<code>");
             html.push_str(&part);
             html.push_str("</code>");
         } else {
-            html.push_str(&part);
+            html.push_str(&unbroken(&part));
         }
+    }
+    html
+}
+
+/// The text with a no-break space between a number and its unit.
+fn unbroken(text: &str) -> String {
+    let mut words = text.split(' ');
+    let mut html: String = words.next().unwrap_or_default().into();
+    for word in words {
+        let unit = word.trim_end_matches(['.', ',', ';', ':', ')']);
+        let is_unit = ["s", "ms", "µs", "ns", "%"].contains(&unit);
+        let after_number = html.ends_with(|c: char| c.is_ascii_digit());
+        html.push(if is_unit && after_number {
+            '\u{a0}'
+        } else {
+            ' '
+        });
+        html.push_str(word);
     }
     html
 }
@@ -91,6 +110,11 @@ mod tests {
             ),
             ("one ` alone", "one ` alone"),
             ("`a` and `b", "<code>a</code> and `b"),
+            (
+                "after 46 ms, at 3.2 s. It is",
+                "after 46\u{a0}ms, at 3.2\u{a0}s. It is",
+            ),
+            ("`9 s` is s", "<code>9 s</code> is s"),
             ("", ""),
         ] {
             assert_eq!(sentence(text), html);

@@ -66,6 +66,8 @@ pub fn render(record: &RunRecord) -> String {
 }
 
 #[cfg(test)]
-pub(crate) mod sample;
+mod crowd;
+#[cfg(test)]
+mod sample;
 #[cfg(test)]
 mod tests;

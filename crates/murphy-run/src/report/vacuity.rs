@@ -43,12 +43,15 @@ fn figures(record: &RunRecord) -> [Figure; 4] {
     let during = (
         words::rounded(vacuity.operations_during_faults),
         "during faults",
-        format!(
-            "{} of all, in {} of {}",
-            words::percent(vacuity.operations_during_faults, vacuity.operations),
-            words::moment(faulty_ns(record), 1),
-            words::counted(vacuity.faults, "fault")
-        ),
+        match vacuity.faults {
+            0 => "no fault acted".into(),
+            faults => format!(
+                "{} of all, in {} of {}",
+                words::percent(vacuity.operations_during_faults, vacuity.operations),
+                words::moment(faulty_ns(record), 1),
+                words::counted(faults, "fault")
+            ),
+        },
     );
     let unknown = (
         words::percent(vacuity.unknown, vacuity.operations),

@@ -9,13 +9,19 @@ pub struct Label {
     pub is_shown: bool,
     /// Whether there is room for it on a narrow screen, without its targets.
     pub fits_narrow: bool,
+    /// Whether it ends at the end of its fault, because there is no room to begin at its beginning.
+    pub is_at_end: bool,
     /// Its row, from the top.
     pub row: usize,
 }
 
 const ROWS: usize = 3;
+/// More faults than this are too close together for labels; their times stand in the table.
+pub const MOST: usize = 60;
 /// Width of a character.
 const CHARACTER_PX: f64 = 7.4;
+/// Longer labels are cut off.
+const LONGEST_PX: f64 = 190.0;
 /// Between two labels.
 const GAP_PX: f64 = 8.0;
 /// Widths of the plot on a wide and on a narrow screen.
@@ -23,15 +29,23 @@ const PLOT_PX: (f64, f64) = (960.0, 290.0);
 
 /// Places the labels of `faults`, which are in order of time.
 pub fn place(faults: &[FaultSpan], duration_ns: u64) -> Vec<Label> {
+    if faults.len() > MOST {
+        return vec![Label::default(); faults.len()];
+    }
     let mut wide_until = [f64::NEG_INFINITY; ROWS];
     let mut narrow_until = [f64::NEG_INFINITY; ROWS];
     faults
         .iter()
         .map(|fault| {
             let part = fault.start_ns as f64 / duration_ns.max(1) as f64;
-            let width = fault.title().chars().count() as f64 * CHARACTER_PX;
+            let width = width_px(&fault.title());
             // At the right end a label would run out of the picture.
-            let at = (part * PLOT_PX.0).min(PLOT_PX.0 - width);
+            let is_at_end = part * PLOT_PX.0 > PLOT_PX.0 - width;
+            let at = if is_at_end {
+                PLOT_PX.0 - width
+            } else {
+                part * PLOT_PX.0
+            };
             let Some(row) = wide_until.iter().position(|until| *until <= at) else {
                 return Label::default();
             };
@@ -39,16 +53,20 @@ pub fn place(faults: &[FaultSpan], duration_ns: u64) -> Vec<Label> {
             let narrow_at = part * PLOT_PX.1;
             let fits_narrow = narrow_until[row] <= narrow_at;
             if fits_narrow {
-                let width = fault.fault.chars().count() as f64 * CHARACTER_PX;
-                narrow_until[row] = narrow_at + width + GAP_PX;
+                narrow_until[row] = narrow_at + width_px(&fault.fault) + GAP_PX;
             }
             Label {
                 is_shown: true,
                 fits_narrow,
+                is_at_end,
                 row,
             }
         })
         .collect()
+}
+
+fn width_px(text: &str) -> f64 {
+    (text.chars().count() as f64 * CHARACTER_PX).min(LONGEST_PX)
 }
 
 #[cfg(test)]
@@ -92,5 +110,19 @@ mod tests {
         let labels = place(&faults, 60 * S);
         assert!(labels.iter().all(|l| l.is_shown), "{labels:?}");
         assert!(labels[0].fits_narrow);
+    }
+
+    #[test]
+    fn ten_minutes_of_rounds_have_none() {
+        let faults: Vec<_> = (0..240).map(|i| kill_at(i * 5 * S / 2 + S)).collect();
+        let labels = place(&faults, 600 * S);
+        assert_eq!(labels.len(), 240);
+        assert!(labels.iter().all(|l| !l.is_shown));
+    }
+
+    #[test]
+    fn a_label_at_the_end_stays_inside() {
+        let labels = place(&[kill_at(S), kill_at(59 * S + S / 2)], 60 * S);
+        assert!(!labels[0].is_at_end && labels[1].is_at_end);
     }
 }

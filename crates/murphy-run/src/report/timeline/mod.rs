@@ -25,17 +25,22 @@ pub fn section(record: &RunRecord) -> String {
         .zip(&labels)
         .map(|(fault, label)| band(fault, *label, duration_ns))
         .collect();
-    let nodes: String = record.timeline.nodes.iter().map(node).collect();
+    let nodes: String = spoken_of(record).map(node).collect();
     let pins = pins(&record.timeline.pins);
     let ticks: String = plot::ticks(duration_ns);
     let head_px = 24 + 16 * labels.iter().map(|l| l.row).max().unwrap_or(0);
     let head_name = if faults.is_empty() { "" } else { "faults" };
+    let density = if faults.len() > labels::MOST {
+        " dense"
+    } else {
+        ""
+    };
     format!(
         r#"<section aria-labelledby="timeline">
   <h2 id="timeline">Timeline</h2>
   <p>{lede}</p>
   <figure class="card">
-{tools}    <div class="tracks timeline" style="--span:{span}" id="tracks" tabindex="0" role="group" aria-label="Timeline of {span} seconds; arrow keys move the reading line" aria-describedby="reading">
+{tools}    <div class="tracks timeline{density}" style="--span:{span}" id="tracks" tabindex="0" role="group" aria-label="Timeline of {span} seconds; arrow keys move the reading line" aria-describedby="reading">
 {bands}      <div class="row" style="--row:{head_px}px"><span class="name"><span class="long">{head_name}</span></span></div>
 {rate}      <div class="row" style="--row:16px"></div>
 {latency}      <div class="row" style="--row:8px"></div>
@@ -47,13 +52,19 @@ pub fn section(record: &RunRecord) -> String {
 </section>
 <script type="application/json" id="series">{data}</script>
 "#,
-        lede = lede(&record.series),
+        lede = html::sentence(&lede(&record.series)),
         tools = tools(record),
         rate = plot::rate(&record.series),
         latency = plot::latency(&record.series),
         legend = legend(record),
         data = html::json(&data(record)),
     )
+}
+
+/// The nodes that something happened to.
+fn spoken_of(record: &RunRecord) -> impl Iterator<Item = &NodeTrack> {
+    let tracks = record.timeline.nodes.iter();
+    tracks.filter(|t| !t.spans.is_empty() || !t.leads.is_empty())
 }
 
 /// A time in seconds, to the millisecond.
@@ -78,7 +89,7 @@ fn lede(series: &Summary) -> String {
 fn tools(record: &RunRecord) -> String {
     let parts = [
         ("band", "faults", record.timeline.faults.is_empty()),
-        ("node", "nodes", record.timeline.nodes.is_empty()),
+        ("node", "nodes", spoken_of(record).next().is_none()),
         (
             "verdicts",
             "verdicts",
@@ -113,21 +124,7 @@ fn band(fault: &FaultSpan, label: Label, duration_ns: u64) -> String {
         Some(_) => words::moment(end_ns, 2),
         None => "the end".into(),
     };
-    let text = if label.is_shown {
-        let minor = if label.fits_narrow {
-            ""
-        } else {
-            " class=\"minor\""
-        };
-        format!(
-            r#"<span{minor} style="--line:{}">{}<span class="long"> {}</span></span>"#,
-            label.row,
-            escaped(&fault.fault),
-            escaped(&fault.targets.join(", "))
-        )
-    } else {
-        String::new()
-    };
+    let text = band_label(fault, label);
     format!(
         r#"      <div class="span band {class}" style="--at:{at};--to:{to}" title="{title}, {from} to {until}">{text}</div>
 "#,
@@ -136,6 +133,25 @@ fn band(fault: &FaultSpan, label: Label, duration_ns: u64) -> String {
         to = seconds(end_ns),
         title = escaped(&fault.title()),
         from = words::seconds(fault.start_ns, 2),
+    )
+}
+
+fn band_label(fault: &FaultSpan, label: Label) -> String {
+    if !label.is_shown {
+        return String::new();
+    }
+    let mut class = String::from("label");
+    if !label.fits_narrow {
+        class.push_str(" minor");
+    }
+    if label.is_at_end {
+        class.push_str(" at-end");
+    }
+    format!(
+        r#"<span class="{class}" style="--line:{}">{}<span class="long"> {}</span></span>"#,
+        label.row,
+        escaped(&fault.fault),
+        escaped(&fault.targets.join(", "))
     )
 }
 

@@ -46,15 +46,19 @@ fn highest(series: &Summary, value: impl Fn(&Bin) -> Option<f64>) -> f64 {
     series.bins.iter().filter_map(value).fold(0.0, f64::max)
 }
 
-/// The next of 1, 2, 4, 6, 8, 10 times a power of ten; halves of them are short numbers, too.
+/// The next short number whose half is short, too.
 fn round_up(value: f64) -> f64 {
     let mut power = 1.0;
     while power * 10.0 < value {
         power *= 10.0;
     }
-    let steps = [1.0, 2.0, 4.0, 6.0, 8.0, 10.0];
-    let step = steps.into_iter().find(|step| step * power >= value);
-    step.unwrap_or(10.0) * power
+    let steps: &[f64] = if power > 1.0 {
+        &[1.0, 1.2, 1.6, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0]
+    } else {
+        &[1.0, 2.0, 4.0, 6.0, 8.0]
+    };
+    let step = steps.iter().find(|step| **step * power >= value);
+    step.unwrap_or(&10.0) * power
 }
 
 /// An area and a line for each stretch of bins that have a value.
@@ -206,8 +210,8 @@ mod tests {
             (38.0, 40.0),
             (99.0, 100.0),
             (100.0, 100.0),
-            (1_361.0, 2_000.0),
-            (4_100.0, 6_000.0),
+            (1_361.0, 1_600.0),
+            (4_100.0, 5_000.0),
         ] {
             assert!(
                 (round_up(value) - top).abs() < 1e-9,

@@ -2,7 +2,7 @@
 
 use murphy_check::verdict::WitnessLine;
 
-use super::axis::{self, Interval};
+use super::axis::{self, Interval, Tick};
 use super::rows::{self, Kind, Row, Rows};
 use super::story::{Step, Story, deed};
 use crate::record::RunRecord;
@@ -40,7 +40,7 @@ pub fn draw(story: &Story<'_>, record: &RunRecord, promise: &Promise) -> Picture
         .collect();
     let arrows = canvas.arrows();
     let cuts: String = axis.cuts.iter().map(|at| cut(*at)).collect();
-    let ticks: String = axis.ticks.iter().map(|t| tick(t, story.decimals)).collect();
+    let ticks = ticks(&axis.ticks, story.decimals);
     let names = gutter(&rows.all);
     let about = escaped(&canvas.about());
     let html = format!(
@@ -99,27 +99,46 @@ fn cut(at: f64) -> String {
     format!("      <i class=\"at cut\" style=\"--at:{at:.1}\"></i>\n")
 }
 
-fn tick(tick: &axis::Tick, decimals: usize) -> String {
+/// Behind this place stands the unit.
+const LAST_TICK: f64 = 94.0;
+
+/// The times below the axis; one that reads like the one before it is left out.
+fn ticks(ticks: &[Tick], decimals: usize) -> String {
+    let mut html = String::new();
+    let mut last = String::new();
+    for tick in ticks.iter().filter(|t| t.at <= LAST_TICK) {
+        let text = words::seconds(tick.time_ns, decimals);
+        if text != last {
+            html.push_str(&tick_mark(tick, &text));
+        }
+        last = text;
+    }
+    html
+}
+
+fn tick_mark(tick: &Tick, text: &str) -> String {
     let minor = if tick.fits_narrow { "" } else { " minor" };
     format!(
-        "        <span class=\"at tick{minor}\" style=\"--at:{:.1};top:8px\">{}</span>\n",
-        tick.at,
-        words::seconds(tick.time_ns, decimals)
+        "        <span class=\"at tick{minor}\" style=\"--at:{:.1};top:8px\">{text}</span>\n",
+        tick.at
     )
 }
+
+/// From and to.
+type Place = (f64, f64);
 
 /// What the parts of a picture have in common.
 struct Canvas<'a> {
     story: &'a Story<'a>,
     rows: &'a Rows,
-    places: &'a [(f64, f64)],
+    places: &'a [Place],
     suspects: &'a [&'a str],
     record: &'a RunRecord,
 }
 
 impl Canvas<'_> {
     /// The steps with their numbers and places.
-    fn steps(&self) -> impl Iterator<Item = (usize, &Step<'_>, (f64, f64))> {
+    fn steps(&self) -> impl Iterator<Item = (usize, &Step<'_>, Place)> {
         let placed = self.story.steps.iter().zip(self.places);
         (1..)
             .zip(placed)
@@ -167,22 +186,43 @@ impl Canvas<'_> {
     }
 
     fn member_parts(&self, row: usize, name: &str) -> String {
-        self.steps()
-            .filter_map(|(number, step, place)| match step {
-                Step::Fault(fault) if fault.hits(name) => Some(gone(number, fault, place)),
-                Step::Line(index, line) if self.rows.member_of[*index] == Some(row) => {
-                    self.answer(line, place)
+        let faults = self.steps().filter_map(|(number, step, place)| match step {
+            Step::Fault(fault) if fault.hits(name) => Some(gone(number, fault, place)),
+            _ => None,
+        });
+        let answers: Vec<(&WitnessLine, Place)> = self
+            .steps()
+            .filter_map(|(_, step, place)| match step {
+                Step::Line(index, asked) if self.rows.member_of[*index] == Some(row) => {
+                    Some((*asked, place))
                 }
                 _ => None,
             })
-            .collect()
+            .filter(|(asked, _)| !asked.answer.is_empty())
+            .collect();
+        let crowded = |a: Place, b: Place| a.0 < b.1 && b.0 < a.1;
+        let answers = answers.iter().enumerate().map(|(i, (asked, place))| {
+            let level = if answers[..i]
+                .iter()
+                .any(|(_, other)| crowded(*other, *place))
+            {
+                " low"
+            } else if answers[i + 1..]
+                .iter()
+                .any(|(_, other)| crowded(*place, *other))
+            {
+                " high"
+            } else {
+                ""
+            };
+            self.answer(asked, *place, level)
+        });
+        faults.chain(answers).collect()
     }
 
-    /// What a member answered, in the middle of the time it took.
-    fn answer(&self, line: &WitnessLine, (from, to): (f64, f64)) -> Option<String> {
-        if line.answer.is_empty() {
-            return None;
-        }
+    /// What a member answered, in the middle of the time it took; above or below the row's own line where
+    /// another answer stands beside it.
+    fn answer(&self, line: &WitnessLine, (from, to): Place, level: &str) -> String {
         let node = line.node.as_deref().unwrap_or_default();
         let blamed = self.suspects.is_empty() || self.suspects.contains(&node);
         let class = if line.clashes && blamed {
@@ -190,13 +230,13 @@ impl Canvas<'_> {
         } else {
             ""
         };
-        Some(format!(
-            r#"        <span class="at holds{class}" style="--at:{:.1};max-width:{:.1}%" title="{text}">{text}</span>
+        format!(
+            r#"        <span class="at holds{level}{class}" style="--at:{:.1};--room:{:.1}%" title="{text}">{text}</span>
 "#,
             f64::midpoint(from, to),
             (to - from - 2.0).max(1.0),
             text = escaped(&line.answer),
-        ))
+        )
     }
 
     /// From the client to the member when it asked, and back when it was answered.
@@ -229,7 +269,7 @@ impl Canvas<'_> {
     }
 }
 
-fn bar(number: usize, line: &WitnessLine, (from, to): (f64, f64)) -> String {
+fn bar(number: usize, line: &WitnessLine, (from, to): Place) -> String {
     let mut class = String::from("span bar");
     if line.clashes {
         class.push_str(" broken");
@@ -244,7 +284,7 @@ fn bar(number: usize, line: &WitnessLine, (from, to): (f64, f64)) -> String {
     )
 }
 
-fn gone(number: usize, fault: &FaultSpan, (from, to): (f64, f64)) -> String {
+fn gone(number: usize, fault: &FaultSpan, (from, to): Place) -> String {
     format!(
         r#"        <span class="span gone {class}" style="--at:{from:.1};--to:{to:.1}"><span><span class="step">{number}</span><span class="long">{deed}</span></span></span>
 "#,
@@ -261,7 +301,7 @@ fn label(fault: &str) -> String {
     }
 }
 
-fn arrow_pair(line: &WitnessLine, client: usize, member: usize, (from, to): (f64, f64)) -> String {
+fn arrow_pair(line: &WitnessLine, client: usize, member: usize, (from, to): Place) -> String {
     let inset = ((to - from) / 8.0).min(1.0);
     let is_above = client < member;
     let (there, back) = if is_above {
