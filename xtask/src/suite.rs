@@ -4,9 +4,10 @@
 //! shows which tests were skipped and for want of what, and compares the machine before and after.
 
 use std::fmt;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::traces::Traces;
@@ -69,9 +70,14 @@ pub fn run(root: &Path) -> Result<(), SuiteError> {
         .current_dir(root)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .map_err(SuiteError::Cargo)?;
 
+    let said = cargo
+        .stderr
+        .take()
+        .map(|stderr| thread::spawn(move || relay(stderr)));
     let mut reading = Reading::default();
     if let Some(stdout) = cargo.stdout.take() {
         let mut out = io::stdout().lock();
@@ -82,6 +88,9 @@ pub fn run(root: &Path) -> Result<(), SuiteError> {
             }
         }
     }
+    reading.skipped += said
+        .and_then(|thread| thread.join().ok())
+        .unwrap_or_default();
     let status = cargo.wait().map_err(SuiteError::Cargo)?;
     let left = left_behind(&before);
 
@@ -99,6 +108,17 @@ pub fn run(root: &Path) -> Result<(), SuiteError> {
     Err(SuiteError::LeftBehind(left))
 }
 
+/// Passes on what cargo, and tests past the capture, say on standard error; counts the tests that were skipped there.
+fn relay(stderr: impl Read) -> usize {
+    let mut skipped = 0;
+    for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+        let line = String::from_utf8_lossy(&line);
+        skipped += usize::from(line.starts_with(SKIPPED));
+        eprintln!("{line}");
+    }
+    skipped
+}
+
 /// What is on the machine that was not there before, once it had time to vanish.
 fn left_behind(before: &Traces) -> Traces {
     let deadline = Instant::now() + VANISH_WITHIN;
@@ -107,7 +127,7 @@ fn left_behind(before: &Traces) -> Traces {
         if left.is_empty() || Instant::now() > deadline {
             return left;
         }
-        std::thread::sleep(Duration::from_millis(100));
+        thread::sleep(Duration::from_millis(100));
     }
 }
 
