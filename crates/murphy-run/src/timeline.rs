@@ -149,9 +149,13 @@ fn fault_spans(events: &[(u64, Event)]) -> Vec<FaultSpan> {
         let What::Fault(fault) = &event.what else {
             continue;
         };
-        let known = spans.iter_mut().find(|span| span.id == fault.id);
+        let known = spans.iter_mut().rfind(|span| span.id == fault.id);
         match (fault.event, known) {
             (FaultState::Planned, _) => {}
+            // An id may come up again once its fault is over.
+            (FaultState::Active, Some(span)) if span.end_ns.is_some() => {
+                spans.push(FaultSpan::begin(*line, event.time, fault));
+            }
             (_, Some(span)) => span.follow(event.time, fault),
             (_, None) => spans.push(FaultSpan::begin(*line, event.time, fault)),
         }

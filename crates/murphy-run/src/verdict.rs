@@ -21,7 +21,8 @@ pub struct Verdicts {
     pub event: String,
     /// Version of the format.
     pub version: u32,
-    /// The worst verdict of the selected promises.
+    /// The worst verdict of the selected promises; undecided at best when one of them was not
+    /// judged, or none at all.
     pub verdict: Verdict,
     /// Every promise that was judged, in the model's order.
     #[serde(with = "by_name")]
@@ -123,7 +124,7 @@ impl Verdicts {
         Self {
             event: "verdict".into(),
             version: VERSION,
-            verdict: report.verdict(&request.promises),
+            verdict: overall(&report, &request.promises),
             promises: report.judgements.into_iter().map(named).collect(),
             selected: request.promises.clone(),
             vacuity: report.vacuity,
@@ -147,6 +148,17 @@ impl Verdicts {
             .filter(|(name, p)| p.verdict == self.verdict && self.is_selected(name))
             .map(|(name, p)| (name.as_str(), p))
     }
+}
+
+/// The worst verdict of the selected promises. One that was not judged is undecided, and so is a run in which
+/// none was: silence is no evidence.
+fn overall(report: &Report, selected: &[String]) -> Verdict {
+    let judged = |promise: &String| report.judgements.iter().any(|j| j.promise == *promise);
+    let verdict = report.verdict(selected);
+    if report.judgements.is_empty() || !selected.iter().all(judged) {
+        return verdict.max(Verdict::Undecided);
+    }
+    verdict
 }
 
 fn named(judgement: Judgement) -> (String, Promise) {
@@ -205,6 +217,45 @@ mod by_name {
                 promises.push(entry);
             }
             Ok(promises)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(verdicts: &[(&str, Verdict)]) -> Report {
+        let judgements = verdicts.iter().map(|(promise, verdict)| Judgement {
+            promise: (*promise).into(),
+            verdict: *verdict,
+            reason: String::new(),
+            witness: None,
+        });
+        Report {
+            judgements: judgements.collect(),
+            vacuity: Vacuity::default(),
+        }
+    }
+
+    #[test]
+    fn the_overall_verdict_is_the_worst_selected_and_silence_is_no_evidence() {
+        use Verdict::{Broken, Held, Undecided};
+        for (judged, selected, expected) in [
+            (vec![("a", Held), ("b", Held)], vec![], Held),
+            (vec![("a", Held), ("b", Broken)], vec![], Broken),
+            (vec![("a", Held), ("b", Broken)], vec!["a"], Held),
+            (vec![("a", Undecided), ("b", Broken)], vec!["a"], Undecided),
+            (vec![], vec![], Undecided),
+            (vec![("a", Held)], vec!["a", "b"], Undecided),
+            (vec![("a", Broken)], vec!["a", "b"], Broken),
+        ] {
+            let selected: Vec<String> = selected.into_iter().map(Into::into).collect();
+            assert_eq!(
+                overall(&report(&judged), &selected),
+                expected,
+                "{judged:?} {selected:?}"
+            );
         }
     }
 }

@@ -72,6 +72,7 @@ fn facts(record: &RunRecord) -> Vec<Fact> {
 fn option((name, value): (&String, &Value)) -> Option<String> {
     let text = match value {
         Value::Null | Value::Bool(false) => return None,
+        Value::Object(values) if values.is_empty() => return None,
         Value::Bool(true) => return Some(name.clone()),
         Value::String(text) => text.clone(),
         Value::Array(values) => {

@@ -47,13 +47,19 @@ pub fn section(record: &RunRecord) -> String {
         .iter()
         .map(|(name, promise)| card(name, promise, record.verdicts.is_selected(name)))
         .collect();
-    let columns = columns(record.verdicts.promises.len());
+    let list = match record.verdicts.promises.len() {
+        0 => String::new(),
+        cards => format!(
+            r#"  <ul class="promises" style="--columns:{}" aria-label="Promises">
+{promises}  </ul>
+"#,
+            columns(cards)
+        ),
+    };
     format!(
         r#"<section class="verdict {class}" aria-label="Verdict">
   <h1><strong>{strong}</strong> {rest}</h1>
-{lede}{notices}  <ul class="promises" style="--columns:{columns}" aria-label="Promises">
-{promises}  </ul>
-</section>
+{lede}{notices}{list}</section>
 "#
     )
 }
@@ -86,33 +92,45 @@ pub(super) fn sentences(record: &RunRecord) -> (String, String) {
 fn held(record: &RunRecord) -> (String, String) {
     let promises: Vec<&str> = record.verdicts.deciding().map(|(name, _)| name).collect();
     let strong = match promises[..] {
-        [] => "HELD: nothing was asked.".into(),
+        [] => "HELD.".into(),
         [one] => format!("HELD: {one}."),
         [one, two] => format!("HELD: {one} and {two}."),
         _ => format!("HELD: all {} promises.", words::number_word(promises.len())),
     };
     let vacuity = &record.verdicts.vacuity;
-    let rest = format!(
-        "{} and {}, nothing lost, nothing contradicted.",
-        words::counted(vacuity.operations, "operation"),
-        words::counted(vacuity.faults, "fault")
-    );
+    let faults = words::counted(vacuity.faults, "fault");
+    let rest = match vacuity.operations {
+        0 => format!("But there were no operations and {faults}."),
+        operations => format!(
+            "{} and {faults}, nothing lost, nothing contradicted.",
+            words::counted(operations, "operation")
+        ),
+    };
     (strong, rest)
 }
 
 fn undecided(record: &RunRecord) -> (String, String) {
-    let promises: Vec<&str> = record.verdicts.deciding().map(|(name, _)| name).collect();
+    let mut promises: Vec<&str> = record.verdicts.deciding().map(|(name, _)| name).collect();
+    if promises.is_empty() {
+        promises = record
+            .verdicts
+            .selected
+            .iter()
+            .map(String::as_str)
+            .collect();
+    }
+    let so = match promises[..] {
+        [] => "so the run says nothing.".into(),
+        _ => format!("so {} could not be judged.", words::and(&promises)),
+    };
     let reason = match &record.verdicts.ending {
         Ending::Stopped { reason } => reason.clone(),
         _ => match record.verdicts.deciding().next() {
             Some((_, promise)) => promise.reason.clone(),
-            None => "nothing was judged".into(),
+            None => "not everything was judged".into(),
         },
     };
-    (
-        format!("UNDECIDED: {},", reason.trim_end_matches('.')),
-        format!("so {} could not be judged.", words::and(&promises)),
-    )
+    (format!("UNDECIDED: {},", reason.trim_end_matches('.')), so)
 }
 
 /// What it means that a promise is broken; its name where no better words are known.

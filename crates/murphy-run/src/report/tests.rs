@@ -121,6 +121,18 @@ fn one_sentence_says_it() {
         told(&sample::undecided()),
         "UNDECIDED: n1 never became healthy, so members-agree and durable could not be judged."
     );
+    let mut idle = sample::held(S);
+    idle.verdicts.vacuity.operations = 0;
+    assert_eq!(
+        told(&idle),
+        "HELD: members-agree and durable. But there were no operations and no faults."
+    );
+    idle.verdicts.promises.clear();
+    idle.verdicts.verdict = Verdict::Undecided;
+    assert_eq!(
+        told(&idle),
+        "UNDECIDED: not everything was judged, so the run says nothing."
+    );
     let mut stopped = sample::undecided();
     let reason = "the disk is full".into();
     stopped.verdicts.ending = Ending::Stopped { reason };

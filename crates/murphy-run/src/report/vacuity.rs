@@ -56,11 +56,14 @@ fn figures(record: &RunRecord) -> [Figure; 4] {
     let unknown = (
         words::percent(vacuity.unknown, vacuity.operations),
         "with unknown outcome",
-        format!(
-            "{} never came; {} certainly did not happen",
-            words::counted(vacuity.unknown, "answer"),
-            words::count(vacuity.failed)
-        ),
+        match vacuity.unknown {
+            0 => "every answer came".into(),
+            unknown => format!(
+                "{} never came; {} certainly did not happen",
+                words::counted(unknown, "answer"),
+                words::count(vacuity.failed)
+            ),
+        },
     );
     let watched = (
         words::rounded(vacuity.watch_events),

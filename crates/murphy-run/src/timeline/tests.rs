@@ -100,6 +100,7 @@ fn a_fault_is_told_by_its_last_words() {
             fault(5, "a2", "kill", FaultState::Planned, None),
             fault(6, "a2", "kill", FaultState::Failed, Some("no such process")),
             fault(7, "a3", "kill", FaultState::Planned, None),
+            fault(7, "a1", "kill", FaultState::Active, Some("gone again")),
         ],
         8,
     );
@@ -121,6 +122,7 @@ fn a_fault_is_told_by_its_last_words() {
         [
             (2, Some(4), FaultState::Recovered, Some("gone, back"), 3),
             (6, Some(6), FaultState::Failed, Some("no such process"), 7),
+            (7, None, FaultState::Active, Some("gone again"), 9),
         ]
     );
 }
