@@ -76,9 +76,10 @@ impl<'de> Deserialize<'de> for Blob {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Blob, A::Error> {
                 match map.next_entry::<Cow<'de, str>, Cow<'de, str>>()? {
-                    Some((name, text)) if name == "b64" => {
-                        STANDARD.decode(text.as_bytes()).map(Blob).map_err(A::Error::custom)
-                    }
+                    Some((name, text)) if name == "b64" => STANDARD
+                        .decode(text.as_bytes())
+                        .map(Blob)
+                        .map_err(A::Error::custom),
                     _ => Err(A::Error::custom("expected the one field `b64`")),
                 }
             }

@@ -113,7 +113,10 @@ impl<W: Write> Writer<W> {
     pub fn new(mut sink: W, header: &Header) -> io::Result<Self> {
         serde_json::to_writer(&mut sink, header)?;
         sink.write_all(b"\n")?;
-        Ok(Self { sink, next_index: 0 })
+        Ok(Self {
+            sink,
+            next_index: 0,
+        })
     }
 
     /// Names a value for later lines.
@@ -129,6 +132,11 @@ impl<W: Write> Writer<W> {
         self.sink.write_all(b"\n")?;
         self.next_index += 1;
         Ok(index)
+    }
+
+    /// The sink, with everything written so far.
+    pub fn into_inner(self) -> W {
+        self.sink
     }
 
     /// Hands everything to the sink's own destination.

@@ -5,4 +5,7 @@
 pub mod blob;
 pub mod etcd;
 pub mod history;
+mod intern;
+mod json;
+pub mod read;
 pub mod verdict;

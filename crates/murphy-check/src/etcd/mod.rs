@@ -1,3 +1,25 @@
 //! Model `etcd`: a key-value store whose every answer carries the revision that orders it.
 
+mod check;
+mod decode;
+mod durable;
+mod figures;
+mod linear;
+mod load;
+mod members;
+mod perform;
+mod record;
+mod sighting;
+mod store;
+mod sweep;
+mod timeline;
+mod trouble;
 pub mod vocabulary;
+mod watches;
+mod words;
+mod worlds;
+
+pub use check::{Options, PROMISES, check, check_record};
+pub use record::Record;
+
+pub use crate::read::ReadError;

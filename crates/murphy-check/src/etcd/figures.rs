@@ -1,0 +1,54 @@
+//! Figures count what a verdict rests on, so that a verdict on nothing is seen as such.
+
+use super::record::{Ask, Outcome, Record};
+use crate::verdict::Vacuity;
+
+/// Counts the operations of `record`.
+pub(crate) fn figures(record: &Record) -> Vacuity {
+    let busy = busy_times(record);
+    let mut figures = Vacuity {
+        faults: record.faults.len() as u64,
+        watch_streams: record.streams.len() as u64,
+        watch_events: record
+            .streams
+            .iter()
+            .map(|stream| stream.events.len() as u64)
+            .sum(),
+        ..Vacuity::default()
+    };
+    for op in &record.ops {
+        let ask = record.ask(op);
+        if !Record::is_kv(ask) && !matches!(ask, Ask::Compact) {
+            continue;
+        }
+        figures.operations += 1;
+        let after = busy.partition_point(|(begin, _)| *begin <= op.end);
+        figures.operations_during_faults += u64::from(after > 0 && busy[after - 1].1 >= op.call);
+        match (op.outcome, record.answer(op)) {
+            (Outcome::Unknown, _) => figures.unknown += 1,
+            (Outcome::Fail, _) => figures.failed += 1,
+            (_, Some(answer)) if record.wrote(answer) => figures.writes += 1,
+            _ if Record::is_kv(ask) => figures.reads += 1,
+            _ => {}
+        }
+    }
+    figures
+}
+
+/// The times during which some fault acted, without overlaps, in order.
+fn busy_times(record: &Record) -> Vec<(u64, u64)> {
+    let mut spans: Vec<(u64, u64)> = record
+        .faults
+        .iter()
+        .map(|fault| (fault.begin, fault.end))
+        .collect();
+    spans.sort_unstable();
+    let mut merged: Vec<(u64, u64)> = Vec::new();
+    for (begin, end) in spans {
+        match merged.last_mut() {
+            Some(last) if begin <= last.1 => last.1 = last.1.max(end),
+            _ => merged.push((begin, end)),
+        }
+    }
+    merged
+}

@@ -1,0 +1,427 @@
+//! A record is a history in memory: every request and answer in a few bytes, with keys, values and
+//! pairs as numbers.
+//!
+//! A pair (key, value and its four numbers) is written down once, however often the history repeats
+//! it: two answers agree exactly when they hold the same number, and the tables of contradictions run
+//! over the distinct pairs alone.
+
+use crate::{
+    history::Header,
+    intern::{Bytes, Id, Interner, NONE},
+};
+
+/// In place of a value: it was not asked for (`keys_only`).
+pub(crate) const UNREAD: Id = NONE - 1;
+/// In place of a value: the pair is a deletion.
+pub(crate) const GONE: Id = NONE - 2;
+
+/// A key with its value and its history in four numbers, or its deletion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Pair {
+    pub mod_revision: i64,
+    pub create_revision: i64,
+    pub version: i64,
+    pub lease: i64,
+    pub key: Id,
+    pub value: Id,
+}
+
+impl Pair {
+    /// The deletion of `key` in `revision`.
+    pub fn gone(key: Id, revision: i64) -> Self {
+        Self {
+            mod_revision: revision,
+            create_revision: 0,
+            version: 0,
+            lease: 0,
+            key,
+            value: GONE,
+        }
+    }
+
+    /// True for a deletion.
+    pub fn is_gone(&self) -> bool {
+        self.value == GONE
+    }
+
+    /// True where the two may be one pair, values not asked for being equal to any.
+    pub fn agrees(&self, other: &Self) -> bool {
+        let value = if self.value == UNREAD || other.value == UNREAD {
+            other.value
+        } else {
+            self.value
+        };
+        Self { value, ..*self }
+            == Self {
+                value: if other.value == UNREAD {
+                    value
+                } else {
+                    other.value
+                },
+                ..*other
+            }
+    }
+}
+
+/// A run of entries in one of the record's lists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub first: u32,
+    pub len: u32,
+}
+
+impl Run {
+    /// The run as a range of indexes.
+    pub fn range(self) -> std::ops::Range<usize> {
+        self.first as usize..self.first as usize + self.len as usize
+    }
+}
+
+/// First key and first key behind; `end` is [`NONE`] for the one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub key: Id,
+    pub end: Id,
+}
+
+/// A request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ask {
+    Put {
+        key: Id,
+        value: Id,
+        lease: u32,
+        prev_kv: bool,
+    },
+    Range {
+        span: Span,
+        options: u32,
+    },
+    Delete {
+        span: Span,
+        prev_kv: bool,
+    },
+    Txn(u32),
+    Compact,
+    HashKv {
+        revision: i64,
+    },
+    Status {
+        quiet: bool,
+    },
+}
+
+/// What a range wants besides its keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct RangeOptions {
+    pub limit: i64,
+    pub revision: i64,
+    pub serializable: bool,
+    pub keys_only: bool,
+    pub count_only: bool,
+}
+
+/// A transaction: runs of conditions and of requests.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct TxnAsk {
+    pub compare: Run,
+    pub success: Run,
+    pub failure: Run,
+}
+
+/// What a condition compares with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Target {
+    Version(i64),
+    Create(i64),
+    Mod(i64),
+    Value(Id),
+    Lease(i64),
+}
+
+/// One condition of a transaction.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Condition {
+    pub span: Span,
+    pub relation: super::vocabulary::Relation,
+    pub target: Target,
+}
+
+/// An answer; its runs of pairs lie in [`Record::lists`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Answer {
+    Put { prev: Id },
+    Range { kvs: Run, count: u32, more: bool },
+    Delete { deleted: u32, prev: Run },
+    Txn { succeeded: bool, answers: Run },
+    Compact,
+    HashKv { hash: u32, compact: i64 },
+    Status { applied: u64 },
+}
+
+/// What became of an invocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Ok,
+    Fail,
+    Unknown,
+}
+
+/// One invocation with its completion.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Op {
+    pub call: u64,
+    /// Time of the completion line; [`u64::MAX`] where there is none.
+    pub end: u64,
+    /// Revision in the header of the answer.
+    pub revision: i64,
+    pub ask: Id,
+    pub answer: Id,
+    pub line: u32,
+    /// Line of the completion, 0 where there is none.
+    pub end_line: u32,
+    pub process: Id,
+    pub node: u16,
+    pub outcome: Outcome,
+}
+
+impl Op {
+    /// Until when the operation may have acted: for ever, unless it was answered.
+    pub fn until(&self) -> u64 {
+        if self.outcome == Outcome::Ok {
+            self.end
+        } else {
+            u64::MAX
+        }
+    }
+}
+
+/// A batch of events of a watch; it ends where the next begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Message {
+    pub time: u64,
+    pub line: u32,
+    pub first: u32,
+}
+
+/// A bookmark: everything up to `revision` was delivered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Progress {
+    pub time: u64,
+    pub revision: i64,
+    pub line: u32,
+    /// How many messages with events came before it.
+    pub after: u32,
+}
+
+/// One watch stream.
+#[derive(Clone, Debug)]
+pub(crate) struct Stream {
+    pub process: Id,
+    pub node: u16,
+    pub call: u64,
+    pub line: u32,
+    pub span: Span,
+    pub start_revision: i64,
+    pub prev_kv: bool,
+    /// Revision, time and line of the answer to the creation.
+    pub created: Option<(i64, u64, u32)>,
+    pub messages: Vec<Message>,
+    pub events: Vec<Id>,
+    /// As long as `events` where previous pairs were asked for, empty otherwise.
+    pub prevs: Vec<Id>,
+    pub progress: Vec<Progress>,
+    /// Compact revision with which the member cancelled the watch.
+    pub compacted: i64,
+}
+
+impl Stream {
+    /// The first revision the stream owes; `None` where it was never created.
+    pub fn first_revision(&self) -> Option<i64> {
+        match (self.start_revision, self.created) {
+            (0, Some((revision, _, _))) => Some(revision + 1),
+            (0, None) => None,
+            (start, _) => Some(start),
+        }
+    }
+
+    /// Events of message `index`.
+    pub fn events_of(&self, index: usize) -> std::ops::Range<usize> {
+        let first = self.messages[index].first as usize;
+        first
+            ..self
+                .messages
+                .get(index + 1)
+                .map_or(self.events.len(), |next| next.first as usize)
+    }
+
+    /// The message that carried event `event`.
+    pub fn message_of(&self, event: usize) -> Message {
+        let after = self.messages.partition_point(|m| m.first as usize <= event);
+        self.messages[after.saturating_sub(1)]
+    }
+}
+
+/// A fault from its begin to its end.
+#[derive(Clone, Debug)]
+pub(crate) struct FaultSpan {
+    pub f: String,
+    pub id: String,
+    pub node: Option<u16>,
+    pub begin: u64,
+    /// [`u64::MAX`] while it acts.
+    pub end: u64,
+}
+
+/// A history in memory.
+#[derive(Clone, Debug)]
+pub struct Record {
+    pub(crate) header: Header,
+    pub(crate) keys: Bytes,
+    pub(crate) values: Bytes,
+    pub(crate) processes: Bytes,
+    pub(crate) nodes: Vec<String>,
+    pub(crate) leases: Vec<i64>,
+    pub(crate) pairs: Interner<Pair>,
+    pub(crate) lists: Vec<Id>,
+    pub(crate) asks: Vec<Ask>,
+    pub(crate) options: Vec<RangeOptions>,
+    pub(crate) txns: Vec<TxnAsk>,
+    pub(crate) conditions: Vec<Condition>,
+    pub(crate) answers: Vec<Answer>,
+    pub(crate) ops: Vec<Op>,
+    pub(crate) streams: Vec<Stream>,
+    pub(crate) faults: Vec<FaultSpan>,
+    /// Why an operation did not end well, for those that say so.
+    pub(crate) errors: Vec<(Id, String)>,
+    /// First answer of a process and member whose term went back: operation before, operation after.
+    pub(crate) term_back: Option<(Id, Id)>,
+    /// Lines at which the difference between line and index changes, with the difference.
+    pub(crate) indexes: Vec<(u32, i64)>,
+}
+
+impl Record {
+    /// An empty record.
+    pub(crate) fn new() -> Self {
+        Self {
+            header: Header::new("etcd"),
+            keys: Bytes::default(),
+            values: Bytes::default(),
+            processes: Bytes::default(),
+            nodes: Vec::new(),
+            leases: vec![0],
+            pairs: Interner::default(),
+            lists: Vec::new(),
+            asks: Vec::new(),
+            options: vec![RangeOptions::default()],
+            txns: Vec::new(),
+            conditions: Vec::new(),
+            answers: Vec::new(),
+            ops: Vec::new(),
+            streams: Vec::new(),
+            faults: Vec::new(),
+            errors: Vec::new(),
+            term_back: None,
+            indexes: Vec::new(),
+        }
+    }
+
+    /// The header of the history.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Index of the event on `line`.
+    pub(crate) fn index_of(&self, line: u32) -> u64 {
+        let after = self.indexes.partition_point(|(from, _)| *from <= line);
+        let difference = after.checked_sub(1).map_or(0, |run| self.indexes[run].1);
+        u64::try_from(i64::from(line) + difference).unwrap_or_default()
+    }
+
+    /// The request of `op`.
+    pub(crate) fn ask(&self, op: &Op) -> Ask {
+        self.asks[op.ask as usize]
+    }
+
+    /// The answer of `op`, where it was answered.
+    pub(crate) fn answer(&self, op: &Op) -> Option<Answer> {
+        (op.outcome == Outcome::Ok).then(|| self.answers[op.answer as usize])
+    }
+
+    /// Whether `op` asks for something that can write.
+    pub(crate) fn may_write(&self, op: &Op) -> bool {
+        self.ask_may_write(self.ask(op))
+    }
+
+    fn ask_may_write(&self, ask: Ask) -> bool {
+        match ask {
+            Ask::Put { .. } | Ask::Delete { .. } => true,
+            Ask::Txn(txn) => {
+                let txn = self.txns[txn as usize];
+                let branches = [txn.success, txn.failure];
+                branches.iter().any(|run| {
+                    self.asks[run.range()]
+                        .iter()
+                        .any(|ask| self.ask_may_write(*ask))
+                })
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether `answer` says that something was written.
+    pub(crate) fn wrote(&self, answer: Answer) -> bool {
+        match answer {
+            Answer::Put { .. } => true,
+            Answer::Delete { deleted, .. } => deleted > 0,
+            Answer::Txn { answers, .. } => {
+                self.answers[answers.range()].iter().any(|a| self.wrote(*a))
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a member may answer `ask` alone: a serializable range, or a transaction of nothing else.
+    pub(crate) fn is_local(&self, ask: Ask) -> bool {
+        match ask {
+            Ask::Range { options, .. } => self.options[options as usize].serializable,
+            Ask::Txn(txn) => {
+                let txn = self.txns[txn as usize];
+                [txn.success, txn.failure].iter().all(|run| {
+                    self.asks[run.range()]
+                        .iter()
+                        .all(|ask| matches!(ask, Ask::Range { .. }) && self.is_local(*ask))
+                })
+            }
+            _ => false,
+        }
+    }
+
+    /// True for a request to the key space, as opposed to one about the member.
+    pub(crate) fn is_kv(ask: Ask) -> bool {
+        matches!(
+            ask,
+            Ask::Put { .. } | Ask::Range { .. } | Ask::Delete { .. } | Ask::Txn(_)
+        )
+    }
+
+    /// Whether `span` holds every key.
+    pub(crate) fn is_everything(&self, span: Span) -> bool {
+        span.end != NONE
+            && self.keys.get(span.end) == b"\0"
+            && self.keys.get(span.key) <= &b"\0"[..]
+    }
+
+    /// Whether `key` lies in `span`.
+    pub(crate) fn contains(&self, span: Span, key: Id) -> bool {
+        if span.end == NONE {
+            return span.key == key;
+        }
+        let (first, end, key) = (
+            self.keys.get(span.key),
+            self.keys.get(span.end),
+            self.keys.get(key),
+        );
+        first <= key && (end == b"\0" || key < end)
+    }
+}

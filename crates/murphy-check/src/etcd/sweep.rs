@@ -1,0 +1,374 @@
+//! A sweep replays the operations once, in the order of their revisions, and notes where an answer
+//! cannot be true: the check of promise `linearizable`, and the truth that the other promises are
+//! compared with.
+//!
+//! An acknowledged write owns the revision in its answer, a reader sees the state of its revision, and
+//! an operation that was answered before another was asked may not come later in that order: so one
+//! pass decides, and only holes left by unknown outcomes need a search.
+
+use super::{
+    perform::{Mismatch, Stage},
+    record::{Pair, Record},
+    store::{Order, Store, View},
+    timeline::{Hole, Suspects, Timeline, each_written_span, op_of, place, revision_of},
+    worlds::{Search, Step, explains, search},
+};
+use crate::intern::{Id, Interner, NONE};
+
+/// Why no order of the operations explains the answers.
+#[derive(Clone, Debug)]
+pub(crate) enum Fault {
+    /// Two writes were acknowledged with one revision.
+    Twice {
+        revision: i64,
+        first: Id,
+        second: Id,
+    },
+    /// `earlier` was answered before `later` was asked, yet its revision is the greater.
+    Backwards { earlier: Id, later: Id },
+    /// The state of `revision` gives another answer.
+    Wrong {
+        op: Id,
+        revision: i64,
+        mismatch: Mismatch,
+    },
+    /// Nobody can have written `revision`.
+    Unfillable { revision: i64, evidence: Vec<Id> },
+    /// However the open revisions are filled, some answer is wrong: this one at the latest.
+    NoOrder { op: Option<Id>, revision: i64 },
+}
+
+/// What serializable reads came to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LocalReads {
+    pub judged: u64,
+    /// Those that rest on revisions nobody knows the content of.
+    pub doubtful: u64,
+    /// The first that is wrong: operation, revision, difference.
+    pub wrong: Option<(Id, i64, Mismatch)>,
+}
+
+/// What the sweep found.
+#[derive(Debug, Default)]
+pub(crate) struct Sweep {
+    /// The first fault of each kind, the plainest kind first.
+    pub faults: Vec<Fault>,
+    pub local: LocalReads,
+    /// Acknowledged writes and linearizable reads.
+    pub judged: u64,
+    /// Why the verdict is open, where it is.
+    pub undecided: Option<String>,
+    /// First revision of the history where that does not begin with an empty store.
+    pub begins_at: Option<i64>,
+    /// Revisions of unknown content, in order.
+    pub open: Vec<i64>,
+}
+
+/// The key space as the acknowledged writes, the reads and the watches give it.
+#[derive(Debug)]
+pub(crate) struct Truth {
+    pub order: Order,
+    pub store: Store,
+    pub timeline: Timeline,
+}
+
+/// Replays `record`; `limit` bounds the search over unknown writes.
+pub(crate) fn sweep(record: &Record, pairs: &mut Interner<Pair>, limit: u64) -> (Truth, Sweep) {
+    let timeline = Timeline::new(record, pairs);
+    let order = Order::new(record);
+    let mut found = Sweep::default();
+    let suspects = Suspects::new(record, pairs, &timeline);
+    found.begins_at = begins_late(record, &timeline);
+    let stage = Stage::new(record, &order, pairs, Store::new(record.keys.len()));
+    let mut sweeper = Sweeper {
+        stage,
+        timeline: &timeline,
+        suspects,
+        next_hole: 0,
+        steps: Vec::new(),
+        latest: (0, NONE),
+        found,
+    };
+    sweeper.run();
+    let Sweeper {
+        stage,
+        steps,
+        mut found,
+        ..
+    } = sweeper;
+    let store = stage.view;
+    if !found.open.is_empty() {
+        let result = search(record, &order, pairs, &store, &steps, limit);
+        note_search(&mut found, result, &steps);
+    }
+    found.faults.sort_by_key(plainness);
+    (
+        Truth {
+            order,
+            store,
+            timeline,
+        },
+        found,
+    )
+}
+
+/// How easily a fault is understood, the easiest first.
+fn plainness(fault: &Fault) -> u8 {
+    match fault {
+        Fault::Twice { .. } => 0,
+        Fault::Backwards { .. } => 1,
+        Fault::Wrong { .. } => 2,
+        Fault::Unfillable { .. } => 3,
+        Fault::NoOrder { .. } => 4,
+    }
+}
+
+fn note_search(found: &mut Sweep, result: Search, steps: &[Step]) {
+    match result {
+        Search::Possible => {}
+        Search::Impossible(step) => {
+            let (op, revision) = match &steps[step] {
+                Step::Op { op, revision } => (Some(*op), *revision),
+                Step::Hole { revision, .. } => (None, *revision),
+            };
+            found.faults.push(Fault::NoOrder { op, revision });
+        }
+        Search::GaveUp => {
+            let count = found.open.len();
+            let first = found.open[0];
+            found.undecided = Some(format!(
+                "{count} {} from {first} on can have been filled by unknown writes in too many ways",
+                if count == 1 { "revision" } else { "revisions" }
+            ));
+        }
+    }
+}
+
+/// A history may begin with a store that is not empty; then its first revisions are beyond telling.
+fn begins_late(record: &Record, timeline: &Timeline) -> Option<i64> {
+    if let Some((1, to)) = timeline.jump {
+        return Some(to);
+    }
+    let first = revision_of(timeline.order.first()?.0);
+    let missing = timeline
+        .holes
+        .iter()
+        .take_while(|hole| hole.revision < first);
+    let deadline = missing.clone().last()?.deadline;
+    let in_time = timeline
+        .unknown
+        .iter()
+        .filter(|id| op_of(record, **id).call <= deadline)
+        .count();
+    (missing.count() > in_time).then_some(first)
+}
+
+struct Sweeper<'r> {
+    stage: Stage<'r, Store>,
+    timeline: &'r Timeline,
+    suspects: Suspects<'r>,
+    next_hole: usize,
+    steps: Vec<Step>,
+    /// The latest call among the operations before, and whose it is.
+    latest: (u64, Id),
+    found: Sweep,
+}
+
+impl Sweeper<'_> {
+    fn run(&mut self) {
+        if let (Some((from, _)), None) = (self.timeline.jump, self.found.begins_at) {
+            self.fault(Fault::Unfillable {
+                revision: from + 1,
+                evidence: Vec::new(),
+            });
+        }
+        let timeline = self.timeline;
+        for group in timeline.order.chunk_by(|a, b| a.0 == b.0) {
+            let (at, first) = group[0];
+            self.fill_holes_before(at);
+            let revision = revision_of(at);
+            let is_write = at == place(revision);
+            if is_write && let Some((_, second)) = group.get(1) {
+                self.fault(Fault::Twice {
+                    revision,
+                    first,
+                    second: *second,
+                });
+            }
+            for (place, (_, id)) in group.iter().enumerate() {
+                if !is_write || place == 0 {
+                    self.replay(*id, revision);
+                }
+            }
+            for (_, id) in group {
+                self.note_call(*id);
+            }
+        }
+        self.fill_holes_before(u64::MAX);
+    }
+
+    fn fault(&mut self, fault: Fault) {
+        if !self
+            .found
+            .faults
+            .iter()
+            .any(|known| plainness(known) == plainness(&fault))
+        {
+            self.found.faults.push(fault);
+        }
+    }
+
+    fn note_call(&mut self, id: Id) {
+        let op = op_of(self.stage.record, id);
+        if op.call > self.latest.0 && !self.stage.record.is_local(self.stage.record.ask(op)) {
+            self.latest = (op.call, id);
+        }
+    }
+
+    fn replay(&mut self, id: Id, revision: i64) {
+        let record = self.stage.record;
+        let op = op_of(record, id);
+        let ask = record.ask(op);
+        let mismatch = self.stage.perform(ask, record.answer(op), revision);
+        if record.is_local(ask) {
+            let local = &mut self.found.local;
+            if self.stage.uncertain {
+                local.doubtful += 1;
+                return;
+            }
+            local.judged += 1;
+            if let (Some(mismatch), None) = (mismatch, &local.wrong) {
+                local.wrong = Some((id, revision, mismatch));
+            }
+            return;
+        }
+        self.found.judged += 1;
+        if self.latest.0 > op.end {
+            let later = self.latest.1;
+            self.fault(Fault::Backwards { earlier: id, later });
+        }
+        if self.stage.uncertain {
+            self.steps.push(Step::Op { op: id, revision });
+        } else if let Some(mismatch) = mismatch {
+            self.fault(Fault::Wrong {
+                op: id,
+                revision,
+                mismatch,
+            });
+        }
+    }
+
+    fn fill_holes_before(&mut self, end: u64) {
+        let timeline = self.timeline;
+        while let Some(hole) = timeline
+            .holes
+            .get(self.next_hole)
+            .filter(|hole| place(hole.revision) < end)
+        {
+            self.next_hole += 1;
+            self.fill(hole);
+        }
+    }
+
+    fn fill(&mut self, hole: &Hole) {
+        let candidates = self.suspects.of(self.stage.pairs, hole);
+        match (candidates.as_slice(), hole.evidence.is_empty()) {
+            ([], _) => {
+                self.apply_evidence(hole);
+                if self.found.begins_at.is_none() {
+                    let evidence = hole.evidence.clone();
+                    self.fault(Fault::Unfillable {
+                        revision: hole.revision,
+                        evidence,
+                    });
+                }
+            }
+            ([only], false) => self.fill_with(hole, *only),
+            (several, false) if hole.is_exact => {
+                self.suspects.place(several[0]);
+                self.apply_evidence(hole);
+                self.guess_if_uncertain(hole, candidates);
+            }
+            _ => self.open(hole, candidates),
+        }
+    }
+
+    /// The evidence names one write: its effect is replayed, not the evidence, so that an event that a
+    /// watch left out is missed there.
+    fn fill_with(&mut self, hole: &Hole, writer: Id) {
+        self.suspects.place(writer);
+        let record = self.stage.record;
+        let ask = record.ask(op_of(record, writer));
+        self.stage.perform(ask, None, hole.revision);
+        if self.stage.uncertain {
+            return self.guess_if_uncertain(hole, vec![writer]);
+        }
+        if !explains(self.stage.pairs, &self.stage.events, &hole.evidence, false) {
+            if self.stage.events.is_empty() {
+                self.apply_evidence(hole);
+            }
+            self.fault(Fault::Unfillable {
+                revision: hole.revision,
+                evidence: hole.evidence.clone(),
+            });
+        }
+    }
+
+    fn guess_if_uncertain(&mut self, hole: &Hole, candidates: Vec<Id>) {
+        if self.stage.uncertain {
+            let Hole {
+                revision,
+                evidence,
+                is_exact,
+                ..
+            } = hole.clone();
+            self.steps.push(Step::Hole {
+                revision,
+                candidates,
+                evidence,
+                is_exact,
+            });
+        }
+    }
+
+    /// Nothing tells who wrote the revision: every key the candidates can have written is uncertain.
+    fn open(&mut self, hole: &Hole, candidates: Vec<Id>) {
+        let record = self.stage.record;
+        for id in &candidates {
+            each_written_span(record, record.ask(op_of(record, *id)), &mut |span| {
+                self.stage
+                    .view
+                    .doubt(self.stage.order.ranks(span), hole.revision);
+            });
+        }
+        self.found.open.push(hole.revision);
+        self.stage.uncertain = true;
+        self.guess_if_uncertain(hole, candidates);
+    }
+
+    /// Writes what was seen of a revision whose writer is not known.
+    fn apply_evidence(&mut self, hole: &Hole) {
+        let stage = &mut self.stage;
+        stage.uncertain = false;
+        for id in &hole.evidence {
+            let told = stage.pairs.get(*id);
+            let rank = stage.order.rank(told.key);
+            stage.uncertain |= stage.view.is_uncertain((rank, rank + 1));
+            if told.is_gone() {
+                let gone = stage.pairs.id(Pair::gone(told.key, hole.revision));
+                stage.view.write(rank, gone, true);
+                continue;
+            }
+            let head = stage.view.head(stage.pairs, rank);
+            let prev = (head != NONE).then(|| stage.pairs.get(head));
+            let pair = Pair {
+                mod_revision: hole.revision,
+                create_revision: prev.map_or(hole.revision, |prev| prev.create_revision),
+                version: prev.map_or(1, |prev| prev.version.saturating_add(1)),
+                ..told
+            };
+            let id = stage.pairs.id(pair);
+            stage.view.write(rank, id, false);
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Trouble is a contradiction as a checker finds it, before it is put into the words of a witness.
+
+use super::{sighting::Fact, words::Words};
+use crate::verdict::{Judgement, MemberRow, Verdict, Witness};
+
+/// A contradiction.
+#[derive(Clone, Debug)]
+pub(crate) struct Trouble {
+    /// The first revision it concerns.
+    pub revision: i64,
+    /// The fragment of the judgement.
+    pub reason: String,
+    /// The sentence of the witness.
+    pub sentence: String,
+    /// The facts, with whether they clash or set the scene.
+    pub facts: Vec<(Fact, bool)>,
+    /// What the members hold around it.
+    pub members: Vec<MemberRow>,
+}
+
+impl Trouble {
+    /// The judgement on `promise`; `confirmed` is the second checker's word on the facts.
+    pub fn judgement(&self, promise: &str, words: &Words<'_>, confirmed: bool) -> Judgement {
+        let mut facts = self.facts.clone();
+        facts.sort_by_key(|(fact, _)| words.time(*fact));
+        facts.dedup();
+        Judgement {
+            promise: promise.into(),
+            verdict: Verdict::Broken,
+            reason: self.reason.clone(),
+            witness: Some(Witness {
+                sentence: self.sentence.clone(),
+                lines: facts
+                    .into_iter()
+                    .map(|(fact, clashes)| words.line(fact, clashes))
+                    .collect(),
+                members: self.members.clone(),
+                confirmed,
+            }),
+        }
+    }
+}
+
+/// A judgement without a witness.
+pub(crate) fn plain(promise: &str, verdict: Verdict, reason: impl Into<String>) -> Judgement {
+    Judgement {
+        promise: promise.into(),
+        verdict,
+        reason: reason.into(),
+        witness: None,
+    }
+}

@@ -1,0 +1,195 @@
+//! An interner gives each distinct thing a small number, so that the checkers compare and store
+//! numbers instead of bytes.
+
+use std::hash::{BuildHasher, Hash};
+
+use rustc_hash::FxBuildHasher;
+
+/// The number of an interned thing; [`NONE`] is no thing's.
+pub(crate) type Id = u32;
+
+/// The number that stands for "none".
+pub(crate) const NONE: Id = u32::MAX;
+
+/// The number of the next thing in a list of `length`.
+///
+/// The reader refuses histories of 2^32 lines; a list with so many more entries than lines is not held
+/// in any memory this program meets, and then a stop is better than a wrong number.
+pub(crate) fn next_id(length: usize) -> Id {
+    let id = Id::try_from(length).unwrap_or(NONE);
+    assert!(id < NONE - 8, "a history of more than 2^32 things");
+    id
+}
+
+/// An open-addressed table of numbers; what they stand for is kept by the owner.
+#[derive(Clone, Debug, Default)]
+struct Slots {
+    slots: Vec<Id>,
+    used: usize,
+}
+
+impl Slots {
+    /// The number for which `is_it` holds, or the empty slot at which it belongs.
+    #[inline]
+    fn find(&self, hash: u64, is_it: impl Fn(Id) -> bool) -> Result<Id, usize> {
+        let mask = self.slots.len() - 1;
+        // The low bits of an Fx hash are weak, the high ones good.
+        let mut slot = usize::try_from(hash >> 32).unwrap_or_default() & mask;
+        loop {
+            match self.slots[slot] {
+                NONE => return Err(slot),
+                id if is_it(id) => return Ok(id),
+                _ => slot = (slot + 1) & mask,
+            }
+        }
+    }
+
+    /// Makes room for one more, so that a probe is short and always ends.
+    #[inline]
+    fn reserve(&mut self, hash_of: impl Fn(Id) -> u64) {
+        if self.used * 8 >= self.slots.len() * 5 {
+            self.grow(hash_of);
+        }
+    }
+
+    fn grow(&mut self, hash_of: impl Fn(Id) -> u64) {
+        let length = (self.slots.len() * 2).max(64);
+        let old = std::mem::replace(&mut self.slots, vec![NONE; length]);
+        for id in old.into_iter().filter(|id| *id != NONE) {
+            if let Err(slot) = self.find(hash_of(id), |_| false) {
+                self.slots[slot] = id;
+            }
+        }
+    }
+}
+
+/// Numbers for values of one small type.
+#[derive(Clone, Debug)]
+pub(crate) struct Interner<T> {
+    things: Vec<T>,
+    slots: Slots,
+}
+
+impl<T> Default for Interner<T> {
+    fn default() -> Self {
+        Self {
+            things: Vec::new(),
+            slots: Slots::default(),
+        }
+    }
+}
+
+impl<T: Copy + Eq + Hash> Interner<T> {
+    /// The number of `thing`, new or old.
+    #[inline]
+    pub fn id(&mut self, thing: T) -> Id {
+        let things = &self.things;
+        self.slots
+            .reserve(|id| FxBuildHasher.hash_one(things[id as usize]));
+        match self.slots.find(FxBuildHasher.hash_one(thing), |id| {
+            things[id as usize] == thing
+        }) {
+            Ok(id) => id,
+            Err(slot) => {
+                let id = next_id(self.things.len());
+                self.things.push(thing);
+                self.slots.slots[slot] = id;
+                self.slots.used += 1;
+                id
+            }
+        }
+    }
+
+    /// The thing with number `id`.
+    #[inline]
+    pub fn get(&self, id: Id) -> T {
+        self.things[id as usize]
+    }
+
+    /// All things, in the order of their numbers.
+    pub fn all(&self) -> &[T] {
+        &self.things
+    }
+}
+
+/// Numbers for byte strings.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Bytes {
+    text: Vec<u8>,
+    ends: Vec<usize>,
+    slots: Slots,
+}
+
+impl Bytes {
+    /// The number of `bytes`, new or old.
+    #[inline]
+    pub fn id(&mut self, bytes: &[u8]) -> Id {
+        let (text, ends) = (&self.text, &self.ends);
+        self.slots.reserve(|id| hash_bytes(slice(text, ends, id)));
+        match self
+            .slots
+            .find(hash_bytes(bytes), |id| slice(text, ends, id) == bytes)
+        {
+            Ok(id) => id,
+            Err(slot) => {
+                let id = next_id(self.ends.len());
+                self.text.extend_from_slice(bytes);
+                self.ends.push(self.text.len());
+                self.slots.slots[slot] = id;
+                self.slots.used += 1;
+                id
+            }
+        }
+    }
+
+    /// The number of `bytes`, where they were met before.
+    pub fn find(&self, bytes: &[u8]) -> Option<Id> {
+        if self.slots.slots.is_empty() {
+            return None;
+        }
+        self.slots
+            .find(hash_bytes(bytes), |id| self.get(id) == bytes)
+            .ok()
+    }
+
+    /// The bytes with number `id`.
+    #[inline]
+    pub fn get(&self, id: Id) -> &[u8] {
+        slice(&self.text, &self.ends, id)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+}
+
+#[inline]
+fn slice<'a>(text: &'a [u8], ends: &[usize], id: Id) -> &'a [u8] {
+    let id = id as usize;
+    let start = if id == 0 { 0 } else { ends[id - 1] };
+    &text[start..ends[id]]
+}
+
+#[inline]
+fn hash_bytes(bytes: &[u8]) -> u64 {
+    FxBuildHasher.hash_one(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_bytes_have_the_same_number() {
+        let mut bytes = Bytes::default();
+        let ids: Vec<Id> = (0..1000)
+            .map(|n| bytes.id(n.to_string().as_bytes()))
+            .collect();
+        for (n, id) in ids.iter().enumerate() {
+            assert_eq!(bytes.id(n.to_string().as_bytes()), *id);
+            assert_eq!(bytes.get(*id), n.to_string().as_bytes());
+        }
+        assert_eq!((bytes.len(), bytes.find(b"1000")), (1000, None));
+    }
+}
