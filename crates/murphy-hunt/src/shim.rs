@@ -27,18 +27,3 @@ impl Protection {
         vec![]
     }
 }
-pub const PROMISES: [&str; 7] = [
-    "linearizable",
-    "durable",
-    "members-agree",
-    "serializable-reads",
-    "watch.ordered",
-    "watch.unique",
-    "watch.reliable",
-];
-pub fn check<R>(_r: R) -> Result<murphy_check::verdict::Report, FaultError> {
-    Ok(murphy_check::verdict::Report {
-        judgements: vec![],
-        vacuity: Default::default(),
-    })
-}

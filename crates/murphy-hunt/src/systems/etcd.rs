@@ -14,7 +14,6 @@ use std::{
     collections::BTreeMap,
     ffi::OsString,
     fs::File,
-    io::BufReader,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -130,11 +129,8 @@ impl System for Etcd {
     fn check(&self, history: &Path) -> Result<Report, String> {
         let name = history.display();
         let file = File::open(history).map_err(|error| format!("open {name}: {error}"))?;
-        let _ = (BufReader::new(file), name);
-        Ok(Report {
-            judgements: vec![],
-            vacuity: Default::default(),
-        }) // TEMPORARY
+        let options = murphy_check::etcd::Options::default();
+        murphy_check::etcd::check(file, &options).map_err(|error| format!("{name}:{error}"))
     }
 }
 

@@ -1,6 +1,6 @@
 //! `murphy check HISTORY --model M` judges a recorded history; no cluster is needed.
 
-use std::{fs::File, io::BufReader, path::PathBuf, time::Instant};
+use std::{fs::File, path::PathBuf, time::Instant};
 
 use clap::{Args, ValueEnum};
 use murphy_check::verdict::Report;
@@ -56,7 +56,7 @@ pub fn run(args: &CheckArgs, json: bool) -> Result<Exit, Failure> {
         File::open(&path).map_err(|error| Failure::input(format!("open {name}: {error}")))?;
     let began = Instant::now();
     let report = match args.model {
-        Model::Etcd => murphy_hunt::shim::check(BufReader::new(file)),
+        Model::Etcd => murphy_check::etcd::check(file, &murphy_check::etcd::Options::default()),
     };
     let report = report.map_err(|error| Failure::input(format!("read {name}:{error}")))?;
     let exit = report.verdict(&args.promise).into();
@@ -81,8 +81,8 @@ pub fn run(args: &CheckArgs, json: bool) -> Result<Exit, Failure> {
 /// A promise that does not exist is a typing mistake, not one that held.
 pub fn known_promises(promises: &[String]) -> Result<(), Failure> {
     for promise in promises {
-        if !murphy_hunt::shim::PROMISES.contains(&promise.as_str()) {
-            let known = murphy_hunt::shim::PROMISES.join(", ");
+        if !murphy_check::etcd::PROMISES.contains(&promise.as_str()) {
+            let known = murphy_check::etcd::PROMISES.join(", ");
             let text = format!("select the promise {promise:?}: the model etcd has {known}");
             return Err(Failure::input(text));
         }
