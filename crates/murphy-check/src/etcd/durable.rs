@@ -6,10 +6,10 @@
 use rustc_hash::FxHashSet;
 
 use super::{
-    record::{Answer, Ask, Op, Record},
+    record::{Answer, Ask, Op, Outcome, Record},
     sighting::{Dump, Fact, each_sighting, last_dumps},
     sweep::{Sweep, Truth},
-    timeline::{could_write, each_written_span, op_of, revision_of},
+    timeline::{could_write, op_of, revision_of},
     trouble::{Trouble, plain},
     watches::covering,
     words::{Words, counted, listed, seconds},
@@ -171,6 +171,7 @@ impl<'a> Inquiry<'a> {
         let mut writers = record
             .ops
             .iter()
+            .filter(|other| other.outcome != Outcome::Fail)
             .filter(|other| could_write(record, record.ask(other), &pair))
             .peekable();
         writers.peek().is_none() || writers.any(|writer| writer.until() >= op.call)
@@ -189,11 +190,13 @@ impl<'a> Inquiry<'a> {
             }
         }
         let record = self.record();
+        let acted = |other: &Op| match record.answer(other) {
+            Some(answer) => record.wrote(answer),
+            None => other.outcome == Outcome::Unknown,
+        };
         record.ops.iter().any(|other| {
             other.until() >= op.call
-                && record
-                    .answer(other)
-                    .is_none_or(|answer| record.wrote(answer))
+                && acted(other)
                 && deletes(record, record.ask(other), effect.key)
         })
     }
@@ -373,15 +376,19 @@ impl<'a> Inquiry<'a> {
 
 /// Whether some branch of `ask` deletes `key`.
 fn deletes(record: &Record, ask: Ask, key: Id) -> bool {
-    let mut does = false;
     match ask {
-        Ask::Delete { span, .. } => does = record.contains(span, key),
-        Ask::Txn(_) => {
-            each_written_span(record, ask, &mut |span| does |= record.contains(span, key));
+        Ask::Delete { span, .. } => record.contains(span, key),
+        Ask::Txn(txn) => {
+            let txn = record.txns[txn as usize];
+            let branches = [txn.success, txn.failure];
+            branches.iter().any(|run| {
+                record.asks[run.range()]
+                    .iter()
+                    .any(|ask| deletes(record, *ask, key))
+            })
         }
-        _ => {}
+        _ => false,
     }
-    does
 }
 
 /// The puts of an answered request, those of the branch taken alone.

@@ -202,10 +202,20 @@ pub(crate) struct World<'a> {
 }
 
 impl World<'_> {
+    /// The guess at the key's pair. What a guessed operation wrote of a certain key is known to the base
+    /// as well, with all that followed; only while the operation itself acts is it newer than the base.
     fn overlaid(&self, pairs: &Interner<Pair>, rank: u32, revision: i64) -> Option<Id> {
-        let written =
-            |(at, id): &&(u32, Id)| *at == rank && pairs.get(*id).mod_revision <= revision;
-        self.overlay.iter().rev().find(written).map(|(_, id)| *id)
+        let certain_before = self.base.certain_before(rank);
+        let guessed = self
+            .overlay
+            .iter()
+            .rev()
+            .filter(|(at, _)| *at == rank)
+            .map(|(_, id)| *id);
+        guessed.into_iter().find(|id| {
+            let written = pairs.get(*id).mod_revision;
+            written <= revision && (written >= certain_before || written > self.now)
+        })
     }
 }
 

@@ -86,6 +86,7 @@ pub(crate) fn sweep(record: &Record, pairs: &mut Interner<Pair>, limit: u64) -> 
         suspects,
         next_hole: 0,
         steps: Vec::new(),
+        shared: Vec::new(),
         latest: (0, NONE),
         found,
     };
@@ -169,6 +170,8 @@ struct Sweeper<'r> {
     suspects: Suspects<'r>,
     next_hole: usize,
     steps: Vec<Step>,
+    /// Revisions whose content is known, but not which of several writes it is.
+    shared: Vec<(i64, Vec<Id>)>,
     /// The latest call among the operations before, and whose it is.
     latest: (u64, Id),
     found: Sweep,
@@ -205,6 +208,11 @@ impl Sweeper<'_> {
             }
         }
         self.fill_holes_before(u64::MAX);
+        if let Some(revision) = self.suspects.left_over(&self.shared) {
+            let at = timeline.holes.iter().find(|hole| hole.revision == revision);
+            let evidence = at.map_or_else(Vec::new, |hole| hole.evidence.clone());
+            self.fault(Fault::Unfillable { revision, evidence });
+        }
     }
 
     fn fault(&mut self, fault: Fault) {
@@ -284,8 +292,8 @@ impl Sweeper<'_> {
                 }
             }
             ([only], false) => self.fill_with(hole, *only),
-            (several, false) if hole.is_exact => {
-                self.suspects.place(several[0]);
+            (_, false) if hole.is_exact => {
+                self.shared.push((hole.revision, candidates.clone()));
                 self.apply_evidence(hole);
                 self.guess_if_uncertain(hole, candidates);
             }
@@ -301,6 +309,8 @@ impl Sweeper<'_> {
         let ask = record.ask(op_of(record, writer));
         self.stage.perform(ask, None, hole.revision);
         if self.stage.uncertain {
+            // Which branch it took is a guess, so whatever either branch writes is one.
+            self.doubt(writer, hole.revision);
             return self.guess_if_uncertain(hole, vec![writer]);
         }
         if !explains(self.stage.pairs, &self.stage.events, &hole.evidence, false) {
@@ -344,6 +354,15 @@ impl Sweeper<'_> {
         self.found.open.push(hole.revision);
         self.stage.uncertain = true;
         self.guess_if_uncertain(hole, candidates);
+    }
+
+    fn doubt(&mut self, op: Id, revision: i64) {
+        let record = self.stage.record;
+        each_written_span(record, record.ask(op_of(record, op)), &mut |span| {
+            self.stage
+                .view
+                .doubt(self.stage.order.ranks(span), revision);
+        });
     }
 
     /// Writes what was seen of a revision whose writer is not known.

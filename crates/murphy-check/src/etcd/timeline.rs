@@ -294,11 +294,68 @@ impl<'r> Suspects<'r> {
             .collect()
     }
 
+    /// The first of the `wanted` revisions for which no candidate is left when each write has at most one.
+    pub fn left_over(&self, wanted: &[(i64, Vec<Id>)]) -> Option<i64> {
+        let is_free = |id: &Id| {
+            self.unknown
+                .binary_search(id)
+                .is_ok_and(|place| self.states[place] != Suspect::Placed)
+        };
+        let mut taken: FxHashMap<Id, usize> = FxHashMap::default();
+        let stuck = (0..wanted.len()).find(|number| {
+            let mut tried = Vec::new();
+            !find_writer(wanted, *number, &is_free, &mut taken, &mut tried)
+        })?;
+        Some(wanted[stuck].0)
+    }
+
     fn could_write(&self, pairs: &Interner<Pair>, op: Id, evidence: &[Id]) -> bool {
         let ask = self.record.ask(&self.record.ops[op as usize]);
         evidence
             .iter()
             .all(|id| could_write(self.record, ask, &pairs.get(*id)))
+    }
+}
+
+/// One augmenting path of a bipartite matching, by breadth, between revisions and writes.
+fn find_writer(
+    wanted: &[(i64, Vec<Id>)],
+    number: usize,
+    is_free: &impl Fn(&Id) -> bool,
+    taken: &mut FxHashMap<Id, usize>,
+    tried: &mut Vec<(Id, usize)>,
+) -> bool {
+    let mut next = vec![number];
+    while let Some(number) = next.pop() {
+        for id in wanted[number].1.iter().filter(|id| is_free(id)) {
+            if tried.iter().any(|(known, _)| known == id) {
+                continue;
+            }
+            tried.push((*id, number));
+            let Some(owner) = taken.get(id) else {
+                give(*id, number, tried, taken);
+                return true;
+            };
+            next.push(*owner);
+        }
+    }
+    false
+}
+
+/// Gives `id` to revision `number`, and what that had to the revision from which the path came.
+fn give(id: Id, number: usize, tried: &[(Id, usize)], taken: &mut FxHashMap<Id, usize>) {
+    let (mut id, mut number) = (id, number);
+    loop {
+        let had = taken
+            .iter()
+            .find(|(_, owner)| **owner == number)
+            .map(|(id, _)| *id);
+        taken.insert(id, number);
+        let Some(had) = had else { return };
+        let Some((_, from)) = tried.iter().find(|(known, _)| *known == had) else {
+            return;
+        };
+        (id, number) = (had, *from);
     }
 }
 

@@ -1,0 +1,727 @@
+//! A cluster is simulated event by event: clients ask, members act, answer late, die and come back.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, VecDeque},
+};
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::{
+    Profile, Traffic,
+    story::{Entry, Value},
+    traffic::{Asker, guard, key},
+};
+use crate::{
+    blob::Blob,
+    etcd::{
+        model::{Model, Request, Response},
+        vocabulary::{
+            CompactRequest, CompactResponse, Compare, HashKvRequest, HashKvResponse, Header,
+            RangeRequest, StatusRequest, StatusResponse, WatchEnd, WatchEvent, WatchMessage,
+            WatchRequest,
+        },
+    },
+    history::{Kind, NEMESIS},
+};
+
+const MICROSECOND: u64 = 1_000;
+
+/// Tells a valid history line by line; returns the names of the members and the conditions of `guard`,
+/// which come before the lines.
+pub fn tell(
+    profile: &Profile,
+    seed: u64,
+    emit: &mut dyn FnMut(Entry),
+) -> (Vec<String>, Vec<Compare>) {
+    let nodes = (0..profile.members)
+        .map(|node| format!("n{node}"))
+        .collect();
+    Cluster::new(profile, seed, emit).run();
+    (nodes, guard(profile))
+}
+
+/// What happens next somewhere.
+#[derive(Debug)]
+enum Action {
+    Ask { client: usize },
+    Act(Box<Flight>),
+    Reply { client: usize, token: u64 },
+    Timeout { client: usize, token: u64 },
+    Deliver { node: usize },
+    Kill { node: usize },
+    Back { node: usize },
+    Compact,
+}
+
+/// A request on its way to take effect.
+#[derive(Debug)]
+struct Flight {
+    client: usize,
+    token: u64,
+    node: usize,
+    request: Request,
+}
+
+#[derive(Default)]
+struct Client {
+    generation: usize,
+    asked: u64,
+    /// The open invocation: its number, word and member.
+    open: Option<(u64, &'static str, usize)>,
+    answer: Option<Result<Response, String>>,
+}
+
+struct Watch {
+    process: String,
+    key: Blob,
+    range_end: Blob,
+    prev_kv: bool,
+    sent: i64,
+}
+
+struct Member {
+    applied: i64,
+    is_down: bool,
+    watches: Vec<Watch>,
+    opened: usize,
+}
+
+struct Cluster<'a> {
+    profile: &'a Profile,
+    rng: ChaCha8Rng,
+    emit: &'a mut dyn FnMut(Entry),
+    model: Model,
+    now: u64,
+    queue: BinaryHeap<Reverse<(u64, u64)>>,
+    actions: rustc_hash::FxHashMap<u64, Action>,
+    sequence: u64,
+    clients: Vec<Client>,
+    members: Vec<Member>,
+    log: VecDeque<(i64, Vec<WatchEvent>)>,
+    asked: usize,
+    term: u64,
+    last_mod: i64,
+}
+
+impl<'a> Cluster<'a> {
+    fn new(profile: &'a Profile, seed: u64, emit: &'a mut dyn FnMut(Entry)) -> Self {
+        let member = |_| Member {
+            applied: 1,
+            is_down: false,
+            watches: Vec::new(),
+            opened: 0,
+        };
+        Self {
+            profile,
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            emit,
+            model: Model::default(),
+            now: 0,
+            queue: BinaryHeap::new(),
+            actions: rustc_hash::FxHashMap::default(),
+            sequence: 0,
+            clients: (0..profile.clients).map(|_| Client::default()).collect(),
+            members: (0..profile.members).map(member).collect(),
+            log: VecDeque::new(),
+            asked: 0,
+            term: 2,
+            last_mod: 0,
+        }
+    }
+
+    fn run(mut self) {
+        self.plan();
+        while let Some(Reverse((time, number))) = self.queue.pop() {
+            if self.profile.cut && self.asked >= self.profile.operations {
+                return;
+            }
+            self.now = self.now.max(time);
+            if let Some(action) = self.actions.remove(&number) {
+                self.happen(action);
+            }
+        }
+        self.end();
+    }
+
+    /// The mean time between two operations is about 100 µs for 24 clients.
+    fn plan(&mut self) {
+        let length = (self.profile.operations as u64 * 2_400 / self.profile.clients as u64 + 1_000)
+            * MICROSECOND;
+        for client in 0..self.profile.clients {
+            self.soon(0..500, Action::Ask { client });
+        }
+        for node in 0..self.profile.members {
+            if self.profile.watches {
+                self.watch(node, "\0".into(), "\0".into(), false, 1);
+                if node == 0 {
+                    self.watch(node, key(0), key(10), true, 1);
+                }
+            }
+            self.soon(0..3_000, Action::Deliver { node });
+        }
+        for _ in 0..self.profile.kills {
+            let (at, node) = (
+                self.rng.random_range(0..length),
+                self.rng.random_range(0..self.profile.members),
+            );
+            self.at(at, Action::Kill { node });
+        }
+        for _ in 0..self.profile.compactions {
+            let at = self.rng.random_range(0..length);
+            self.at(at, Action::Compact);
+        }
+    }
+
+    fn at(&mut self, time: u64, action: Action) {
+        self.sequence += 1;
+        self.queue.push(Reverse((time, self.sequence)));
+        self.actions.insert(self.sequence, action);
+    }
+
+    fn soon(&mut self, microseconds: std::ops::Range<u64>, action: Action) {
+        let delay = self
+            .rng
+            .random_range(microseconds.start * MICROSECOND..microseconds.end * MICROSECOND);
+        self.at(self.now + delay, action);
+    }
+
+    fn happen(&mut self, action: Action) {
+        match action {
+            Action::Ask { client } => self.ask(client),
+            Action::Act(flight) => self.act(&flight),
+            Action::Reply { client, token } => self.reply(client, token),
+            Action::Timeout { client, token } => {
+                if self.clients[client]
+                    .open
+                    .is_some_and(|open| open.0 == token)
+                {
+                    self.lose(client, "etcdserver: request timed out");
+                }
+            }
+            Action::Deliver { node } => self.deliver(node),
+            Action::Kill { node } => self.kill(node),
+            Action::Back { node } => self.back(node),
+            Action::Compact => self.compact(),
+        }
+    }
+
+    fn line(
+        &mut self,
+        kind: Kind,
+        process: String,
+        f: &'static str,
+        value: Value,
+        node: usize,
+        error: Option<String>,
+    ) {
+        (self.emit)(Entry {
+            kind,
+            process,
+            f,
+            value,
+            time: self.now,
+            node,
+            error,
+        });
+    }
+
+    fn process(&self, client: usize) -> String {
+        match self.clients[client].generation {
+            0 => format!("c{client}"),
+            generation => format!("c{client}-{generation}"),
+        }
+    }
+
+    fn header(&self, node: usize, revision: i64) -> Header {
+        Header {
+            revision,
+            member_id: node as u64 + 1,
+            raft_term: self.term,
+        }
+    }
+
+    fn ask(&mut self, client: usize) {
+        if self.asked >= self.profile.operations {
+            return;
+        }
+        self.asked += 1;
+        self.clients[client].asked += 1;
+        let number = self.rng.random_range(0..self.profile.keys);
+        let value = format!("c{client}-{}", self.clients[client].asked);
+        let asker = Asker {
+            profile: self.profile,
+            value,
+            revision: self.model.revision,
+            last_mod: self.last_mod,
+        };
+        let request = asker.draw(&mut self.rng, number);
+        let node = self.rng.random_range(0..self.profile.members);
+        let f = request.f();
+        self.line(
+            Kind::Invoke,
+            self.process(client),
+            f,
+            Value::Request(request.clone()),
+            node,
+            None,
+        );
+        if self.members[node].is_down {
+            self.now += MICROSECOND;
+            let error = Some("tcp connect error".to_owned());
+            self.line(
+                Kind::Fail,
+                self.process(client),
+                f,
+                Value::None,
+                node,
+                error,
+            );
+            return self.soon(50..2_000, Action::Ask { client });
+        }
+        self.sequence += 1;
+        let token = self.sequence;
+        self.clients[client].open = Some((token, f, node));
+        let flight = Box::new(Flight {
+            client,
+            token,
+            node,
+            request,
+        });
+        if self.rng.random_ratio(self.profile.unknown_per_mille, 1_000) {
+            self.soon(500..5_000, Action::Timeout { client, token });
+            if self.rng.random() {
+                self.clients[client].open = Some((token, f, node));
+                self.soon(100..20_000, Action::Act(flight));
+            }
+        } else {
+            self.soon(100..1_500, Action::Act(flight));
+        }
+    }
+
+    fn act(&mut self, flight: &Flight) {
+        let member = &mut self.members[flight.node];
+        if member.is_down && self.rng.random() {
+            return;
+        }
+        let is_open = self.clients[flight.client]
+            .open
+            .is_some_and(|open| open.0 == flight.token);
+        let local = match &flight.request {
+            Request::Range(ask) if ask.serializable => {
+                Some(self.model.range(ask, member.applied).map(Response::Range))
+            }
+            _ => None,
+        };
+        let result = local.unwrap_or_else(|| {
+            let result = self.model.apply(&flight.request);
+            member.applied = self.model.revision;
+            if let Some(event) = self.model.events.first() {
+                self.last_mod = event.kv.mod_revision;
+                self.log
+                    .push_back((self.model.revision, self.model.events.clone()));
+            }
+            result
+        });
+        if is_open {
+            let header = self.header(flight.node, 0);
+            self.clients[flight.client].answer = Some(match result {
+                Ok(mut response) => {
+                    let revision = response.revision();
+                    *response.header_mut() = Header { revision, ..header };
+                    Ok(response)
+                }
+                Err(rejection) => Err(rejection.to_string()),
+            });
+            self.soon(
+                100..1_500,
+                Action::Reply {
+                    client: flight.client,
+                    token: flight.token,
+                },
+            );
+        }
+    }
+
+    fn reply(&mut self, client: usize, token: u64) {
+        let Some((open, f, node)) = self.clients[client].open.filter(|open| open.0 == token) else {
+            return;
+        };
+        debug_assert_eq!(open, token);
+        let Some(answer) = self.clients[client].answer.take() else {
+            return;
+        };
+        match answer {
+            Ok(response) => {
+                self.line(
+                    Kind::Ok,
+                    self.process(client),
+                    f,
+                    Value::Response(response),
+                    node,
+                    None,
+                );
+                self.clients[client].open = None;
+                self.soon(0..300, Action::Ask { client });
+            }
+            Err(error) if f == "range" => {
+                self.line(
+                    Kind::Fail,
+                    self.process(client),
+                    f,
+                    Value::None,
+                    node,
+                    Some(error),
+                );
+                self.clients[client].open = None;
+                self.soon(0..300, Action::Ask { client });
+            }
+            // A rejected transaction is never assumed to be without effect.
+            Err(error) => self.lose(client, &error),
+        }
+    }
+
+    fn lose(&mut self, client: usize, error: &str) {
+        let Some((_, f, node)) = self.clients[client].open.take() else {
+            return;
+        };
+        self.line(
+            Kind::Info,
+            self.process(client),
+            f,
+            Value::None,
+            node,
+            Some(error.to_owned()),
+        );
+        self.clients[client].generation += 1;
+        self.clients[client].answer = None;
+        self.soon(0..1_000, Action::Ask { client });
+    }
+
+    fn watch(
+        &mut self,
+        node: usize,
+        key: Blob,
+        range_end: Blob,
+        prev_kv: bool,
+        start_revision: i64,
+    ) {
+        let member = &mut self.members[node];
+        member.opened += 1;
+        let process = format!("w-n{node}-{}", member.opened);
+        let ask = WatchRequest {
+            key: key.clone(),
+            range_end: range_end.clone(),
+            start_revision,
+            progress_notify: true,
+            prev_kv,
+        };
+        self.line(
+            Kind::Invoke,
+            process.clone(),
+            "watch",
+            Value::Watch(ask),
+            node,
+            None,
+        );
+        let compacted = self.model.compacted;
+        if start_revision < compacted {
+            let end = WatchEnd {
+                compact_revision: compacted,
+                cancel_reason: "compacted".into(),
+            };
+            self.line(
+                Kind::Fail,
+                process,
+                "watch",
+                Value::WatchEnd(end),
+                node,
+                None,
+            );
+            return self.watch(node, key, range_end, prev_kv, compacted);
+        }
+        let created = WatchMessage {
+            header: self.header(node, self.members[node].applied),
+            events: Vec::new(),
+        };
+        self.line(
+            Kind::Ok,
+            process.clone(),
+            "watch",
+            Value::Message(created),
+            node,
+            None,
+        );
+        let watch = Watch {
+            process,
+            key,
+            range_end,
+            prev_kv,
+            sent: start_revision - 1,
+        };
+        self.members[node].watches.push(watch);
+    }
+
+    fn deliver(&mut self, node: usize) {
+        let is_busy = self.asked < self.profile.operations
+            || self.clients.iter().any(|client| client.open.is_some());
+        if is_busy {
+            self.soon(300..3_000, Action::Deliver { node });
+        }
+        if self.members[node].is_down {
+            return;
+        }
+        let behind = self.model.revision - self.members[node].applied;
+        self.members[node].applied += if self.rng.random() {
+            behind
+        } else {
+            self.rng.random_range(0..=behind)
+        };
+        self.send(node);
+    }
+
+    /// Sends every watch of a member what the member has applied.
+    fn send(&mut self, node: usize) {
+        let applied = self.members[node].applied;
+        for number in 0..self.members[node].watches.len() {
+            let watch = &self.members[node].watches[number];
+            let first = self
+                .log
+                .partition_point(|(revision, _)| *revision <= watch.sent);
+            let end = self
+                .log
+                .partition_point(|(revision, _)| *revision <= applied);
+            let mut messages: Vec<Vec<WatchEvent>> = Vec::new();
+            for (_, events) in self.log.range(first..end) {
+                let wanted = events.iter().filter(|event| {
+                    crate::etcd::model::within(&event.kv.key, &watch.key, &watch.range_end)
+                });
+                let wanted: Vec<WatchEvent> = wanted
+                    .cloned()
+                    .map(|mut event| {
+                        event.prev_kv = event.prev_kv.filter(|_| watch.prev_kv);
+                        event
+                    })
+                    .collect();
+                if wanted.is_empty() {
+                    continue;
+                }
+                match messages.last_mut() {
+                    Some(last) if self.rng.random_ratio(3, 4) => last.extend(wanted),
+                    _ => messages.push(wanted),
+                }
+            }
+            let process = watch.process.clone();
+            let is_idle = messages.is_empty();
+            for events in messages {
+                let message = WatchMessage {
+                    header: self.header(node, applied),
+                    events,
+                };
+                self.line(
+                    Kind::Ok,
+                    process.clone(),
+                    "watch_event",
+                    Value::Message(message),
+                    node,
+                    None,
+                );
+            }
+            let watch = &mut self.members[node].watches[number];
+            let is_current = watch.sent < applied || is_idle;
+            watch.sent = watch.sent.max(applied);
+            if is_current
+                && self.rng.random_ratio(1, 10)
+                && self.members[node].watches[number].sent == applied
+            {
+                let message = WatchMessage {
+                    header: self.header(node, applied),
+                    events: Vec::new(),
+                };
+                self.line(
+                    Kind::Ok,
+                    process,
+                    "watch_progress",
+                    Value::Message(message),
+                    node,
+                    None,
+                );
+            }
+        }
+    }
+
+    fn fault(&mut self, phase: &'static str, node: usize) {
+        let value = Value::Fault {
+            phase,
+            id: format!("kill-{node}"),
+        };
+        self.line(Kind::Info, NEMESIS.into(), "kill", value, node, None);
+    }
+
+    fn kill(&mut self, node: usize) {
+        if self.members.iter().any(|member| member.is_down) {
+            return;
+        }
+        self.fault("begin", node);
+        self.members[node].is_down = true;
+        self.term += 1;
+        for client in 0..self.clients.len() {
+            if self.clients[client]
+                .open
+                .is_some_and(|(_, _, at)| at == node)
+            {
+                self.lose(client, "transport error");
+            }
+        }
+        for watch in 0..self.members[node].watches.len() {
+            let process = self.members[node].watches[watch].process.clone();
+            self.line(
+                Kind::Info,
+                process,
+                "watch",
+                Value::None,
+                node,
+                Some("transport error".into()),
+            );
+        }
+        self.soon(5_000..30_000, Action::Back { node });
+    }
+
+    fn back(&mut self, node: usize) {
+        self.members[node].is_down = false;
+        self.fault("end", node);
+        for watch in std::mem::take(&mut self.members[node].watches) {
+            self.watch(
+                node,
+                watch.key,
+                watch.range_end,
+                watch.prev_kv,
+                watch.sent + 1,
+            );
+        }
+    }
+
+    fn compact(&mut self) {
+        // A watch that is open was sent what is compacted, and a slow member still answers from its past.
+        let sent = self
+            .members
+            .iter()
+            .filter(|member| !member.is_down)
+            .flat_map(|m| &m.watches)
+            .map(|w| w.sent);
+        let applied = self.members.iter().map(|member| member.applied);
+        let limit = sent
+            .chain(applied)
+            .min()
+            .unwrap_or(0)
+            .min(self.model.revision - 20);
+        if limit <= self.model.compacted.max(1) {
+            return;
+        }
+        self.model.compact(limit);
+        let kept = self.log.partition_point(|(revision, _)| *revision < limit);
+        self.log.drain(..kept);
+        let ask = CompactRequest {
+            revision: limit,
+            physical: false,
+        };
+        let header = self.header(0, self.model.revision);
+        self.line(
+            Kind::Invoke,
+            "compactor".into(),
+            "compact",
+            Value::Compact(ask),
+            0,
+            None,
+        );
+        self.line(
+            Kind::Ok,
+            "compactor".into(),
+            "compact",
+            Value::Compacted(CompactResponse { header }),
+            0,
+            None,
+        );
+    }
+
+    /// Traffic has stopped: every member catches up and is compared.
+    fn end(&mut self) {
+        self.now += 1_000_000 * MICROSECOND;
+        for node in 0..self.profile.members {
+            if self.members[node].is_down {
+                self.back(node);
+            }
+            self.members[node].applied = self.model.revision;
+            self.send(node);
+            let header = self.header(node, self.model.revision);
+            let state = StatusResponse {
+                header,
+                raft_applied_index: self.model.revision.unsigned_abs() + 100,
+                ..StatusResponse::default()
+            };
+            self.judge(
+                node,
+                "status",
+                Value::Status(StatusRequest { quiet: true }),
+                Value::State(state),
+            );
+        }
+        for node in 0..self.profile.members {
+            self.dump(node);
+        }
+    }
+
+    fn dump(&mut self, node: usize) {
+        let revision = self.model.revision;
+        let ask = RangeRequest {
+            key: "\0".into(),
+            range_end: "\0".into(),
+            revision,
+            serializable: true,
+            ..RangeRequest::default()
+        };
+        let mut dump = self.model.range(&ask, revision).unwrap_or_default();
+        let header = self.header(node, revision);
+        dump.header = header.clone();
+        let hash = dump.kvs.iter().fold(0_u32, |hash, pair| {
+            let number =
+                pair.mod_revision.unsigned_abs().wrapping_mul(31) + pair.version.unsigned_abs();
+            hash.rotate_left(5) ^ u32::try_from(number & 0xffff_ffff).unwrap_or_default()
+        });
+        let hashed = HashKvResponse {
+            header,
+            hash,
+            compact_revision: self.model.compacted,
+        };
+        self.judge(
+            node,
+            "range",
+            Value::Request(Request::Range(ask)),
+            Value::Response(Response::Range(dump)),
+        );
+        self.judge(
+            node,
+            "hash_kv",
+            Value::Hash(HashKvRequest { revision }),
+            Value::Hashed(hashed),
+        );
+    }
+
+    fn judge(&mut self, node: usize, f: &'static str, ask: Value, answer: Value) {
+        self.now += 100 * MICROSECOND;
+        self.line(Kind::Invoke, "judge".into(), f, ask, node, None);
+        self.now += 100 * MICROSECOND;
+        self.line(Kind::Ok, "judge".into(), f, answer, node, None);
+    }
+}
+
+impl Traffic {
+    /// The profile's word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Compare => "compare",
+            Self::Mixed => "mixed",
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The judge is judged: valid histories raise no alarm, mutated ones always do.
+//!
+//! By default a seeded sample of 5 %; with `MURPHY_SOAK=1` the full count.
+
+use murphy_check::{
+    etcd::{
+        self, Options,
+        generate::{Profile, Story, mutation::MUTATIONS},
+    },
+    verdict::{Report, Verdict},
+};
+
+fn count() -> u64 {
+    if std::env::var_os("MURPHY_SOAK").is_some() {
+        1_000
+    } else {
+        60
+    }
+}
+
+/// Histories of every shape, small enough for a thousand of them.
+fn profile(seed: u64) -> Profile {
+    let operations = 200 + usize::try_from(seed % 7).unwrap() * 60;
+    let mixed = Profile {
+        clients: 8,
+        keys: 12,
+        unknown_per_mille: 20,
+        ..Profile::mixed(operations)
+    };
+    match seed % 6 {
+        0 => Profile {
+            conditions: 10,
+            keys: 20,
+            clients: 12,
+            unknown_per_mille: 20,
+            ..Profile::compare(operations)
+        },
+        1 => Profile { cut: true, ..mixed },
+        2 => Profile {
+            watches: false,
+            unknown_per_mille: 5,
+            kills: 1,
+            ..mixed
+        },
+        3 => Profile {
+            members: 1,
+            ..mixed
+        },
+        4 => Profile {
+            cut: true,
+            watches: false,
+            kills: 1,
+            clients: 4,
+            ..mixed
+        },
+        _ => mixed,
+    }
+}
+
+fn check(story: &Story) -> Report {
+    etcd::check(story.bytes().as_slice(), &Options::default()).unwrap()
+}
+
+#[test]
+fn valid_histories_raise_no_alarm() {
+    let mut undecided = std::collections::BTreeMap::new();
+    for seed in 0..count() {
+        let report = check(&Story::generate(&profile(seed), seed));
+        for judgement in &report.judgements {
+            assert_ne!(
+                judgement.verdict,
+                Verdict::Broken,
+                "seed {seed}: {judgement:#?}"
+            );
+            if judgement.verdict == Verdict::Undecided {
+                *undecided
+                    .entry((
+                        seed % 6,
+                        judgement.promise.clone(),
+                        judgement.reason.clone(),
+                    ))
+                    .or_insert(0) += 1;
+            }
+        }
+    }
+    eprintln!("{undecided:#?}");
+}
+
+#[test]
+fn mutated_histories_are_all_caught() {
+    let mut caught = [0; MUTATIONS.len()];
+    let (mut total, mut seed) = (0, 0);
+    while total < count() {
+        seed += 1;
+        let class = usize::try_from(seed).unwrap() % MUTATIONS.len();
+        // Six shapes and six classes: each class meets every shape.
+        let story = Story::generate(&profile(seed + seed / 6), seed);
+        let Some(spoilt) = MUTATIONS[class].apply(&story, seed) else {
+            continue;
+        };
+        let report = check(&spoilt);
+        assert_eq!(
+            report.verdict(&[]),
+            Verdict::Broken,
+            "seed {seed}, {:?}: {report:#?}",
+            MUTATIONS[class]
+        );
+        caught[class] += 1;
+        total += 1;
+    }
+    eprintln!(
+        "caught {total} of {total}: {:?}",
+        MUTATIONS.iter().zip(caught).collect::<Vec<_>>()
+    );
+}
