@@ -1,0 +1,46 @@
+//! A session is what a terminal's Ctrl-C and hang-up reach; a process that must outlive its terminal
+//! leaves it.
+//!
+//! See `setsid(2)`, `daemon(7)`.
+
+use std::{fs::File, io, os::fd::OwnedFd, time::Duration};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    pipe::{PipeFlags, pipe_with},
+    process::{chdir, setsid},
+    stdio::{dup2_stderr, dup2_stdout, stdin},
+};
+
+/// A pipe whose ends no launched command inherits: (read, write).
+pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(pipe_with(PipeFlags::CLOEXEC)?)
+}
+
+/// Begins a session of its own and leaves the working directory, so that nothing is kept busy.
+pub fn leave_terminal() -> io::Result<()> {
+    setsid()?;
+    chdir("/")?;
+    Ok(())
+}
+
+/// Sends standard output and standard error to nowhere.
+pub fn silence() -> io::Result<()> {
+    let null = File::options().write(true).open("/dev/null")?;
+    dup2_stdout(&null)?;
+    dup2_stderr(&null)?;
+    Ok(())
+}
+
+/// Waits at most `limit` for standard input to be closed at its other end. True when it is; what is
+/// written to it before that is not read.
+pub fn stdin_closed(limit: Duration) -> io::Result<bool> {
+    let timeout = Timespec::try_from(limit).map_err(io::Error::other)?;
+    let stdin = stdin();
+    let mut fds = [PollFd::new(&stdin, PollFlags::empty())];
+    match poll(&mut fds, Some(&timeout)) {
+        Ok(_) => Ok(fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)),
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
+}
