@@ -205,7 +205,20 @@ fn repeat(
         .output()
         .map_err(|source| SoakError::Start { program, source })?;
     let seconds = started.elapsed().as_secs_f64();
-    let (result, figure) = series.read(&output);
+    let (mut result, figure) = series.read(&output);
+    if let Some(mut second) = series.second_command(root, &out) {
+        let output = second
+            .current_dir(root)
+            .output()
+            .map_err(|source| SoakError::Start {
+                program: "murphy check".to_owned(),
+                source,
+            })?;
+        let (again, _) = series.read(&output);
+        if again != result {
+            result = format!("{result}, judged again {again}");
+        }
+    }
     let outcome = Outcome {
         series: series.name.clone(),
         repetition,

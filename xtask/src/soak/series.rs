@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use serde_json::Value;
+
 use super::outcome::Ledger;
 
 /// One claim, and how it is measured.
@@ -21,10 +23,13 @@ pub struct Series {
 
 /// What one repetition does.
 enum Work {
-    /// A hunt with the repetition's number as its seed, or a scenario, that must end in this verdict.
+    /// A hunt with the repetition's number as its seed, or a scenario, that must end in this verdict, and must be
+    /// judged the same again from its history alone.
     Hunt {
         arguments: Vec<String>,
         expected: &'static str,
+        /// The most events that each witness may have.
+        witness_max: Option<usize>,
     },
     /// The demonstration, which must succeed.
     Demo,
@@ -102,6 +107,7 @@ fn rate(name: &str, etcd: &str, expected: &'static str, required: u32) -> Series
         work: Work::Hunt {
             arguments,
             expected,
+            witness_max: None,
         },
     }
 }
@@ -113,13 +119,16 @@ fn scenario(issue: &str, version: &str, etcd: &str) -> Series {
         .to_vec();
     Series {
         name: format!("{issue}-{version}"),
-        claim: format!("scenario issue-{issue} on etcd {version}: broken, in under 10 s"),
+        claim: format!(
+            "scenario issue-{issue} on etcd {version}: broken, witness of 2 or 3, under 10 s"
+        ),
         repetitions: 20,
         required: 20,
         seconds_max: Some(10.0),
         work: Work::Hunt {
             arguments,
             expected: "broken",
+            witness_max: Some(3),
         },
     }
 }
@@ -140,10 +149,7 @@ impl Series {
     pub fn command(&self, root: &Path, out: &Path, repetition: u32) -> Command {
         match &self.work {
             Work::Hunt { arguments, .. } => {
-                let murphy = crate::suite::target_directory(root)
-                    .join("release")
-                    .join("murphy");
-                let mut command = Command::new(murphy);
+                let mut command = murphy(root);
                 command
                     .args(["hunt", "etcd", "--json"])
                     .args(arguments)
@@ -164,6 +170,19 @@ impl Series {
         }
     }
 
+    /// The command that judges a hunt again from what it saved.
+    pub fn second_command(&self, root: &Path, out: &Path) -> Option<Command> {
+        let Work::Hunt { arguments, .. } = &self.work else {
+            return None;
+        };
+        let mut command = murphy(root);
+        command.args(["check", "--json"]).arg(out);
+        if let Some(at) = arguments.iter().position(|word| word == "--promise") {
+            command.args(&arguments[at..]);
+        }
+        Some(command)
+    }
+
     /// What a repetition came to, and what it reported of itself.
     pub fn read(&self, output: &Output) -> (String, Option<String>) {
         let printed = String::from_utf8_lossy(&output.stdout);
@@ -174,7 +193,13 @@ impl Series {
                 .map_or_else(|| "killed".to_owned(), |code| format!("exit code {code}"))
         };
         match &self.work {
-            Work::Hunt { .. } => (verdict(&printed).unwrap_or_else(code), None),
+            Work::Hunt { witness_max, .. } => {
+                let result = match last_line(&printed) {
+                    Some(said) => judged(&said, *witness_max),
+                    None => code(),
+                };
+                (result, None)
+            }
             Work::Demo if output.status.success() => ("found".to_owned(), None),
             Work::Demo => (code(), None),
             Work::Test { .. } => {
@@ -238,26 +263,63 @@ impl Series {
     }
 }
 
-/// The verdict in the last line of a JSON Lines output.
-fn verdict(printed: &str) -> Option<String> {
-    let last: serde_json::Value =
-        serde_json::from_str(printed.trim_end().lines().next_back()?).ok()?;
-    (last["event"] == "verdict").then(|| last["verdict"].as_str().map(str::to_owned))?
+/// The binary under measurement.
+fn murphy(root: &Path) -> Command {
+    Command::new(crate::suite::target_directory(root).join("release/murphy"))
+}
+
+/// The verdict line that ends a JSON Lines output.
+fn last_line(printed: &str) -> Option<Value> {
+    let last: Value = serde_json::from_str(printed.trim_end().lines().next_back()?).ok()?;
+    (last["event"] == "verdict").then_some(last)
+}
+
+/// The verdict; with the length of the longest witness where that is more than it may be, or none at all.
+fn judged(said: &Value, witness_max: Option<usize>) -> String {
+    let verdict = said["verdict"].as_str().unwrap_or_default();
+    let promises = said["promises"].as_object().into_iter().flatten();
+    let lengths = promises
+        .filter(|(_, promise)| promise["verdict"] == "broken")
+        .map(|(_, promise)| promise["witness"].as_array().map_or(0, Vec::len));
+    match witness_max {
+        Some(max) => match lengths.clone().find(|length| !(2..=max).contains(length)) {
+            Some(length) => format!("{verdict} with a witness of {length}"),
+            None => verdict.to_owned(),
+        },
+        None => verdict.to_owned(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn the_verdict_is_in_the_last_line() {
-        let printed = "{\"event\":\"round\"}\n{\"event\":\"verdict\",\"verdict\":\"broken\",\"promises\":{}}\n";
-        assert_eq!(verdict(printed).as_deref(), Some("broken"));
+        let printed = "{\"event\":\"round\"}\n{\"event\":\"verdict\",\"verdict\":\"broken\"}\n";
         assert_eq!(
-            verdict("{\"event\":\"round\",\"verdict\":\"held\"}\n"),
+            last_line(printed)
+                .map(|said| judged(&said, None))
+                .as_deref(),
+            Some("broken")
+        );
+        assert_eq!(
+            last_line("{\"event\":\"round\",\"verdict\":\"held\"}\n"),
             None
         );
-        assert_eq!(verdict(""), None);
+        assert_eq!(last_line(""), None);
+    }
+
+    #[test]
+    fn a_witness_that_is_too_long_is_not_as_claimed() {
+        let said = json!({"verdict": "broken", "promises": {
+            "durable": {"verdict": "held", "witness": null},
+            "watch.reliable": {"verdict": "broken", "witness": [1, 2, 3, 4]},
+        }});
+        assert_eq!(judged(&said, Some(4)), "broken");
+        assert_eq!(judged(&said, Some(3)), "broken with a witness of 4");
+        assert_eq!(judged(&said, None), "broken");
     }
 
     #[test]
