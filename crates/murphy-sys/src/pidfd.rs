@@ -6,13 +6,13 @@
 use std::{io, os::fd::OwnedFd, time::Duration};
 
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
     process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal},
 };
 
 use crate::{
     process::{ProcessId, Stat},
+    session,
     signal::Signal,
 };
 
@@ -77,13 +77,7 @@ impl Pidfd {
 
     /// Waits until the process has ended (as a zombie, too), at most `limit`. True when it has.
     pub fn wait_for_exit(&self, limit: Duration) -> io::Result<bool> {
-        let timeout = Timespec::try_from(limit).map_err(io::Error::other)?;
-        let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
-        match poll(&mut fds, Some(&timeout)) {
-            Ok(ready) => Ok(ready > 0),
-            Err(Errno::INTR) => Ok(false),
-            Err(errno) => Err(errno.into()),
-        }
+        session::readable(&self.fd, limit)
     }
 }
 

@@ -3,7 +3,12 @@
 //!
 //! See `setsid(2)`, `daemon(7)`.
 
-use std::{fs::File, io, os::fd::OwnedFd, time::Duration};
+use std::{
+    fs::File,
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    time::Duration,
+};
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -35,12 +40,21 @@ pub fn silence() -> io::Result<()> {
 /// Waits at most `limit` for standard input to be closed at its other end. True when it is; what is
 /// written to it before that is not read.
 pub fn stdin_closed(limit: Duration) -> io::Result<bool> {
+    let events = wait(stdin().as_fd(), PollFlags::empty(), limit)?;
+    Ok(events.intersects(PollFlags::HUP | PollFlags::ERR))
+}
+
+/// Waits at most `limit` for something to read, the end included. True when there is.
+pub fn readable(fd: impl AsFd, limit: Duration) -> io::Result<bool> {
+    Ok(!wait(fd.as_fd(), PollFlags::IN, limit)?.is_empty())
+}
+
+fn wait(fd: BorrowedFd<'_>, events: PollFlags, limit: Duration) -> io::Result<PollFlags> {
     let timeout = Timespec::try_from(limit).map_err(io::Error::other)?;
-    let stdin = stdin();
-    let mut fds = [PollFd::new(&stdin, PollFlags::empty())];
+    let mut fds = [PollFd::from_borrowed_fd(fd, events)];
     match poll(&mut fds, Some(&timeout)) {
-        Ok(_) => Ok(fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)),
-        Err(rustix::io::Errno::INTR) => Ok(false),
+        Ok(_) => Ok(fds[0].revents()),
+        Err(rustix::io::Errno::INTR) => Ok(PollFlags::empty()),
         Err(errno) => Err(errno.into()),
     }
 }

@@ -7,7 +7,6 @@ use std::{fmt, io, os::fd::OwnedFd, str::FromStr, time::Duration};
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, sigaction};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 
 use crate::process::{ProcessError, read_proc, status_field};
@@ -235,13 +234,7 @@ impl Interrupts {
 
     /// Waits at most `limit`; true as soon as one came. It stays true from then on.
     pub fn wait(&self, limit: Duration) -> io::Result<bool> {
-        let timeout = Timespec::try_from(limit).map_err(io::Error::other)?;
-        let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
-        match poll(&mut fds, Some(&timeout)) {
-            Ok(ready) => Ok(ready > 0),
-            Err(rustix::io::Errno::INTR) => Ok(false),
-            Err(errno) => Err(errno.into()),
-        }
+        crate::session::readable(&self.0, limit)
     }
 }
 

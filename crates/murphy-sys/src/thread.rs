@@ -12,8 +12,10 @@ use crate::process::{ProcessError, Stat, State};
 pub struct Threads {
     /// Threads that are not dead.
     pub total: u32,
-    /// Those stopped by a signal or by a tracer.
+    /// Those stopped by a signal.
     pub stopped: u32,
+    /// Those stopped by their tracer, a debugger.
+    pub traced: u32,
     /// CPU time of those threads since each started, in nanoseconds; 0 when the kernel keeps no `schedstat`.
     pub cpu_ns: u64,
 }
@@ -40,8 +42,10 @@ impl Threads {
                 continue;
             }
             threads.total += 1;
-            if matches!(stat.state, State::Stopped | State::Traced) {
-                threads.stopped += 1;
+            match stat.state {
+                State::Stopped => threads.stopped += 1,
+                State::Traced => threads.traced += 1,
+                _ => {}
             }
             threads.cpu_ns += fs::read_to_string(directory.join("schedstat"))
                 .ok()
@@ -53,7 +57,7 @@ impl Threads {
 
     /// Whether there is a thread, and none that runs.
     pub fn all_stopped(&self) -> bool {
-        self.total > 0 && self.stopped == self.total
+        self.total > 0 && self.stopped + self.traced == self.total
     }
 }
 
