@@ -15,8 +15,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::shim::Injector;
 use murphy_check::history;
+use murphy_fault::{injector::Injector, journal::JournalError};
 use murphy_run::{
     clock::Clock,
     events::{EventLog, EventsError, NodeState, RunEvent},
@@ -105,9 +105,9 @@ pub enum HuntError {
     /// The runtime of the clients.
     #[error("start the client threads: {0}")]
     Runtime(#[source] std::io::Error),
-    /// The journal or the keeper.
+    /// The journal.
     #[error(transparent)]
-    Fault(#[from] crate::shim::FaultError),
+    Journal(#[from] JournalError),
     /// A bug in the checker's input: the history that was just written cannot be read.
     #[error("judge the history: {0}")]
     Judge(String),
@@ -169,13 +169,63 @@ pub fn run<S: System>(
     };
     folder.write_request(&request(&system, &plan, &clock))?;
     let events = EventLog::create(&folder.events_path(), &clock)?;
-    let protection = injector.protect_lab(&system.title(), &folder.path().join("data"))?;
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).map_err(|source| LabError::File {
+        path: data.clone(),
+        source,
+    })?;
+    let protection = injector.protect_lab(&system.title(), &data)?;
+    let outcome = in_lab(
+        system,
+        plan,
+        injector,
+        listener,
+        interrupted,
+        Site {
+            folder,
+            data,
+            clock,
+            events,
+        },
+        protection.tag(),
+    );
+    // Whatever happened: the nodes are gone by now, or go here, and their data with them.
+    let left = protection.end();
+    let (ground, (report, ending, mut cleanup)) = outcome?;
+    cleanup.left.extend(left);
+    ending::finish(&ground, report, ending, cleanup)
+}
+
+/// Where a hunt takes place.
+struct Site {
+    folder: Folder,
+    data: PathBuf,
+    clock: Clock,
+    events: EventLog,
+}
+
+/// Builds the lab, carries the hunt out in it, and ends it.
+fn in_lab<S: System>(
+    system: S,
+    plan: Plan,
+    injector: Injector,
+    listener: Listener,
+    interrupted: watch::Receiver<bool>,
+    site: Site,
+    tag: &str,
+) -> Result<(Arc<Ground<S>>, Outcome), HuntError> {
+    let Site {
+        folder,
+        data,
+        clock,
+        events,
+    } = site;
     let lab = Lab::build(
         plan.nodes,
-        &folder.path().join("data"),
+        &data,
         &folder.path().join("nodes"),
         plan.storage,
-        protection.tag(),
+        tag,
     )?;
     let recorder = recorder(&system, &plan, &folder, clock)?;
     let runtime = runtime(&lab)?;
@@ -193,20 +243,15 @@ pub fn run<S: System>(
         interrupted,
     });
     let work = Arc::clone(&ground);
-    let hunted = runtime.block_on(async move {
-        // On a worker thread, which is in the lab's namespace; this one is not.
-        tokio::spawn(carry_out(work)).await
-    });
+    // On a worker thread, which is in the lab's namespace; this one is not.
+    let hunted = runtime.block_on(async move { tokio::spawn(carry_out(work)).await });
     // Client tasks end before the namespace they speak from.
     runtime.shutdown_timeout(Duration::from_secs(5));
     ground.lab.end();
-    let left = protection.end();
-    let (report, ending, mut cleanup) = match hunted {
-        Ok(outcome) => outcome?,
+    match hunted {
+        Ok(outcome) => Ok((ground, outcome?)),
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-    };
-    cleanup.left.extend(left);
-    ending::finish(&ground, report, ending, cleanup)
+    }
 }
 
 type Outcome = (murphy_check::verdict::Report, Ending, Cleanup);

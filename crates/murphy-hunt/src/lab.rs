@@ -16,14 +16,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use murphy_fault::undo::TAG_VARIABLE;
 use murphy_sys::{
     link::{LinkError, Prefixed, add_bridge, join_bridge},
     namespace::{MountNamespace, NamespaceError, NetNamespace},
     spawn::{Launch, SpawnError, Spawner},
 };
 
-/// The variable that marks a lab's processes; its value is the id of the lab's journal entry.
-pub const TAG_VARIABLE: &str = "MURPHY_TAG";
 const BRIDGE: &str = "br0";
 /// Network of the lab, inside its own namespaces only.
 const NETWORK: [u8; 3] = [10, 77, 0];
@@ -118,7 +117,6 @@ impl Lab {
     ) -> Result<Self, LabError> {
         let middle = NetNamespace::create()?;
         add_bridge(&middle, BRIDGE, prefixed(BRIDGE_HOST))?;
-        make_dir(data)?;
         make_dir(logs)?;
         let mount = match storage {
             Storage::Tmpfs => Some(MountNamespace::with_tmpfs(data, TMPFS_BYTES)?),

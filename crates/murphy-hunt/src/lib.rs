@@ -12,6 +12,5 @@ pub mod nemesis;
 pub mod pb;
 pub mod progress;
 pub mod recorder;
-pub mod shim;
 pub mod system;
 pub mod systems;

@@ -10,11 +10,21 @@ use std::{
 };
 
 use murphy_check::history::{Kind, NEMESIS};
+use murphy_fault::{
+    journal::JournalError,
+    process::{ENGINE, Pause, ProcessFaultError, Signalled, send},
+    span::{Span, Until},
+};
 use murphy_run::{
     events::{EventsError, FaultEvent, FaultState, NodeState},
     schedule::Step,
 };
-use serde_json::json;
+use murphy_sys::{
+    process::{ProcessError, ProcessId},
+    signal::Signal,
+};
+use murphy_target::{Target, TargetError};
+use serde_json::{Value, json};
 
 use crate::{
     hunt::{Ground, Meant, wait_or_interrupt},
@@ -35,9 +45,18 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Why a step could not be carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum NemesisError {
-    /// The fault was refused, or could not be undone.
+    /// The fault was refused.
     #[error(transparent)]
-    Fault(#[from] crate::shim::FaultError),
+    Fault(#[from] ProcessFaultError),
+    /// The node's process and its children cannot be found.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The node's process cannot be looked at.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
     /// The node did not start again.
     #[error(transparent)]
     Lab(#[from] LabError),
@@ -58,79 +77,197 @@ pub enum NemesisError {
         /// The node.
         node: String,
     },
+    /// A fault hit nothing, so what the run would say about it would be worth nothing.
+    #[error("{fault} {node}: it had no effect: {what}")]
+    NoEffect {
+        /// The fault.
+        fault: String,
+        /// The node.
+        node: String,
+        /// What was measured.
+        what: String,
+    },
+    /// The pause could not be undone.
+    #[error("resume {node}: {left}")]
+    Left {
+        /// The node.
+        node: String,
+        /// What is left.
+        left: String,
+    },
 }
 
-/// Carries one step out. A node that is not running is left alone, and that is said.
+/// One fault on one node, from its first line to its last.
+struct Blow<'a, S: System> {
+    ground: &'a Ground<S>,
+    step: &'a Step,
+    node: &'a Node,
+    id: String,
+}
+
+/// Carries one step out. A node that has ended by itself cannot be hit, and the run says that it has.
 pub(crate) async fn strike<S: System>(ground: &Ground<S>, step: &Step) -> Result<(), NemesisError> {
     let Some(node) = ground.lab.nodes.get(step.node) else {
         return Ok(());
     };
     let Some(pid) = node.pid() else { return Ok(()) };
-    let id = String::from("abcdef");
-    let mark = |phase: &str| {
-        let value = json!({ "phase": phase, "id": id });
-        ground
-            .recorder
-            .note(Kind::Info, NEMESIS, &node.name, &step.fault, &value);
-    };
-    let event = |event, text: Option<String>| FaultEvent {
-        event,
-        id: id.clone(),
-        family: "process".into(),
-        fault: step.fault.clone(),
-        targets: vec![node.name.clone()],
-        engine: "signal".into(),
-        effect: serde_json::Value::Null,
-        text,
-    };
-    ground.board.mean(
-        step.node,
-        if step.fault == "pause" {
-            Meant::Paused
-        } else {
-            Meant::Killed
-        },
-    );
-    mark("begin");
-    ground.events.fault(event(FaultState::Active, None))?;
-    let text = if step.fault == "pause" {
-        ground.injector.signal(pid, "STOP");
-        wait_or_interrupt(&ground.interrupted, Duration::from_nanos(step.lasts_ns)).await;
-        ground.injector.signal(pid, "CONT");
-        ground.board.mean(step.node, Meant::Up);
-        format!("pause {}", node.name)
+    let process = ProcessId::of(pid)?;
+    if step.fault == "pause" {
+        pause(ground, step, node, process).await
     } else {
-        ground
-            .injector
-            .signal(pid, if step.fault == "kill" { "KILL" } else { "TERM" });
-        let gone = gone(
-            node,
-            if step.fault == "kill" {
-                KILL_PATIENCE
-            } else {
-                TERM_PATIENCE
-            },
-        )
-        .await?;
-        if gone.is_none() {
+        end_and_restart(ground, step, node, process).await
+    }
+}
+
+/// SIGSTOP, wait, SIGCONT.
+async fn pause<S: System>(
+    ground: &Ground<S>,
+    step: &Step,
+    node: &Node,
+    process: ProcessId,
+) -> Result<(), NemesisError> {
+    let lasts = Duration::from_nanos(step.lasts_ns);
+    ground.board.mean(step.node, Meant::Paused);
+    let names = [node.name.clone()];
+    let target = Target::of_processes(&node.name, &[process], [])?;
+    let until = Until::After(Span(lasts));
+    let pause =
+        tokio::task::block_in_place(|| Pause::inject(&ground.injector, &target, &names, until))?;
+    let blow = Blow {
+        ground,
+        step,
+        node,
+        id: pause.id().to_owned(),
+    };
+    blow.say(FaultState::Active, Value::Null, None)?;
+    wait_or_interrupt(&ground.interrupted, lasts).await;
+    let effect = tokio::task::block_in_place(|| pause.end());
+    ground.board.mean(step.node, Meant::Up);
+    if !effect.left.is_empty() {
+        return Err(NemesisError::Left {
+            node: node.name.clone(),
+            left: effect.left.join("; "),
+        });
+    }
+    if !effect.had_effect() {
+        return Err(blow.no_effect(effect.text()));
+    }
+    blow.say(FaultState::Recovered, json!(effect), Some(effect.text()))?;
+    Ok(())
+}
+
+/// SIGKILL or SIGTERM, then the node is started again.
+async fn end_and_restart<S: System>(
+    ground: &Ground<S>,
+    step: &Step,
+    node: &Node,
+    process: ProcessId,
+) -> Result<(), NemesisError> {
+    let (signal, patience) = if step.fault == "kill" {
+        (Signal::KILL, KILL_PATIENCE)
+    } else {
+        (Signal::TERM, TERM_PATIENCE)
+    };
+    ground.board.mean(step.node, Meant::Killed);
+    let entry = ground.injector.begin(
+        "process",
+        &step.fault,
+        std::slice::from_ref(&node.name),
+        Until::Forever,
+    )?;
+    let blow = Blow {
+        ground,
+        step,
+        node,
+        id: entry.id().to_owned(),
+    };
+    blow.say(FaultState::Active, Value::Null, None)?;
+    let began = Instant::now();
+    let mut fates = tokio::task::block_in_place(|| send(&[process], signal, patience))?;
+    if gone(node, Duration::from_millis(50)).await?.is_none() {
+        // It did not listen to SIGTERM: what was asked for is that it ends.
+        fates.extend(tokio::task::block_in_place(|| {
+            send(&[process], Signal::KILL, KILL_PATIENCE)
+        })?);
+        if gone(node, KILL_PATIENCE).await?.is_none() {
             return Err(NemesisError::Survived {
                 node: node.name.clone(),
             });
         }
-        ground.events.node(&node.name, NodeState::Stopped)?;
-        wait_or_interrupt(&ground.interrupted, Duration::from_nanos(step.lasts_ns)).await;
-        restart(ground, step.node, node).await?;
-        format!("{} {}", step.fault, node.name)
-    };
-    mark("end");
+    }
+    ground.events.node(&node.name, NodeState::Stopped)?;
+    wait_or_interrupt(&ground.interrupted, Duration::from_nanos(step.lasts_ns)).await;
     ground
-        .events
-        .fault(event(FaultState::Recovered, Some(text.clone())))?;
-    ground.tell(Progress::Fault {
-        at_s: ground.at_s(),
-        text,
-    });
+        .lab
+        .start(node, ground.system.argv(node, &ground.lab.nodes))?;
+    let down = began.elapsed();
+    ground.board.mean(step.node, Meant::Up);
+    ground.events.node(&node.name, NodeState::Restarted)?;
+    entry.end()?;
+    let effect = json!({ "processes": fates, "down_ms": down.as_millis() });
+    blow.say(
+        FaultState::Recovered,
+        effect,
+        Some(ended_text(&fates, signal, down)),
+    )?;
+    serves_again(ground, node).await?;
     Ok(())
+}
+
+fn ended_text(fates: &[Signalled], signal: Signal, down: Duration) -> String {
+    let each: Vec<_> = fates.iter().map(|f| f.fate.text()).collect();
+    format!(
+        "{} with {signal}; started again after {:.2} s",
+        each.join(", then "),
+        down.as_secs_f64()
+    )
+}
+
+impl<S: System> Blow<'_, S> {
+    /// Takes one step of the fault down, everywhere it belongs.
+    fn say(
+        &self,
+        event: FaultState,
+        effect: Value,
+        text: Option<String>,
+    ) -> Result<(), NemesisError> {
+        let phase = if event == FaultState::Active {
+            "begin"
+        } else {
+            "end"
+        };
+        let value = json!({ "phase": phase, "id": self.id });
+        let (node, fault) = (&self.node.name, &self.step.fault);
+        self.ground
+            .recorder
+            .note(Kind::Info, NEMESIS, node, fault, &value);
+        if let Some(text) = &text {
+            let text = format!("{fault} {node}: {text}");
+            self.ground.tell(Progress::Fault {
+                at_s: self.ground.at_s(),
+                text,
+            });
+        }
+        self.ground.events.fault(FaultEvent {
+            event,
+            id: self.id.clone(),
+            family: "process".into(),
+            fault: fault.clone(),
+            targets: vec![node.clone()],
+            engine: ENGINE.into(),
+            effect,
+            text,
+        })?;
+        Ok(())
+    }
+
+    fn no_effect(&self, what: String) -> NemesisError {
+        NemesisError::NoEffect {
+            fault: self.step.fault.clone(),
+            node: self.node.name.clone(),
+            what,
+        }
+    }
 }
 
 async fn gone(node: &Node, patience: Duration) -> Result<Option<ExitStatus>, NemesisError> {
@@ -141,22 +278,13 @@ async fn gone(node: &Node, patience: Duration) -> Result<Option<ExitStatus>, Nem
     })
 }
 
-/// Starts the node again and waits until it serves, as long as that takes within reason.
-async fn restart<S: System>(
-    ground: &Ground<S>,
-    index: usize,
-    node: &Node,
-) -> Result<(), NemesisError> {
-    ground
-        .lab
-        .start(node, ground.system.argv(node, &ground.lab.nodes))?;
-    ground.board.mean(index, Meant::Up);
-    ground.events.node(&node.name, NodeState::Restarted)?;
+/// Waits until the node serves, as long as that takes within reason; the comparison waits longer.
+async fn serves_again<S: System>(ground: &Ground<S>, node: &Node) -> Result<(), NemesisError> {
     let began = Instant::now();
-    while began.elapsed() < HEALTHY_WITHIN && !*ground.interrupted.borrow() {
+    while began.elapsed() < HEALTHY_WITHIN && !ground.is_interrupted() {
         if ground.system.look(node).await.serves {
             ground.events.node(&node.name, NodeState::Healthy)?;
-            return Ok(());
+            break;
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }

@@ -37,12 +37,25 @@ pub struct Cli {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Say what this machine can do, and why not.
+    Doctor(verbs::doctor::DoctorArgs),
+    /// Inject one fault now.
+    Inject(verbs::inject::InjectArgs),
+    /// Show what is in force.
+    Ls(verbs::ls::LsArgs),
+    /// Undo what is in force, whoever injected it.
+    Recover(verbs::recover::RecoverArgs),
     /// Hunt for a broken promise: a real cluster, traffic, faults, a verdict.
     Hunt(verbs::hunt::HuntArgs),
     /// Judge a recorded history: verdict, witness, figures.
     Check(verbs::check::CheckArgs),
+    /// Draw the report of a run again.
+    Report(verbs::report::ReportArgs),
     /// Print the completions for a shell.
     Completions(verbs::completions::CompletionsArgs),
+    /// Keep watch over another Murphy; not for people.
+    #[command(name = murphy_fault::keeper::VERB, hide = true)]
+    Keeper(verbs::keeper::KeeperArgs),
 }
 
 /// Says what clap found wrong, or what was asked of it (`--help`, `--version`).

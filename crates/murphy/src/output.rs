@@ -84,10 +84,14 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
-/// `1 fault`, `2 faults`.
+/// `1 fault`, `2 faults`, `3 processes`.
 pub fn plural(number: u64, noun: &str) -> String {
-    let s = if number == 1 { "" } else { "s" };
-    format!("{} {noun}{s}", grouped(number))
+    let ending = match (number, noun.ends_with('s')) {
+        (1, _) => "",
+        (_, true) => "es",
+        (_, false) => "s",
+    };
+    format!("{} {noun}{ending}", grouped(number))
 }
 
 #[cfg(test)]
@@ -102,6 +106,7 @@ mod tests {
         assert_eq!(grouped(1_000_000), "1 000 000");
         assert_eq!(plural(1, "fault"), "1 fault");
         assert_eq!(plural(1_200, "fault"), "1 200 faults");
+        assert_eq!(plural(3, "process"), "3 processes");
     }
 
     #[test]

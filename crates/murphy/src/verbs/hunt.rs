@@ -5,6 +5,7 @@ mod screen;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::{Args, Subcommand};
+use murphy_fault::span::Span;
 use murphy_hunt::{
     hunt::{HuntError, Hunted, Plan},
     lab::{NODES_MAX, Storage},
@@ -16,12 +17,14 @@ use murphy_hunt::{
     },
 };
 use murphy_run::{folder::FolderError, schedule};
+use murphy_sys::signal::Interrupts;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use self::screen::Screen;
 use super::{
     check::known_promises,
+    injector,
     verdict::{self, Said},
 };
 use crate::{
@@ -95,8 +98,8 @@ pub struct EtcdArgs {
     pub faults: Vec<String>,
 
     /// How long to hunt; the round under way is finished.
-    #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = span)]
-    pub time: Duration,
+    #[arg(long = "for", value_name = "TIME", default_value = "60s")]
+    pub time: Span,
 
     /// Only these promises decide [default: all].
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
@@ -136,18 +139,6 @@ fn flag(text: &str) -> Result<(String, String), String> {
     }
 }
 
-fn span(text: &str) -> Result<Duration, String> {
-    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let factor = match &text[number.len()..] {
-        "s" => 1.0,
-        "m" => 60.0,
-        _ => return Err("x".into()),
-    };
-    Ok(Duration::from_secs_f64(
-        number.parse::<f64>().map_err(|e| e.to_string())? * factor,
-    ))
-}
-
 /// Hunts.
 pub fn run(args: &HuntArgs, json: bool) -> Result<Exit, Failure> {
     match &args.system {
@@ -161,6 +152,8 @@ fn etcd(args: &EtcdArgs, json: bool) -> Result<Exit, Failure> {
     let faults = faults(args)?;
     sizes(args)?;
     let seed = args.seed.unwrap_or_else(drawn_seed);
+    // Before there are threads: they inherit that these signals are waited for, not died of.
+    let interrupted = interruption()?;
     let binary = binary::find(&args.etcd, &output::note).map_err(|error| {
         if error.is_input() {
             Failure::input(error)
@@ -185,7 +178,7 @@ fn etcd(args: &EtcdArgs, json: bool) -> Result<Exit, Failure> {
     let plan = Plan {
         nodes: args.nodes,
         faults,
-        duration: args.time,
+        duration: args.time.0,
         seed,
         out: args.out.clone(),
         storage: if args.data == "disk" {
@@ -199,11 +192,10 @@ fn etcd(args: &EtcdArgs, json: bool) -> Result<Exit, Failure> {
         system: "etcd",
         version: binary.version.clone(),
         command: command(args, seed),
-        options: options(args, &binary),
+        options: options(args),
         murphy: env!("CARGO_PKG_VERSION"),
     };
-    let interrupted = interruption()?;
-    let injector = murphy_hunt::shim::Injector;
+    let injector = injector()?;
     let hunted = murphy_hunt::hunt::run(system, plan, injector, screen.listener(), interrupted);
     screen.end();
     let hunted = hunted.map_err(failure)?;
@@ -329,7 +321,7 @@ fn command(args: &EtcdArgs, seed: u64) -> Vec<String> {
         }
         option("clients", args.clients.to_string());
         option("faults", args.faults.join(","));
-        option("for", format!("{}s", args.time.as_secs_f64()));
+        option("for", args.time.to_string());
     }
     if let Some(keys) = args.keys {
         option("keys", keys.to_string());
@@ -353,17 +345,17 @@ fn command(args: &EtcdArgs, seed: u64) -> Vec<String> {
     words
 }
 
-fn options(args: &EtcdArgs, binary: &Binary) -> BTreeMap<String, Value> {
+fn options(args: &EtcdArgs) -> BTreeMap<String, Value> {
     let flags: BTreeMap<_, _> = args.flags.iter().cloned().collect();
     [
-        ("etcd", json!(binary.path)),
+        ("etcd", json!(args.etcd)),
         ("profile", json!(args.profile)),
         ("mix", json!(args.mix.as_ref().map(Mix::to_string))),
         ("keys", json!(args.keys)),
         ("clients", json!(args.clients)),
         ("rate", json!(args.rate)),
         ("faults", json!(args.faults)),
-        ("for_s", json!(args.time.as_secs_f64())),
+        ("for_s", json!(args.time.0.as_secs_f64())),
         ("scenario", json!(args.scenario)),
         ("set", json!(flags)),
         ("data", json!(args.data)),
@@ -378,25 +370,17 @@ fn options(args: &EtcdArgs, binary: &Binary) -> BTreeMap<String, Value> {
 fn interruption() -> Result<watch::Receiver<bool>, Failure> {
     let (sender, receiver) = watch::channel(false);
     let refused = |error: std::io::Error| Failure::machine(format!("listen for Ctrl-C: {error}"));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(refused)?;
+    let interrupts = Interrupts::catch().map_err(refused)?;
     std::thread::spawn(move || {
-        runtime.block_on(async {
-            use tokio::signal::unix::{SignalKind, signal};
-            let Ok(mut term) = signal(SignalKind::terminate()) else {
-                return;
-            };
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = term.recv() => {}
-            }
-            output::note("ending: faults are undone, then what was seen is judged");
-            let _ = sender.send(true);
-            // The sender stays, so that the hunt does not see a closed channel.
-            std::future::pending::<()>().await;
-        });
+        // A wait that ends early, or fails, is begun again until somebody wants an end.
+        while !interrupts.wait(Duration::from_hours(1)).unwrap_or(false) {}
+        output::note("ending: faults are undone, then what was seen is judged");
+        // Without a receiver the hunt is over already.
+        let _ = sender.send(true);
+        // The sender stays, so that the hunt does not take a closed channel for an answer.
+        loop {
+            std::thread::park();
+        }
     });
     Ok(receiver)
 }

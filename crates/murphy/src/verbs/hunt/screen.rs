@@ -66,7 +66,7 @@ impl Screen {
             Progress::Starting | Progress::Round { .. } => {}
             Progress::Ready { after_s } => self.event(after_s, "every node serves"),
             Progress::Fault { at_s, text } | Progress::Died { at_s, text } => {
-                self.event(at_s, &text)
+                self.event(at_s, &text);
             }
             Progress::Quiet { at_s, text } => self.event(at_s, &format!("quiet: {text}")),
             Progress::Now(now) => self.now(&now),

@@ -1,0 +1,547 @@
+//! The journal holds the way back of everything in force: one file for each injection, in one directory.
+//!
+//! A file is named by its injection's id and is only ever appended to. Each line is the CRC-32 of a JSON
+//! record in eight hex digits, a space, the record. A line is on disk (`fsync`) before the change it
+//! protects is made; so the last line of a file may be torn by a death in the middle of writing it, and is
+//! then ignored: its change was never made. Any other damage is reported. A file is removed when every
+//! undo in it has been run; whoever runs them holds its lock.
+
+use std::{
+    env,
+    fmt::Write as _,
+    fs::{self, File},
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use murphy_sys::{
+    clock::{boottime_ns, realtime_ns},
+    durable, privilege,
+    process::ProcessId,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    span::Until,
+    undo::{Undo, UndoError, Undone},
+};
+
+/// Where root keeps the journal.
+const SYSTEM: &str = "/run/murphy/journal";
+/// Overrides the place, for tests and unusual machines.
+pub const VARIABLE: &str = "MURPHY_JOURNAL";
+
+/// Why the journal cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// There is no place for it.
+    #[error(
+        "find a place for the journal: neither root nor XDG_RUNTIME_DIR; set {VARIABLE} to a directory"
+    )]
+    NoPlace,
+    /// The file system refuses.
+    #[error("{action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file is not what was written.
+    #[error("read {}:{line}: {reason}; what it protects may still be in force: look at the file, undo by hand, then remove it", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No injection has an id that begins so.
+    #[error("find the injection {0:?}: there is none; `murphy ls` shows those in force")]
+    Unknown(String),
+    /// Several do.
+    #[error("find the injection {prefix:?}: {} begin so: {}", found.len(), found.join(", "))]
+    Ambiguous {
+        /// What was asked for.
+        prefix: String,
+        /// The ids.
+        found: Vec<String>,
+    },
+}
+
+/// What an injection is, as the first line of its file says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    /// Six hex digits.
+    pub id: String,
+    /// The family, such as `process`.
+    pub family: String,
+    /// The fault, such as `pause`.
+    pub fault: String,
+    /// Who is hit, for people.
+    pub targets: Vec<String>,
+    /// The Murphy that injected it.
+    pub owner: ProcessId,
+    /// Wall-clock time of the injection, ns since 1970.
+    pub started_realtime_ns: u64,
+    /// Boottime of the injection, ns.
+    pub started_boottime_ns: u64,
+    /// When it ends.
+    pub until: Until,
+}
+
+impl Header {
+    /// Boottime at which it should be over, ns; `None` for one without an end.
+    pub fn deadline_boottime_ns(&self) -> Option<u64> {
+        match self.until {
+            Until::Forever => None,
+            Until::After(span) => {
+                let span = u64::try_from(span.0.as_nanos()).unwrap_or(u64::MAX);
+                Some(self.started_boottime_ns.saturating_add(span))
+            }
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Line {
+    Header(Header),
+    Keeper(ProcessId),
+    Undo(Undo),
+}
+
+/// What a file says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// What the injection is.
+    pub header: Header,
+    /// Its keeper.
+    pub keeper: Option<ProcessId>,
+    /// The way back, in the order of the changes.
+    pub undos: Vec<Undo>,
+}
+
+impl Record {
+    /// Whether nobody is left to end it.
+    pub fn is_stale(&self) -> bool {
+        !self.header.owner.is_alive() && !self.keeper.is_some_and(|keeper| keeper.is_alive())
+    }
+}
+
+/// The directory of all injections in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Journal {
+    directory: PathBuf,
+}
+
+impl Journal {
+    /// The journal of this user; its directory may not exist yet.
+    pub fn of_user() -> Result<Self, JournalError> {
+        let set = |name: &str| {
+            env::var_os(name)
+                .filter(|v| !v.is_empty())
+                .map(PathBuf::from)
+        };
+        let directory = match set(VARIABLE) {
+            Some(directory) => directory,
+            None if privilege::user() == 0 => SYSTEM.into(),
+            None => set("XDG_RUNTIME_DIR")
+                .ok_or(JournalError::NoPlace)?
+                .join("murphy/journal"),
+        };
+        Ok(Self { directory })
+    }
+
+    /// A journal elsewhere.
+    pub fn at(directory: PathBuf) -> Self {
+        Self { directory }
+    }
+
+    /// Where it is.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Begins an injection: when this returns, its header is on disk under a fresh id.
+    pub fn begin(
+        &self,
+        family: &str,
+        fault: &str,
+        targets: &[String],
+        until: Until,
+        keeper: Option<ProcessId>,
+    ) -> Result<Entry, JournalError> {
+        fs::create_dir_all(&self.directory).map_err(refused("create", &self.directory))?;
+        loop {
+            let id = fresh_id();
+            let header = Header {
+                id: id.clone(),
+                family: family.into(),
+                fault: fault.into(),
+                targets: targets.to_vec(),
+                owner: ProcessId::current(),
+                started_realtime_ns: realtime_ns(),
+                started_boottime_ns: boottime_ns(),
+                until,
+            };
+            let mut text = line(&Line::Header(header.clone()));
+            if let Some(keeper) = keeper {
+                text.push_str(&line(&Line::Keeper(keeper)));
+            }
+            let path = self.directory.join(&id);
+            match durable::create(&self.directory, &id, text.as_bytes()) {
+                Ok(file) => {
+                    let record = Record {
+                        header,
+                        keeper,
+                        undos: Vec::new(),
+                    };
+                    return Ok(Entry {
+                        journal: self.clone(),
+                        file,
+                        path,
+                        record,
+                    });
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(refused("write", &path)(error)),
+            }
+        }
+    }
+
+    /// Every injection in force, oldest first; damaged files as errors of their own.
+    pub fn list(&self) -> Result<(Vec<Record>, Vec<JournalError>), JournalError> {
+        let entries = match fs::read_dir(&self.directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok((Vec::new(), Vec::new()));
+            }
+            other => other.map_err(refused("read", &self.directory))?,
+        };
+        let (mut records, mut damaged) = (Vec::new(), Vec::new());
+        for name in entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok())
+        {
+            if !is_id(&name) {
+                continue;
+            }
+            match self.read(&name) {
+                Ok(Some(record)) => records.push(record),
+                Ok(None) => {}
+                Err(error) => damaged.push(error),
+            }
+        }
+        records.sort_by_key(|record| record.header.started_boottime_ns);
+        Ok((records, damaged))
+    }
+
+    /// One injection; `None` when it has ended meanwhile.
+    pub fn read(&self, id: &str) -> Result<Option<Record>, JournalError> {
+        let path = self.directory.join(id);
+        match fs::read(&path) {
+            Ok(bytes) => parse(&path, &bytes).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(refused("read", &path)(error)),
+        }
+    }
+
+    /// The one injection whose id begins with `prefix`.
+    pub fn find(&self, prefix: &str) -> Result<Record, JournalError> {
+        let (records, _) = self.list()?;
+        let mut found: Vec<_> = records
+            .into_iter()
+            .filter(|r| r.header.id.starts_with(prefix))
+            .collect();
+        match found.len() {
+            1 => Ok(found.remove(0)),
+            0 => Err(JournalError::Unknown(prefix.into())),
+            _ => Err(JournalError::Ambiguous {
+                prefix: prefix.into(),
+                found: found.into_iter().map(|record| record.header.id).collect(),
+            }),
+        }
+    }
+
+    /// Runs every undo of an injection, last change first, and forgets it when all of them worked.
+    /// Idempotent; whoever comes second waits for the first and finds nothing to do.
+    pub fn undo(&self, id: &str) -> Result<Vec<Outcome>, JournalError> {
+        let path = self.directory.join(id);
+        let mut file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.map_err(refused("open", &path))?,
+        };
+        file.lock().map_err(refused("lock", &path))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)
+            .map_err(refused("read", &path))?;
+        let record = parse(&path, &bytes)?;
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        let outcomes: Vec<Outcome> = record
+            .undos
+            .into_iter()
+            .rev()
+            .map(|undo| Outcome {
+                result: undo.run(),
+                undo,
+            })
+            .collect();
+        if outcomes.iter().all(|outcome| outcome.result.is_ok()) {
+            // The side file first: without its injection it would mean nothing.
+            let _ = fs::remove_file(effect_path(&path));
+            fs::remove_file(&path).map_err(refused("remove", &path))?;
+            durable::sync_directory(&self.directory).map_err(refused("sync", &self.directory))?;
+        }
+        Ok(outcomes)
+    }
+
+    /// What an injection has done so far, as its owner last said.
+    pub fn effect(&self, id: &str) -> Option<serde_json::Value> {
+        let bytes = fs::read(effect_path(&self.directory.join(id))).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+}
+
+/// What one undo came to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The undo.
+    pub undo: Undo,
+    /// What it came to.
+    pub result: Result<Undone, UndoError>,
+}
+
+/// One injection that this process began.
+#[derive(Debug)]
+pub struct Entry {
+    journal: Journal,
+    file: File,
+    path: PathBuf,
+    record: Record,
+}
+
+impl Entry {
+    /// Six hex digits.
+    pub fn id(&self) -> &str {
+        &self.record.header.id
+    }
+
+    /// What the injection is.
+    pub fn header(&self) -> &Header {
+        &self.record.header
+    }
+
+    /// Puts undos on disk; only then may their changes be made.
+    pub fn protect(&mut self, undos: &[Undo]) -> Result<(), JournalError> {
+        let mut text = String::new();
+        for undo in undos {
+            text.push_str(&line(&Line::Undo(undo.clone())));
+        }
+        let refused = |source| JournalError::Io {
+            action: "write",
+            path: self.path.clone(),
+            source,
+        };
+        self.file.write_all(text.as_bytes()).map_err(refused)?;
+        self.file.sync_data().map_err(refused)
+    }
+
+    /// Says what the injection has done so far, for `murphy ls`. Not synced: it protects nothing.
+    pub fn say(&self, effect: &impl Serialize) -> Result<(), JournalError> {
+        let path = effect_path(&self.path);
+        let refused = |source: io::Error| JournalError::Io {
+            action: "write",
+            path: path.clone(),
+            source,
+        };
+        let bytes = serde_json::to_vec(effect).map_err(|error| refused(error.into()))?;
+        let fresh = path.with_extension("new");
+        fs::write(&fresh, bytes)
+            .and_then(|()| fs::rename(&fresh, &path))
+            .map_err(refused)
+    }
+
+    /// Whether somebody else has undone it, as `murphy recover` may.
+    pub fn is_over(&self) -> bool {
+        !self.path.exists()
+    }
+
+    /// Ends the injection: runs every undo and forgets it.
+    pub fn end(&self) -> Result<Vec<Outcome>, JournalError> {
+        self.journal.undo(self.id())
+    }
+}
+
+fn refused<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Error) -> JournalError + 'a {
+    move |source| JournalError::Io {
+        action,
+        path: path.into(),
+        source,
+    }
+}
+
+fn effect_path(path: &Path) -> PathBuf {
+    path.with_extension("effect")
+}
+
+fn is_id(name: &str) -> bool {
+    name.len() == 6 && name.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// Ids need to differ, not to be secret: time, pid and a counter, mixed.
+fn fresh_id() -> String {
+    static COUNTER: AtomicU32 = AtomicU32::new(0);
+    let count = u64::from(COUNTER.fetch_add(1, Ordering::Relaxed));
+    let mixed = (realtime_ns() ^ (u64::from(std::process::id()) << 32) ^ (count << 20))
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    format!("{:06x}", mixed >> 40)
+}
+
+fn line(record: &Line) -> String {
+    // Every record serialises: its types hold no maps with odd keys and no numbers JSON lacks.
+    let json = serde_json::to_string(record).expect("a record is JSON");
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "{:08x} {json}", crc32fast::hash(json.as_bytes()));
+    text
+}
+
+fn parse(path: &Path, bytes: &[u8]) -> Result<Record, JournalError> {
+    let damaged = |line, reason: &str| JournalError::Damaged {
+        path: path.into(),
+        line,
+        reason: reason.into(),
+    };
+    let mut header = None;
+    let mut keeper = None;
+    let mut undos = Vec::new();
+    let mut rest = bytes;
+    let mut number = 0;
+    // A last line without its end was being written when Murphy died: its change was never made.
+    while let Some(end) = rest.iter().position(|&b| b == b'\n') {
+        number += 1;
+        let (text, tail) = (&rest[..end], &rest[end + 1..]);
+        match decode(text) {
+            Ok(Line::Header(first)) if number == 1 => header = Some(first),
+            Ok(Line::Keeper(process)) => keeper = Some(process),
+            Ok(Line::Undo(undo)) => undos.push(undo),
+            Ok(Line::Header(_)) => return Err(damaged(number, "a second header")),
+            Err(reason) => return Err(damaged(number, &reason)),
+        }
+        rest = tail;
+    }
+    let header: Header = header.ok_or_else(|| damaged(1, "no header"))?;
+    Ok(Record {
+        header,
+        keeper,
+        undos,
+    })
+}
+
+fn decode(text: &[u8]) -> Result<Line, String> {
+    let text = std::str::from_utf8(text).map_err(|_| "it is not UTF-8".to_owned())?;
+    let (sum, json) = text.split_once(' ').ok_or("it has no checksum")?;
+    let sum =
+        u32::from_str_radix(sum, 16).map_err(|_| "its checksum is not a number".to_owned())?;
+    if sum != crc32fast::hash(json.as_bytes()) {
+        return Err("its checksum does not match".into());
+    }
+    serde_json::from_str(json).map_err(|error| format!("it is not understood: {error}"))
+}
+
+impl FromStr for Journal {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self::at(text.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(journal: &Journal) -> Entry {
+        let until = Until::After("10s".parse().unwrap());
+        journal
+            .begin("process", "pause", &["pid 1".into()], until, None)
+            .unwrap()
+    }
+
+    #[test]
+    fn what_is_begun_is_listed_undone_and_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::at(dir.path().join("journal"));
+        assert!(journal.list().unwrap().0.is_empty());
+        let mut entry = entry(&journal);
+        let undo = Undo::EndTagged {
+            tag: entry.id().into(),
+        };
+        entry.protect(std::slice::from_ref(&undo)).unwrap();
+        entry.say(&serde_json::json!({"stopped": 1})).unwrap();
+        let (records, damaged) = journal.list().unwrap();
+        assert!(damaged.is_empty());
+        assert_eq!(records[0].undos, [undo]);
+        assert!(!records[0].is_stale(), "its owner is this very process");
+        assert_eq!(journal.find(&entry.id()[..3]).unwrap(), records[0]);
+        assert_eq!(journal.effect(entry.id()).unwrap()["stopped"], 1);
+        assert!(matches!(journal.find("zzz"), Err(JournalError::Unknown(_))));
+        assert_eq!(entry.end().unwrap().len(), 1);
+        assert!(entry.is_over());
+        assert!(entry.end().unwrap().is_empty());
+        assert_eq!(fs::read_dir(journal.directory()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_torn_last_line_is_ignored_wherever_it_is_torn() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::at(dir.path().into());
+        let mut entry = entry(&journal);
+        let undo = |n: u32| Undo::EndTagged { tag: n.to_string() };
+        entry.protect(&[undo(1)]).unwrap();
+        let whole = fs::read(&entry.path).unwrap();
+        entry.protect(&[undo(2)]).unwrap();
+        let longer = fs::read(&entry.path).unwrap();
+        for cut in whole.len()..longer.len() {
+            let record = parse(&entry.path, &longer[..cut]).unwrap();
+            assert_eq!(record.undos, [undo(1)], "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn any_other_damage_is_reported_by_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::at(dir.path().into());
+        let mut entry = entry(&journal);
+        entry
+            .protect(&[Undo::EndTagged { tag: "1".into() }])
+            .unwrap();
+        entry
+            .protect(&[Undo::EndTagged { tag: "2".into() }])
+            .unwrap();
+        let whole = fs::read(&entry.path).unwrap();
+        let mut flipped = 0;
+        for at in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x01;
+            if let Ok(record) = parse(&entry.path, &bytes) {
+                // Only a last line that lost its end goes unnoticed: it cannot be told from a torn one.
+                assert_eq!(record.undos.len(), 1, "byte {at}");
+            } else {
+                flipped += 1;
+            }
+        }
+        assert!(flipped > whole.len() / 2);
+        fs::write(&entry.path, "rubbish\n").unwrap();
+        let (records, damaged) = journal.list().unwrap();
+        assert!(records.is_empty());
+        assert!(damaged[0].to_string().contains(":1: "), "{}", damaged[0]);
+    }
+}

@@ -1,0 +1,183 @@
+//! The keeper is a tiny process that runs the way back when its Murphy is gone.
+//!
+//! It is the Murphy binary again, in a session of its own, deaf to the terminal, holding the reading end
+//! of a pipe whose other end only its owner has. When the pipe closes, however the owner died, it runs the
+//! undos of every injection of that owner. While the owner lives but hangs, it ends injections that are
+//! past their time. It is ready before the first change is made.
+
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use murphy_sys::{
+    clock::boottime_ns,
+    process::{BootId, ProcessId},
+    session,
+    signal::ignore_terminal,
+};
+
+use crate::journal::{Journal, JournalError, VARIABLE};
+
+/// The hidden verb that makes the binary a keeper.
+pub const VERB: &str = "__keeper";
+/// How often the keeper looks at deadlines.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// A fault may be this late before the keeper takes its owner for hung.
+const GRACE_NS: u64 = 1_000_000_000;
+/// How often, and how far apart, the keeper tries an undo that fails.
+const TRIES: u32 = 20;
+const RETRY_AFTER: Duration = Duration::from_millis(250);
+
+/// Why there is no keeper.
+#[derive(Debug, thiserror::Error)]
+pub enum KeeperError {
+    /// It did not start.
+    #[error("start the keeper {}: {source}", program.display())]
+    Start {
+        /// The program.
+        program: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It started and did not say that it is ready.
+    #[error("start the keeper {}: it ended before it was ready", .0.display())]
+    NotReady(PathBuf),
+    /// It was called with something else than an owner.
+    #[error("keep: expected the pid and the start time of the owner")]
+    Arguments,
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The session could not be left, or a signal not be ignored.
+    #[error("leave the terminal: {0}")]
+    Session(#[source] io::Error),
+}
+
+/// A keeper at work for this process.
+#[derive(Debug)]
+pub struct Keeper {
+    child: Child,
+    process: ProcessId,
+    /// Its closing is the sign.
+    _pipe: OwnedFd,
+}
+
+impl Keeper {
+    /// Starts `program`, a Murphy binary, as the keeper of this process and waits until it is ready.
+    pub fn start(program: &Path, journal: &Journal) -> Result<Self, KeeperError> {
+        let refused = |source| KeeperError::Start {
+            program: program.into(),
+            source,
+        };
+        let (theirs, ours) = session::pipe().map_err(refused)?;
+        let me = ProcessId::current();
+        let mut child = Command::new(program)
+            .arg(VERB)
+            .arg(me.pid.to_string())
+            .arg(me.start_ticks.to_string())
+            .env(VARIABLE, journal.directory())
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(refused)?;
+        let mut ready = [0];
+        let said = child
+            .stdout
+            .take()
+            .map(|mut out| out.read_exact(&mut ready));
+        if !matches!(said, Some(Ok(()))) {
+            // It is ours and of no use; both may find it gone already.
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(KeeperError::NotReady(program.into()));
+        }
+        let process =
+            ProcessId::of(child.id()).map_err(|_| KeeperError::NotReady(program.into()))?;
+        Ok(Self {
+            child,
+            process,
+            _pipe: ours,
+        })
+    }
+
+    /// Who it is.
+    pub fn process(&self) -> ProcessId {
+        self.process
+    }
+
+    /// Whether it still is at work.
+    pub fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+}
+
+/// Keeps, as the process started by [`Keeper::start`] does. `words` are the arguments after the verb.
+pub fn run(words: &[String]) -> Result<(), KeeperError> {
+    let [pid, start] = words else {
+        return Err(KeeperError::Arguments);
+    };
+    let (Ok(pid), Ok(start_ticks)) = (pid.parse(), start.parse()) else {
+        return Err(KeeperError::Arguments);
+    };
+    let owner = ProcessId {
+        pid,
+        start_ticks,
+        boot: BootId::current(),
+    };
+    let journal = Journal::of_user()?;
+    session::leave_terminal().map_err(KeeperError::Session)?;
+    ignore_terminal().map_err(KeeperError::Session)?;
+    let mut ready = File::options()
+        .write(true)
+        .open("/proc/self/fd/1")
+        .map_err(KeeperError::Session)?;
+    ready.write_all(b"1").map_err(KeeperError::Session)?;
+    drop(ready);
+    session::silence().map_err(KeeperError::Session)?;
+    while !session::stdin_closed(LOOK_EVERY).map_err(KeeperError::Session)? {
+        end_overdue(&journal, owner);
+    }
+    for _ in 0..TRIES {
+        if end_all(&journal, owner) {
+            return Ok(());
+        }
+        std::thread::sleep(RETRY_AFTER);
+    }
+    // What is left stays in the journal, where every later Murphy sees it.
+    Ok(())
+}
+
+/// Ends the owner's injections that should have been over. What fails is tried again at the next look.
+fn end_overdue(journal: &Journal, owner: ProcessId) {
+    let now = boottime_ns();
+    let records = journal
+        .list()
+        .map(|(records, _)| records)
+        .unwrap_or_default();
+    for record in records.iter().filter(|record| record.header.owner == owner) {
+        let deadline = record.header.deadline_boottime_ns();
+        if deadline.is_some_and(|deadline| now > deadline.saturating_add(GRACE_NS)) {
+            let _ = journal.undo(&record.header.id);
+        }
+    }
+}
+
+/// Ends everything of the owner; true when nothing is left.
+fn end_all(journal: &Journal, owner: ProcessId) -> bool {
+    let Ok((records, _)) = journal.list() else {
+        return false;
+    };
+    let mut clean = true;
+    for record in records.iter().filter(|record| record.header.owner == owner) {
+        clean &= journal
+            .undo(&record.header.id)
+            .is_ok_and(|outcomes| outcomes.iter().all(|outcome| outcome.result.is_ok()));
+    }
+    clean
+}

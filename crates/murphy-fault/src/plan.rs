@@ -1,0 +1,46 @@
+//! A plan says everything a fault would change and how it ends, before anything is changed.
+
+use serde::Serialize;
+
+use crate::{span::Until, undo::Undo};
+
+/// How a fault ends when nobody is left to end it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndsBy {
+    /// It is over as soon as it has happened.
+    Itself,
+    /// The keeper runs its undos.
+    Keeper,
+}
+
+impl EndsBy {
+    /// In words, after "should Murphy die, ".
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Itself => "nothing is left to undo",
+            Self::Keeper => "its keeper undoes it within a second",
+        }
+    }
+}
+
+/// What would happen, all known before the first effect.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Plan {
+    /// The family.
+    pub family: &'static str,
+    /// The fault.
+    pub fault: String,
+    /// The engine that would make it happen.
+    pub engine: &'static str,
+    /// Who would be hit, for people.
+    pub targets: Vec<String>,
+    /// Every change, for people.
+    pub changes: Vec<String>,
+    /// The way back.
+    pub undo: Vec<Undo>,
+    /// Who goes it when Murphy cannot.
+    pub ends: EndsBy,
+    /// When it ends.
+    pub until: Until,
+}

@@ -1,0 +1,152 @@
+//! A launched command is a target that Murphy starts itself, can start again, and ends with the fault.
+
+use std::{
+    ffi::OsString,
+    io,
+    process::{Child, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use murphy_sys::{
+    process::{ProcessError, ProcessId},
+    signal::Signal,
+    spawn::{Launch, SpawnError},
+};
+use serde::Serialize;
+
+use super::{ProcessFaultError, send};
+use crate::{
+    injector::{Injector, failures},
+    journal::{Entry, JournalError},
+    span::Until,
+    undo::{TAG_VARIABLE, Undo},
+};
+
+/// How long a killed command may take to be gone.
+const GONE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Why a command could not be launched or restarted.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchedError {
+    /// It did not start.
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// It ended before it could be looked at.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// It could not be killed.
+    #[error(transparent)]
+    Fault(#[from] ProcessFaultError),
+    /// It could not be waited for.
+    #[error("wait for the command: {0}")]
+    Wait(#[source] io::Error),
+    /// It had ended by itself before the fault.
+    #[error("restart the command: it had ended by itself, {0}")]
+    Ended(ExitStatus),
+}
+
+/// A command that runs because of Murphy.
+#[derive(Debug)]
+pub struct Launched {
+    argv: Vec<OsString>,
+    entry: Entry,
+    child: Child,
+}
+
+/// What a restart did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Restarted {
+    /// The pid before.
+    pub pid_before: u32,
+    /// The pid now.
+    pub pid: u32,
+    /// Microseconds from SIGKILL until it was gone.
+    pub gone_after_us: u64,
+    /// Milliseconds from SIGKILL until it ran again.
+    pub back_after_ms: u64,
+}
+
+impl Launched {
+    /// Starts the command. That every process of it ends is on disk before.
+    pub fn start(injector: &Injector, argv: Vec<OsString>) -> Result<Self, LaunchedError> {
+        let words: Vec<_> = argv
+            .iter()
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
+        let mut entry = injector.begin("process", "launch", &[words.join(" ")], Until::Forever)?;
+        let tag = entry.id().to_owned();
+        entry.protect(&[Undo::EndTagged { tag: tag.clone() }])?;
+        match spawn(&argv, &tag) {
+            Ok(child) => Ok(Self { argv, entry, child }),
+            Err(error) => {
+                // Nothing was started: the entry has nothing to undo and goes.
+                let _ = entry.end();
+                Err(error.into())
+            }
+        }
+    }
+
+    /// The id of the injection that ends the command.
+    pub fn id(&self) -> &str {
+        self.entry.id()
+    }
+
+    /// The command's process.
+    pub fn process(&self) -> Result<ProcessId, LaunchedError> {
+        Ok(ProcessId::of(self.child.id())?)
+    }
+
+    /// How it has ended, if it has.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>, LaunchedError> {
+        self.child.try_wait().map_err(LaunchedError::Wait)
+    }
+
+    /// Kills the command with everything it has started, leaves it down, and starts it again. `wait` waits
+    /// for the time given, or less when somebody wants an end.
+    pub fn restart(
+        &mut self,
+        down: Duration,
+        wait: impl FnOnce(Duration),
+    ) -> Result<Restarted, LaunchedError> {
+        if let Some(status) = self.ended()? {
+            return Err(LaunchedError::Ended(status));
+        }
+        let before = self.process()?;
+        let began = Instant::now();
+        send(&[before], Signal::KILL, GONE_WITHIN)?;
+        self.child.wait().map_err(LaunchedError::Wait)?;
+        let gone_after_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        // Its children go with it: the next one starts from nothing.
+        let _ = Undo::EndTagged {
+            tag: self.entry.id().into(),
+        }
+        .run();
+        wait(down);
+        self.child = spawn(&self.argv, self.entry.id())?;
+        Ok(Restarted {
+            pid_before: before.pid,
+            pid: self.child.id(),
+            gone_after_us,
+            back_after_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        })
+    }
+
+    /// Ends the command with everything it has started; says what could not be ended.
+    pub fn end(mut self) -> Vec<String> {
+        let left = failures(&self.entry.end());
+        // It is dead by now; only its status is left to collect.
+        let _ = self.child.try_wait();
+        left
+    }
+}
+
+fn spawn(argv: &[OsString], tag: &str) -> Result<Child, SpawnError> {
+    let mut launch = Launch::new(argv.to_vec());
+    launch.env.push((TAG_VARIABLE.into(), tag.into()));
+    launch.own_group = true;
+    launch.stdin = Stdio::null();
+    launch.spawn()
+}

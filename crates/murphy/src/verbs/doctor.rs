@@ -1,0 +1,96 @@
+//! `murphy doctor` says what this machine can do, and why not.
+
+use clap::Args;
+use murphy_fault::{
+    doctor::{Row, Standing, examine, standing},
+    journal::Journal,
+};
+use murphy_run::request::Machine;
+use serde_json::json;
+
+use crate::{
+    exit::{Exit, Failure},
+    output::{self, plural},
+};
+
+/// Arguments of `murphy doctor`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Every answer is found by trial, not by version. Examples:
+  murphy doctor
+  murphy doctor process --json")]
+pub struct DoctorArgs {
+    /// Only the rows of this family or part.
+    pub family: Option<String>,
+}
+
+/// Examines the machine.
+pub fn run(args: &DoctorArgs, json: bool) -> Result<Exit, Failure> {
+    let mut rows = examine();
+    if let Some(family) = &args.family {
+        let mut known: Vec<_> = rows.iter().map(|row| row.family).collect();
+        known.dedup();
+        if !known.contains(&family.as_str()) {
+            let text = format!("examine {family:?}: there are {}", known.join(", "));
+            return Err(Failure::input(text));
+        }
+        rows.retain(|row| row.family == family);
+    }
+    let journal = Journal::of_user().map_err(Failure::machine)?;
+    let standing = standing(&journal).map_err(Failure::machine)?;
+    let machine = Machine::this(env!("CARGO_PKG_VERSION"));
+    if json {
+        output::json(&json!({
+            "event": "doctor", "machine": machine, "rows": rows, "journal": journal.directory(), "standing": standing,
+        }));
+    } else {
+        output::line(&machine.kernel);
+        table(&rows);
+        journal_lines(&standing);
+    }
+    let clean = standing.stale.is_empty() && standing.damaged.is_empty();
+    Ok(if clean { Exit::Held } else { Exit::Cleanup })
+}
+
+/// One line for each family, its rows beside each other; a "no" with its reason.
+fn table(rows: &[Row]) {
+    let width = rows.iter().map(|row| row.family.len()).max().unwrap_or(0);
+    for chunk in rows.chunk_by(|a, b| a.family == b.family) {
+        let cells: Vec<_> = chunk
+            .iter()
+            .map(|row| match (row.works, row.detail.as_str()) {
+                (true, "") => format!("{} yes", row.name),
+                (true, detail) => format!("{} yes: {detail}", row.name),
+                (false, why) => format!("{} no: {why}", row.name),
+            })
+            .collect();
+        output::line(&format!(
+            "  {:<width$}  {}",
+            chunk[0].family,
+            cells.join("   ")
+        ));
+    }
+}
+
+fn journal_lines(standing: &Standing) {
+    let in_force = match standing.in_force.len() as u64 {
+        0 => "Nothing is injected.".to_owned(),
+        n => format!(
+            "{} in force: {}.",
+            plural(n, "injection"),
+            standing.in_force.join(", ")
+        ),
+    };
+    let stale = match standing.stale.len() as u64 {
+        0 => "No stale journal.".to_owned(),
+        n => format!(
+            "STALE: {} of a Murphy that is gone: {}. `murphy recover` undoes what is left.",
+            plural(n, "injection"),
+            standing.stale.join(", ")
+        ),
+    };
+    output::line(&format!("{in_force} {stale}"));
+    for damaged in &standing.damaged {
+        output::line(&format!("DAMAGED: failed to {damaged}"));
+    }
+}

@@ -1,0 +1,29 @@
+//! `murphy inject FAMILY …` injects one fault now, says what it did, and takes it back.
+
+mod process;
+
+use clap::{Args, Subcommand};
+
+use crate::exit::{Exit, Failure};
+
+/// Arguments of `murphy inject`.
+#[derive(Debug, Args)]
+pub struct InjectArgs {
+    /// The family of the fault.
+    #[command(subcommand)]
+    pub family: Family,
+}
+
+/// The families.
+#[derive(Debug, Subcommand)]
+pub enum Family {
+    /// Kill, signal, pause or restart processes.
+    Process(process::ProcessArgs),
+}
+
+/// Injects it.
+pub fn run(args: &InjectArgs, json: bool) -> Result<Exit, Failure> {
+    match &args.family {
+        Family::Process(args) => process::run(args, json),
+    }
+}
