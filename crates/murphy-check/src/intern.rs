@@ -33,8 +33,7 @@ impl Slots {
     #[inline]
     fn find(&self, hash: u64, is_it: impl Fn(Id) -> bool) -> Result<Id, usize> {
         let mask = self.slots.len() - 1;
-        // The low bits of an Fx hash are weak, the high ones good.
-        let mut slot = usize::try_from(hash >> 32).unwrap_or_default() & mask;
+        let mut slot = usize::try_from(hash & u64::from(NONE)).unwrap_or_default() & mask;
         loop {
             match self.slots[slot] {
                 NONE => return Err(slot),

@@ -2,6 +2,8 @@
 //!
 //! By default a seeded sample of 5 %; with `MURPHY_SOAK=1` the full count.
 
+#![allow(clippy::print_stderr, reason = "a soak run prints its figures")]
+
 use murphy_check::{
     etcd::{
         self, Options,

@@ -153,20 +153,23 @@ impl Case<'_> {
                 "the history does not begin with an empty store",
             );
         }
-        match (&local.wrong, parts_at) {
-            (Some((op, revision, mismatch)), parts)
-                if parts.is_none_or(|parts| *revision < parts) =>
-            {
-                self.broken(
-                    promise,
-                    &linear::wrong(&self.words, self.truth, *op, *revision, mismatch),
-                )
+        let wrong = local.wrong.as_ref().map(|(op, revision, mismatch)| {
+            linear::wrong(&self.words, self.truth, *op, *revision, mismatch)
+        });
+        let early = local
+            .early
+            .map(|(earlier, later)| linear::backwards(&self.words, earlier, later));
+        let unplaced = local
+            .no_order
+            .map(|(op, revision)| linear::no_order(&self.words, Some(op), revision));
+        match (wrong.or(early).or(unplaced), parts_at) {
+            (Some(trouble), parts) if parts.is_none_or(|parts| trouble.revision < parts) => {
+                self.broken(promise, &trouble)
             }
-            (Some(_), Some(parts)) => plain(
-                promise,
-                Verdict::Undecided,
-                format!("from revision {parts} on the members part"),
-            ),
+            (Some(_), Some(parts)) => {
+                let reason = format!("from revision {parts} on the members part");
+                plain(promise, Verdict::Undecided, reason)
+            }
             _ if local.judged == 0 && local.doubtful > 0 => plain(
                 promise,
                 Verdict::Undecided,

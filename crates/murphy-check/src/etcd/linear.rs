@@ -85,6 +85,13 @@ fn of_fault(words: &Words<'_>, truth: &Truth, fault: &Fault) -> Trouble {
             facts: vec![(Fact::Op(*first), true), (Fact::Op(*second), true)],
             members: Vec::new(),
         },
+        Fault::First { op } => Trouble {
+            revision: 1,
+            reason: "a write was acknowledged as revision 1, the empty store's".into(),
+            sentence: format!("{}; the first write is revision 2.", words.told(*op)),
+            facts: vec![(Fact::Op(*op), true)],
+            members: Vec::new(),
+        },
         Fault::Backwards { earlier, later } => backwards(words, *earlier, *later),
         Fault::Wrong {
             op,
@@ -96,7 +103,9 @@ fn of_fault(words: &Words<'_>, truth: &Truth, fault: &Fault) -> Trouble {
     }
 }
 
-fn backwards(words: &Words<'_>, earlier: Id, later: Id) -> Trouble {
+/// `earlier` was answered before `later` was asked, with a greater revision; also used for
+/// serializable reads.
+pub(crate) fn backwards(words: &Words<'_>, earlier: Id, later: Id) -> Trouble {
     let (first, second) = (op_of(words.record, earlier), op_of(words.record, later));
     let gap = (second.call - first.end) as f64 / 1e6;
     Trouble {
@@ -274,7 +283,8 @@ fn unfillable(words: &Words<'_>, truth: &Truth, revision: i64, evidence: &[Id]) 
     }
 }
 
-fn no_order(words: &Words<'_>, op: Option<Id>, revision: i64) -> Trouble {
+/// However the unknown writes are placed, `op` or an answer before it is wrong.
+pub(crate) fn no_order(words: &Words<'_>, op: Option<Id>, revision: i64) -> Trouble {
     let told = op.map_or_else(
         || format!("revision {revision} remains without a writer"),
         |op| words.told(op),

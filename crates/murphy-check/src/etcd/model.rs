@@ -122,9 +122,8 @@ impl Model {
             Request::Range(ask) => Response::Range(self.range(ask, at)?),
             Request::DeleteRange(ask) => Response::DeleteRange(self.delete(ask, at + 1)),
             Request::Txn(ask) => {
-                self.check_reads(ask)?;
                 let mut path = Vec::new();
-                self.decide(ask, &mut path);
+                self.decide(ask, &mut path)?;
                 path.reverse();
                 Response::Txn(self.txn(ask, at + 1, &mut path))
             }
@@ -159,7 +158,9 @@ impl Model {
             kvs.clear();
         }
         if ask.keys_only {
-            kvs.iter_mut().for_each(|pair| pair.value = Blob::default());
+            for pair in &mut kvs {
+                pair.value = Blob::default();
+            }
         }
         Ok(RangeResponse {
             header: Header {
@@ -255,27 +256,9 @@ impl Model {
         }
     }
 
-    /// A transaction with an impossible read is rejected before it writes.
-    fn check_reads(&self, ask: &TxnRequest) -> Result<(), Rejection> {
-        ask.success
-            .iter()
-            .chain(&ask.failure)
-            .try_for_each(|op| match op {
-                RequestOp::RequestRange(ask) if ask.revision > self.revision => {
-                    Err(Rejection::Future)
-                }
-                RequestOp::RequestRange(ask)
-                    if ask.revision > 0 && ask.revision < self.compacted =>
-                {
-                    Err(Rejection::Compacted)
-                }
-                RequestOp::RequestTxn(ask) => self.check_reads(ask),
-                _ => Ok(()),
-            })
-    }
-
-    /// All conditions look at the state before the transaction, those of nested ones as well.
-    fn decide(&self, ask: &TxnRequest, path: &mut Vec<bool>) {
+    /// All conditions look at the state before the transaction, those of nested ones as well; so do
+    /// the checks of reads on the branches taken, and an impossible one rejects the whole.
+    fn decide(&self, ask: &TxnRequest, path: &mut Vec<bool>) -> Result<(), Rejection> {
         let succeeds = match &ask.compare {
             Conditions::Listed(conditions) => {
                 conditions.iter().all(|condition| self.holds(condition))
@@ -284,10 +267,20 @@ impl Model {
         };
         path.push(succeeds);
         for op in if succeeds { &ask.success } else { &ask.failure } {
-            if let RequestOp::RequestTxn(nested) = op {
-                self.decide(nested, path);
+            match op {
+                RequestOp::RequestRange(ask) if ask.revision > self.revision => {
+                    return Err(Rejection::Future);
+                }
+                RequestOp::RequestRange(ask)
+                    if ask.revision > 0 && ask.revision < self.compacted =>
+                {
+                    return Err(Rejection::Compacted);
+                }
+                RequestOp::RequestTxn(nested) => self.decide(nested, path)?,
+                _ => {}
             }
         }
+        Ok(())
     }
 
     fn txn(&mut self, ask: &TxnRequest, revision: i64, path: &mut Vec<bool>) -> TxnResponse {

@@ -40,6 +40,8 @@ pub(crate) struct Stage<'r, V> {
     /// Whether the request performed last looked at something uncertain.
     pub uncertain: bool,
     revision: i64,
+    /// The revision before, where the request writes; the newest that its reads can name.
+    before: i64,
     mismatch: Option<Mismatch>,
     path: Vec<bool>,
 }
@@ -60,6 +62,7 @@ impl<'r, V: View> Stage<'r, V> {
             events: Vec::new(),
             uncertain: false,
             revision: 0,
+            before: 0,
             mismatch: None,
             path: Vec::new(),
         }
@@ -72,6 +75,8 @@ impl<'r, V: View> Stage<'r, V> {
         self.uncertain = false;
         self.mismatch = None;
         self.revision = revision;
+        let writes = answer.is_none_or(|answer| self.record.wrote(answer));
+        self.before = revision - i64::from(writes);
         if let Ask::Txn(txn) = ask {
             self.path.clear();
             self.find_path(txn);
@@ -176,7 +181,7 @@ impl<'r, V: View> Stage<'r, V> {
         let options = self.record.options[options as usize];
         let ranks = self.order.ranks(span);
         self.look(ranks);
-        if options.revision > self.revision {
+        if options.revision > self.before {
             return self.differ(Mismatch::Future {
                 revision: options.revision,
             });

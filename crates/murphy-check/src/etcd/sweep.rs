@@ -26,6 +26,8 @@ pub(crate) enum Fault {
     },
     /// `earlier` was answered before `later` was asked, yet its revision is the greater.
     Backwards { earlier: Id, later: Id },
+    /// A write was acknowledged with the revision of the empty store.
+    First { op: Id },
     /// The state of `revision` gives another answer.
     Wrong {
         op: Id,
@@ -42,10 +44,14 @@ pub(crate) enum Fault {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LocalReads {
     pub judged: u64,
-    /// Those that rest on revisions nobody knows the content of.
+    /// Those that rest on revisions nobody knows the content of; the search has the last word on them.
     pub doubtful: u64,
+    /// However the open revisions are filled, one of them is wrong, at the latest this one.
+    pub no_order: Option<(Id, i64)>,
     /// The first that is wrong: operation, revision, difference.
     pub wrong: Option<(Id, i64, Mismatch)>,
+    /// The first that was answered with a revision before an operation of a lower one was asked.
+    pub early: Option<(Id, Id)>,
 }
 
 /// What the sweep found.
@@ -86,6 +92,7 @@ pub(crate) fn sweep(record: &Record, pairs: &mut Interner<Pair>, limit: u64) -> 
         suspects,
         next_hole: 0,
         steps: Vec::new(),
+        local_steps: Vec::new(),
         shared: Vec::new(),
         latest: (0, NONE),
         found,
@@ -94,13 +101,28 @@ pub(crate) fn sweep(record: &Record, pairs: &mut Interner<Pair>, limit: u64) -> 
     let Sweeper {
         stage,
         steps,
+        local_steps,
         mut found,
         ..
     } = sweeper;
     let store = stage.view;
     if !found.open.is_empty() {
-        let result = search(record, &order, pairs, &store, &steps, limit);
-        note_search(&mut found, result, &steps);
+        let mut try_all = |steps: &[Step]| search(record, &order, pairs, &store, steps, limit);
+        let merged = merge(&steps, local_steps);
+        // With the serializable reads first: where all is well, one search says so.
+        match try_all(&merged) {
+            Search::Possible => {
+                found.local.judged += found.local.doubtful;
+                found.local.doubtful = 0;
+            }
+            result => {
+                let alone = try_all(&steps);
+                note_search(&mut found, alone, &steps);
+                if let (Search::Possible, Search::Impossible(step)) = (alone, result) {
+                    found.local.no_order = place_of(&merged[step]);
+                }
+            }
+        }
     }
     found.faults.sort_by_key(plainness);
     (
@@ -116,11 +138,32 @@ pub(crate) fn sweep(record: &Record, pairs: &mut Interner<Pair>, limit: u64) -> 
 /// How easily a fault is understood, the easiest first.
 fn plainness(fault: &Fault) -> u8 {
     match fault {
-        Fault::Twice { .. } => 0,
+        Fault::Twice { .. } | Fault::First { .. } => 0,
         Fault::Backwards { .. } => 1,
         Fault::Wrong { .. } => 2,
         Fault::Unfillable { .. } => 3,
         Fault::NoOrder { .. } => 4,
+    }
+}
+
+/// The steps with the serializable reads at their places.
+fn merge(steps: &[Step], local: Vec<(usize, Step)>) -> Vec<Step> {
+    let mut merged = Vec::with_capacity(steps.len() + local.len());
+    let mut local = local.into_iter().peekable();
+    for (number, step) in steps.iter().enumerate() {
+        while let Some((_, step)) = local.next_if(|(before, _)| *before <= number) {
+            merged.push(step);
+        }
+        merged.push(step.clone());
+    }
+    merged.extend(local.map(|(_, step)| step));
+    merged
+}
+
+fn place_of(step: &Step) -> Option<(Id, i64)> {
+    match step {
+        Step::Op { op, revision } => Some((*op, *revision)),
+        Step::Hole { .. } => None,
     }
 }
 
@@ -170,6 +213,8 @@ struct Sweeper<'r> {
     suspects: Suspects<'r>,
     next_hole: usize,
     steps: Vec<Step>,
+    /// Serializable reads among the steps: each with how many steps come before it.
+    local_steps: Vec<(usize, Step)>,
     /// Revisions whose content is known, but not which of several writes it is.
     shared: Vec<(i64, Vec<Id>)>,
     /// The latest call among the operations before, and whose it is.
@@ -197,6 +242,9 @@ impl Sweeper<'_> {
                     first,
                     second: *second,
                 });
+            }
+            if is_write && revision < 2 {
+                self.fault(Fault::First { op: first });
             }
             for (place, (_, id)) in group.iter().enumerate() {
                 if !is_write || place == 0 {
@@ -240,8 +288,13 @@ impl Sweeper<'_> {
         let mismatch = self.stage.perform(ask, record.answer(op), revision);
         if record.is_local(ask) {
             let local = &mut self.found.local;
+            if self.latest.0 > op.end && local.early.is_none() {
+                local.early = Some((id, self.latest.1));
+            }
             if self.stage.uncertain {
                 local.doubtful += 1;
+                self.local_steps
+                    .push((self.steps.len(), Step::Op { op: id, revision }));
                 return;
             }
             local.judged += 1;

@@ -124,10 +124,7 @@ impl Timeline {
             while let Some((_, id)) =
                 later.next_if(|(place, _)| revision_of(*place) >= hole.revision)
             {
-                let op = &record.ops[*id as usize];
-                if !record.is_local(record.ask(op)) {
-                    answered = answered.min(op.end);
-                }
+                answered = answered.min(record.ops[*id as usize].end);
             }
             hole.deadline = answered;
         }

@@ -2,7 +2,7 @@
 //! comes behind its bookmark), `watch.unique` (no event twice) and `watch.reliable` (every event from
 //! the start to the last that was seen, as the replay has it).
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
     linear::source_of,
@@ -79,6 +79,9 @@ fn keep_first(kept: &mut Option<Trouble>, trouble: Trouble) {
     }
 }
 
+/// The first event of each revision and key.
+type Seen = FxHashMap<(i64, Id), usize>;
+
 #[derive(Clone, Copy)]
 struct Follower<'a> {
     words: &'a Words<'a>,
@@ -120,6 +123,7 @@ impl Follower<'_> {
     fn order(&self, watches: &mut Watches) {
         let mut marks = self.stream.progress.iter().enumerate().peekable();
         let (mut last, mut marked) = (0, (0, 0));
+        let mut seen = Seen::default();
         for message in 0..self.stream.messages.len() {
             while let Some((index, mark)) =
                 marks.next_if(|(_, mark)| mark.after as usize <= message)
@@ -130,7 +134,7 @@ impl Follower<'_> {
             for event in self.stream.events_of(message) {
                 let revision = self.revision(event);
                 let begins = event == self.stream.messages[message].first as usize;
-                self.event(event, revision, last, marked, begins, watches);
+                self.event(event, revision, (last, marked, begins), &mut seen, watches);
                 last = last.max(revision);
             }
         }
@@ -172,15 +176,13 @@ impl Follower<'_> {
         &self,
         event: usize,
         revision: i64,
-        last: i64,
-        marked: (i64, usize),
-        begins: bool,
+        (last, marked, begins): (i64, (i64, usize), bool),
+        seen: &mut Seen,
         watches: &mut Watches,
     ) {
         let fact = Fact::Event(self.number, event);
-        if revision <= last
-            && let Some(before) = self.first_of(event)
-        {
+        let may_repeat = revision <= last || !seen.is_empty();
+        if may_repeat && let Some(before) = self.first_of(event, revision, revision < last, seen) {
             let pair = self.words.pairs.get(self.stream.events[event]);
             let trouble = Trouble {
                 revision,
@@ -233,13 +235,34 @@ impl Follower<'_> {
         }
     }
 
-    /// The event before `event` that it repeats; only looked for when revisions do not rise.
-    fn first_of(&self, event: usize) -> Option<usize> {
-        let wanted = self.words.pairs.get(self.stream.events[event]);
-        self.stream.events[..event].iter().rposition(|id| {
-            let pair = self.words.pairs.get(*id);
-            pair.mod_revision == wanted.mod_revision && pair.key == wanted.key
-        })
+    /// The event before `event` that it repeats. Where revisions rise, only the events of the same
+    /// revision can be meant; a table of all is made when they first go back.
+    fn first_of(
+        &self,
+        event: usize,
+        revision: i64,
+        is_back: bool,
+        seen: &mut Seen,
+    ) -> Option<usize> {
+        let key = self.words.pairs.get(self.stream.events[event]).key;
+        if seen.is_empty() && !is_back {
+            let same = (0..event)
+                .rev()
+                .take_while(|before| self.revision(*before) == revision);
+            return same
+                .into_iter()
+                .find(|before| self.words.pairs.get(self.stream.events[*before]).key == key);
+        }
+        if seen.is_empty() {
+            for before in 0..event {
+                let pair = self.words.pairs.get(self.stream.events[before]);
+                seen.entry((pair.mod_revision, pair.key)).or_insert(before);
+            }
+        }
+        match *seen.entry((revision, key)).or_insert(event) {
+            before if before < event => Some(before),
+            _ => None,
+        }
     }
 
     fn out_of_order(

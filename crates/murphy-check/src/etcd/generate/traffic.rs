@@ -70,7 +70,7 @@ impl Asker<'_> {
             }),
             36..44 => Request::DeleteRange(DeleteRangeRequest {
                 prev_kv: rng.random(),
-                ..self.delete(rng, number)
+                ..delete(rng, number)
             }),
             44..76 => Request::Range(self.range(rng, number)),
             76..86 => Request::Txn(self.swap(number)),
@@ -83,19 +83,6 @@ impl Asker<'_> {
             key: key(number),
             value: self.value.clone().into(),
             ..PutRequest::default()
-        }
-    }
-
-    fn delete(&self, rng: &mut impl Rng, number: usize) -> DeleteRangeRequest {
-        let range_end = if rng.random_ratio(1, 6) {
-            key(number + 3)
-        } else {
-            Blob::default()
-        };
-        DeleteRangeRequest {
-            key: key(number),
-            range_end,
-            prev_kv: false,
         }
     }
 
@@ -223,5 +210,18 @@ impl Asker<'_> {
             success,
             failure: vec![RequestOp::RequestRange(read)],
         }
+    }
+}
+
+fn delete(rng: &mut impl Rng, number: usize) -> DeleteRangeRequest {
+    let range_end = if rng.random_ratio(1, 6) {
+        key(number + 3)
+    } else {
+        Blob::default()
+    };
+    DeleteRangeRequest {
+        key: key(number),
+        range_end,
+        prev_kv: false,
     }
 }
