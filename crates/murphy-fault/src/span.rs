@@ -1,122 +1,96 @@
-//! A span is a length of time with its unit written beside it.
+//! A span is a length of time with its unit: `10s`, `250ms`, `1m30s`.
 
 use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-/// The units, longest first, in nanoseconds.
-const UNITS: [(&str, u64); 8] = [
-    ("d", 86_400_000_000_000),
-    ("h", 3_600_000_000_000),
-    ("m", 60_000_000_000),
-    ("s", 1_000_000_000),
-    ("ms", 1_000_000),
+/// Units, longest name first where one begins another, with their nanoseconds.
+const UNITS: [(&str, u64); 7] = [
+    ("ns", 1),
     ("us", 1_000),
     ("µs", 1_000),
-    ("ns", 1),
+    ("ms", 1_000_000),
+    ("s", 1_000_000_000),
+    ("m", 60_000_000_000),
+    ("h", 3_600_000_000_000),
 ];
+/// Nothing lasts longer than this.
+const MAX: Duration = Duration::from_hours(30 * 24);
 
-/// A length of time, from nothing to 584 years. Written `10s`, `1m30s`, `250ms`, `1.5s`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub struct Span(u64);
-
-impl Span {
-    /// From nanoseconds.
-    pub const fn from_nanos(nanos: u64) -> Self {
-        Self(nanos)
-    }
-
-    /// From milliseconds.
-    pub const fn from_millis(millis: u64) -> Self {
-        Self(millis * 1_000_000)
-    }
-
-    /// From seconds.
-    pub const fn from_secs(secs: u64) -> Self {
-        Self(secs * 1_000_000_000)
-    }
-
-    /// In nanoseconds.
-    pub const fn as_nanos(self) -> u64 {
-        self.0
-    }
-}
-
-impl From<Span> for Duration {
-    fn from(span: Span) -> Self {
-        Self::from_nanos(span.0)
-    }
-}
+/// A length of time, from 0 to 30 days.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Span(pub Duration);
 
 /// A text that is no span.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SpanError {
-    /// There is a number and no unit.
-    #[error("read time {0:?}: a unit is missing (ns, us, ms, s, m, h, d), as in {0}s or {0}ms")]
+pub enum BadSpan {
+    /// It has no unit.
+    #[error("read the time {0:?}: a number needs a unit: ns, us, ms, s, m or h, such as `{0}s`")]
     NoUnit(String),
-    /// It is not a number with a unit.
-    #[error("read time {0:?}: write a number with a unit (ns, us, ms, s, m, h, d), as in 250ms or 1m30s")]
-    NotATime(String),
-    /// It does not fit.
-    #[error("read time {0:?}: longer than 584 years")]
+    /// It is not a time.
+    #[error("read the time {0:?}: expected numbers with units, such as 10s, 250ms or 1m30s")]
+    Form(String),
+    /// It is longer than anything may last.
+    #[error("read the time {0:?}: at most 30 days")]
     TooLong(String),
 }
 
 impl FromStr for Span {
-    type Err = SpanError;
+    type Err = BadSpan;
 
-    fn from_str(text: &str) -> Result<Self, SpanError> {
-        let wrong = || SpanError::NotATime(text.to_owned());
+    fn from_str(text: &str) -> Result<Self, BadSpan> {
+        let form = || BadSpan::Form(text.into());
         let mut rest = text.trim();
         if rest.is_empty() {
-            return Err(wrong());
+            return Err(form());
         }
-        let mut total: u64 = 0;
+        let mut total = 0.0;
         while !rest.is_empty() {
-            let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
-            let (number, after) = rest.split_at(digits);
-            let letters = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
-            let (unit, next) = after.split_at(letters);
-            if number.is_empty() {
-                return Err(wrong());
-            }
+            let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+            let number: f64 = rest[..end].parse().map_err(|_| form())?;
+            rest = &rest[end..];
+            let letters = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+            let unit = &rest[..letters];
             if unit.is_empty() {
-                return Err(SpanError::NoUnit(text.to_owned()));
+                return Err(BadSpan::NoUnit(text.into()));
             }
-            let (_, size) = UNITS.iter().find(|(name, _)| *name == unit.trim()).ok_or_else(wrong)?;
-            let part = scaled(number, *size).ok_or_else(wrong)?;
-            total = part
-                .and_then(|part| total.checked_add(part))
-                .ok_or_else(|| SpanError::TooLong(text.to_owned()))?;
-            rest = next;
+            let (_, nanos) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(form)?;
+            total += number * *nanos as f64;
+            rest = &rest[letters..];
         }
-        Ok(Self(total))
+        let span = Duration::try_from_secs_f64(total / 1e9).map_err(|_| BadSpan::TooLong(text.into()))?;
+        if span > MAX { Err(BadSpan::TooLong(text.into())) } else { Ok(Self(span)) }
     }
 }
 
-/// `number` × `size`: `None` when it is no number, `Some(None)` when it is too large.
-#[allow(clippy::option_option)]
-fn scaled(number: &str, size: u64) -> Option<Option<u64>> {
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
-    let all_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-    if !all_digits(whole) || !all_digits(fraction) {
-        return None;
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nanos = self.0.as_nanos();
+        if nanos == 0 {
+            return f.write_str("0s");
+        }
+        if nanos.is_multiple_of(1_000_000_000) {
+            let seconds = nanos / 1_000_000_000;
+            let (h, m, s) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+            for (n, unit) in [(h, "h"), (m, "m"), (s, "s")] {
+                if n > 0 {
+                    write!(f, "{n}{unit}")?;
+                }
+            }
+            return Ok(());
+        }
+        let divisors = [(1_000_000, "ms"), (1_000, "us"), (1, "ns")];
+        // 1 divides everything, so there always is one.
+        let (by, unit) = divisors.into_iter().find(|(by, _)| nanos.is_multiple_of(*by)).unwrap_or((1, "ns"));
+        write!(f, "{}{unit}", nanos / by)
     }
-    let mut below = 0;
-    let mut place = size;
-    for digit in fraction.bytes() {
-        place /= 10;
-        below += u64::from(digit - b'0') * place;
-    }
-    let whole = whole.parse::<u64>().ok().and_then(|n| n.checked_mul(size));
-    Some(whole.and_then(|whole| whole.checked_add(below)))
 }
 
 impl TryFrom<String> for Span {
-    type Error = SpanError;
+    type Error = BadSpan;
 
-    fn try_from(text: String) -> Result<Self, SpanError> {
+    fn try_from(text: String) -> Result<Self, BadSpan> {
         text.parse()
     }
 }
@@ -127,62 +101,29 @@ impl From<Span> for String {
     }
 }
 
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 == 0 {
-            return f.write_str("0s");
-        }
-        let mut rest = self.0;
-        for (name, size) in UNITS.iter().filter(|(name, _)| *name != "µs") {
-            if rest / size > 0 {
-                write!(f, "{}{name}", rest / size)?;
-                rest %= size;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// When a fault ends.
+/// When a fault ends: after a time, or only when it is told to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[serde(rename_all = "snake_case")]
 pub enum Until {
-    /// After a time.
-    For(Span),
-    /// When somebody ends it: the word `forever`.
-    Ended,
+    /// After this long.
+    After(Span),
+    /// When somebody ends it; said by the word `forever`.
+    Forever,
 }
 
 impl FromStr for Until {
-    type Err = SpanError;
+    type Err = BadSpan;
 
-    fn from_str(text: &str) -> Result<Self, SpanError> {
-        match text {
-            "forever" => Ok(Self::Ended),
-            _ => text.parse().map(Self::For),
-        }
-    }
-}
-
-impl TryFrom<String> for Until {
-    type Error = SpanError;
-
-    fn try_from(text: String) -> Result<Self, SpanError> {
-        text.parse()
-    }
-}
-
-impl From<Until> for String {
-    fn from(until: Until) -> Self {
-        until.to_string()
+    fn from_str(text: &str) -> Result<Self, BadSpan> {
+        if text == "forever" { Ok(Self::Forever) } else { text.parse().map(Self::After) }
     }
 }
 
 impl fmt::Display for Until {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::For(span) => span.fmt(f),
-            Self::Ended => f.write_str("forever"),
+            Self::After(span) => span.fmt(f),
+            Self::Forever => f.write_str("forever"),
         }
     }
 }
@@ -192,41 +133,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_with_units_is_a_time() {
-        for (text, nanos) in [
-            ("10s", 10_000_000_000),
-            ("1m30s", 90_000_000_000),
-            ("1m 30s", 90_000_000_000),
-            ("250ms", 250_000_000),
-            ("1.5s", 1_500_000_000),
-            ("0s", 0),
-            ("7µs", 7_000),
-            ("2d", 172_800_000_000_000),
+    fn spans_read_back_as_they_are_written() {
+        for (text, nanos, written) in [
+            ("10s", 10_000_000_000, "10s"),
+            ("250ms", 250_000_000, "250ms"),
+            ("1m30s", 90_000_000_000, "1m30s"),
+            ("1.5s", 1_500_000_000, "1500ms"),
+            ("2h", 7_200_000_000_000, "2h"),
+            ("0s", 0, "0s"),
+            ("7us", 7_000, "7us"),
         ] {
-            assert_eq!(text.parse(), Ok(Span::from_nanos(nanos)), "{text}");
+            let span: Span = text.parse().unwrap();
+            assert_eq!(span.0.as_nanos(), nanos, "{text}");
+            assert_eq!(span.to_string(), written);
+            assert_eq!(written.parse::<Span>().unwrap(), span);
         }
     }
 
     #[test]
-    fn a_bare_number_names_the_units() {
-        let error = "10".parse::<Span>().unwrap_err();
-        assert_eq!(error, SpanError::NoUnit("10".into()));
-        assert!(error.to_string().contains("ns, us, ms, s, m, h, d"));
-        assert_eq!("1m30".parse::<Span>(), Err(SpanError::NoUnit("1m30".into())));
-    }
-
-    #[test]
-    fn what_is_no_time_is_refused() {
-        for text in ["", " ", "s", "-1s", "1x", "1.s", ".5s", "1.2.3s", "10 sec", "forever"] {
-            assert_eq!(text.parse::<Span>(), Err(SpanError::NotATime(text.into())), "{text}");
+    fn a_number_without_a_unit_names_the_units() {
+        assert_eq!("60".parse::<Span>(), Err(BadSpan::NoUnit("60".into())));
+        for text in ["", "s", "-1s", "1x", "1..2s", "soon", "1s2"] {
+            assert!(text.parse::<Span>().is_err(), "{text}");
         }
-        assert_eq!("999999d".parse::<Span>(), Err(SpanError::TooLong("999999d".into())));
-    }
-
-    #[test]
-    fn a_time_is_written_as_it_is_read() {
-        for text in ["10s", "1m30s", "250ms", "1s500ms", "0s", "1h", "forever"] {
-            assert_eq!(text.parse::<Until>().unwrap().to_string(), text);
-        }
+        assert_eq!("31000h".parse::<Span>(), Err(BadSpan::TooLong("31000h".into())));
+        assert_eq!("forever".parse::<Until>(), Ok(Until::Forever));
     }
 }

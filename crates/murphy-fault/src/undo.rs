@@ -1,100 +1,83 @@
-//! An undo is the way back of one change: plain data, written to the journal before the change is made.
-//!
-//! Anybody can run it, any number of times: the injector, its keeper, a later `murphy recover`. It is
-//! guarded by identity, so that it touches what Murphy changed and never what has its name by now.
+//! An undo is the way back from one change, as data: written before the change is made, run by whoever is
+//! left to run it, as often as anybody likes.
 
 use std::{
-    fs, io,
+    fmt, io,
     path::{Path, PathBuf},
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use murphy_sys::{
-    durable::{self, Inode},
+    durable::{Inode, remove_tree},
     pidfd::{Pidfd, PidfdError},
-    process::{ProcessId, Stat, has_variable},
+    process::{ProcessId, State, has_variable},
     signal::Signal,
     table::ProcessTable,
-    thread::Threads,
 };
 use serde::{Deserialize, Serialize};
 
-/// The variable in the environment of every process Murphy launches; its value finds them again.
+/// The environment variable that marks the processes of a launched command or a lab.
 pub const TAG_VARIABLE: &str = "MURPHY_TAG";
+/// How often [`Undo::EndTagged`] looks for more processes before it gives up.
+const ROUNDS_MAX: usize = 100;
+/// How long a killed process may take to be gone.
+const GONE_WITHIN: Duration = Duration::from_secs(2);
 
-/// How long an undo waits for the kernel to carry it out.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// The way back of one change.
+/// One way back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "undo", rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub enum Undo {
     /// Lets a process that Murphy stopped go on.
-    Resume {
-        /// Who was stopped.
-        process: ProcessId,
-    },
-    /// Kills every process whose environment holds `MURPHY_TAG=<tag>`, and their descendants.
+    Resume(ProcessId),
+    /// Kills every process that was started with this tag in its environment.
     EndTagged {
-        /// The value.
+        /// The value of [`TAG_VARIABLE`].
         tag: String,
     },
-    /// Removes a directory Murphy is about to make, if it is empty.
-    RemoveEmpty {
-        /// Where.
-        path: PathBuf,
-    },
-    /// Removes a directory Murphy made, with all in it. Follows no link, enters no other file system.
+    /// Removes a directory that Murphy made, with all in it.
     RemoveTree {
-        /// Where.
+        /// Where it is.
         path: PathBuf,
-        /// The file system it was made on.
+        /// Its file system.
         device: u64,
-        /// Which directory it is there.
+        /// Its inode there.
         inode: u64,
     },
 }
 
-/// What running an undo came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+/// What an undo came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Undone {
-    /// The change was there and is not any more.
+    /// It was done now.
     Now,
-    /// The change was not there: not made, or undone before.
+    /// There was nothing to do.
     AlreadyDone,
-    /// What was changed is gone altogether.
+    /// Whoever was changed is gone, and the change with it.
     TargetGone,
 }
 
-/// Why a change is still there.
+/// Why an undo could not be done.
 #[derive(Debug, thiserror::Error)]
 pub enum UndoError {
-    /// A process could not be signalled.
-    #[error("resume {0}", .0.to_string())]
+    /// The process cannot be reached.
+    #[error(transparent)]
     Process(#[from] PidfdError),
-    /// A process was told to go on and did not.
-    #[error("resume {process}: still stopped {} s after SIGCONT; somebody else stops it", PATIENCE.as_secs())]
-    StillStopped {
-        /// Who.
-        process: ProcessId,
-    },
-    /// Launched processes do not end.
-    #[error("end the processes launched with {TAG_VARIABLE}={tag}: pid {pid} is still there after SIGKILL")]
-    StillRunning {
+    /// `/proc` cannot be read.
+    #[error("read /proc: {0}")]
+    Table(#[source] io::Error),
+    /// Tagged processes kept appearing, or one does not die.
+    #[error("end the processes tagged {tag}: {left} still there")]
+    Survivors {
         /// The tag.
         tag: String,
-        /// One of them.
-        pid: u32,
+        /// How many.
+        left: usize,
     },
-    /// The process table cannot be read.
-    #[error("read the process table: {0}")]
-    Table(io::Error),
-    /// A directory could not be removed.
-    #[error("remove {path}: {source}")]
-    Remove {
-        /// Which.
+    /// The directory stays.
+    #[error("remove {}: {source}", path.display())]
+    Tree {
+        /// The directory.
         path: PathBuf,
         /// Why.
         source: io::Error,
@@ -102,100 +85,139 @@ pub enum UndoError {
 }
 
 impl Undo {
-    /// Undoes the change, or finds that there is nothing to undo.
+    /// The undo of making the directory at `path`, which exists and is empty.
+    pub fn remove_tree(path: &Path) -> io::Result<Self> {
+        let inode = Inode::of(path)?;
+        Ok(Self::RemoveTree { path: path.into(), device: inode.device, inode: inode.number })
+    }
+
+    /// Goes the way back.
     pub fn run(&self) -> Result<Undone, UndoError> {
         match self {
-            Self::Resume { process } => resume(*process),
+            Self::Resume(process) => resume(*process),
             Self::EndTagged { tag } => end_tagged(tag),
-            Self::RemoveEmpty { path } => remove_empty(path),
-            Self::RemoveTree { path, device, inode } => remove_tree(
-                path,
-                Inode { device: *device, number: *inode },
-            ),
+            Self::RemoveTree { path, device, inode } => {
+                match remove_tree(path, Inode { device: *device, number: *inode }) {
+                    Ok(true) => Ok(Undone::Now),
+                    Ok(false) => Ok(Undone::TargetGone),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Undone::AlreadyDone),
+                    Err(source) => Err(UndoError::Tree { path: path.clone(), source }),
+                }
+            }
         }
     }
 }
 
-/// SIGCONT goes out even to a process that is not seen stopped: it also takes back a SIGSTOP that was sent
-/// and not yet looked at, as by a process waiting for a disk.
+impl fmt::Display for Undo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Resume(process) => write!(f, "resume {process} with SIGCONT"),
+            Self::EndTagged { tag } => write!(f, "kill every process tagged {TAG_VARIABLE}={tag}"),
+            Self::RemoveTree { path, .. } => write!(f, "remove {}", path.display()),
+        }
+    }
+}
+
+/// SIGCONT is sent even when the process does not look stopped: a stop that it has not seen yet, in an
+/// uninterruptible sleep, is cancelled by it.
 fn resume(process: ProcessId) -> Result<Undone, UndoError> {
     let pidfd = match Pidfd::open(process) {
+        Ok(pidfd) => pidfd,
         Err(PidfdError::Gone { .. }) => return Ok(Undone::TargetGone),
-        other => other?,
+        Err(error) => return Err(error.into()),
     };
-    let stopped = || Threads::of(process.pid).is_ok_and(|threads| threads.stopped > 0);
-    let was_stopped = stopped();
+    let stopped = process.stat().is_some_and(|stat| stat.state == State::Stopped);
     match pidfd.send(Signal::CONT) {
-        Err(PidfdError::Gone { .. }) => return Ok(Undone::TargetGone),
-        other => other?,
+        Ok(()) => Ok(if stopped { Undone::Now } else { Undone::AlreadyDone }),
+        Err(PidfdError::Gone { .. }) => Ok(Undone::TargetGone),
+        Err(error) => Err(error.into()),
     }
-    let begun = Instant::now();
-    while stopped() && process.is_alive() {
-        if begun.elapsed() > PATIENCE {
-            return Err(UndoError::StillStopped { process });
-        }
-        thread::sleep(Duration::from_micros(200));
-    }
-    Ok(if was_stopped { Undone::Now } else { Undone::AlreadyDone })
 }
 
-/// A process between fork and exec has its parent's environment, so a descendant counts as tagged, and the
-/// table is read again until it shows none.
 fn end_tagged(tag: &str) -> Result<Undone, UndoError> {
-    let begun = Instant::now();
     let mut undone = Undone::AlreadyDone;
-    loop {
+    for _ in 0..ROUNDS_MAX {
         let table = ProcessTable::read().map_err(UndoError::Table)?;
-        let found = tagged(tag, &table);
-        let Some(first) = found.first() else {
+        let tagged: Vec<ProcessId> = table
+            .iter()
+            .filter(|stat| has_variable(stat.pid, TAG_VARIABLE, tag))
+            .map(murphy_sys::process::Stat::id)
+            .collect();
+        if tagged.is_empty() {
             return Ok(undone);
-        };
+        }
         undone = Undone::Now;
-        for stat in &found {
-            match Pidfd::open(stat.id()).and_then(|pidfd| pidfd.send(Signal::KILL)) {
-                Err(PidfdError::Gone { .. }) | Ok(()) => {}
+        for process in tagged {
+            match Pidfd::open(process) {
+                Ok(pidfd) => {
+                    match pidfd.send(Signal::KILL) {
+                        Ok(()) | Err(PidfdError::Gone { .. }) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                    // A wait cut short is no loss: the next round looks again.
+                    let _ = pidfd.wait_for_exit(GONE_WITHIN);
+                }
+                Err(PidfdError::Gone { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        if begun.elapsed() > PATIENCE {
-            return Err(UndoError::StillRunning { tag: tag.to_owned(), pid: first.pid });
+    }
+    let left = ProcessTable::read().map_err(UndoError::Table)?;
+    let left = left.iter().filter(|stat| has_variable(stat.pid, TAG_VARIABLE, tag)).count();
+    if left == 0 { Ok(undone) } else { Err(UndoError::Survivors { tag: tag.into(), left }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn a_stopped_process_is_resumed_once_and_a_dead_one_is_gone() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let process = ProcessId::of(child.id()).unwrap();
+        Pidfd::open(process).unwrap().send(Signal::STOP).unwrap();
+        while process.stat().unwrap().state != State::Stopped {
+            std::thread::yield_now();
         }
-        thread::sleep(Duration::from_millis(1));
+        let undo = Undo::Resume(process);
+        assert_eq!(undo.run().unwrap(), Undone::Now);
+        while process.stat().unwrap().state == State::Stopped {
+            std::thread::yield_now();
+        }
+        assert_eq!(undo.run().unwrap(), Undone::AlreadyDone);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(undo.run().unwrap(), Undone::TargetGone);
     }
-}
 
-/// The processes launched under `tag` that are alive, without the caller and those it runs under.
-pub(crate) fn tagged<'t>(tag: &str, table: &'t ProcessTable) -> Vec<&'t Stat> {
-    let me = std::process::id();
-    let spared = table.ancestors(me);
-    let roots: Vec<u32> = table
-        .iter()
-        .filter(|stat| !stat.is_kernel_thread() && has_variable(stat.pid, TAG_VARIABLE, tag))
-        .map(|stat| stat.pid)
-        .collect();
-    let mut found: Vec<&Stat> = roots.iter().filter_map(|pid| table.get(*pid)).collect();
-    found.extend(table.descendants(&roots));
-    found.retain(|stat| stat.pid != me && !spared.contains(&stat.pid));
-    found
-}
-
-fn remove_empty(path: &Path) -> Result<Undone, UndoError> {
-    match fs::remove_dir(path) {
-        Ok(()) => Ok(Undone::Now),
-        Err(error) => match error.kind() {
-            io::ErrorKind::NotFound => Ok(Undone::AlreadyDone),
-            // Somebody uses it, or something else has its name: no longer what Murphy was about to make.
-            io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotADirectory => Ok(Undone::TargetGone),
-            _ => Err(UndoError::Remove { path: path.to_owned(), source: error }),
-        },
+    #[test]
+    fn tagged_processes_end_with_their_children_and_nobody_else() {
+        let tag = format!("test-{}", std::process::id());
+        let undo = Undo::EndTagged { tag: tag.clone() };
+        assert_eq!(undo.run().unwrap(), Undone::AlreadyDone);
+        let mut tagged = Command::new("sh");
+        let mut tagged = tagged.args(["-c", "sleep 60 & wait"]).env(TAG_VARIABLE, &tag).spawn().unwrap();
+        let mut other = Command::new("sleep").arg("60").env(TAG_VARIABLE, "other").spawn().unwrap();
+        assert_eq!(undo.run().unwrap(), Undone::Now);
+        assert!(!tagged.wait().unwrap().success());
+        assert!(other.try_wait().unwrap().is_none(), "an untagged process was killed");
+        other.kill().unwrap();
+        other.wait().unwrap();
     }
-}
 
-fn remove_tree(path: &Path, made: Inode) -> Result<Undone, UndoError> {
-    match durable::remove_tree(path, made) {
-        Ok(true) => Ok(Undone::Now),
-        Ok(false) => Ok(Undone::TargetGone),
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !path.exists() => Ok(Undone::AlreadyDone),
-        Err(source) => Err(UndoError::Remove { path: path.to_owned(), source }),
+    #[test]
+    fn a_tree_is_removed_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = dir.path().join("data");
+        std::fs::create_dir(&tree).unwrap();
+        let undo = Undo::remove_tree(&tree).unwrap();
+        std::fs::write(tree.join("file"), "x").unwrap();
+        assert_eq!(undo.run().unwrap(), Undone::Now);
+        assert_eq!(undo.run().unwrap(), Undone::AlreadyDone);
+        std::fs::create_dir(&tree).unwrap();
+        std::fs::write(dir.path().join("occupy"), "x").unwrap();
+        let json = serde_json::to_string(&undo).unwrap();
+        assert_eq!(serde_json::from_str::<Undo>(&json).unwrap(), undo);
     }
 }
