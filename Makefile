@@ -1,6 +1,6 @@
 # What a contributor can do. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint docs dist clean
+.PHONY: help demo test soak lint lint-code docs dist clean
 SHELL := /bin/bash
 XTASK := cargo run --quiet --locked --package xtask --
 
@@ -18,13 +18,15 @@ test: setup-build setup-wheels setup-etcd ## every test once, as CI runs them (a
 soak: setup-build setup-wheels setup-etcd ## the full figures, for hours, resumable; writes docs/benchmarks.md
 	@$(XTASK) soak
 
-lint: setup-build ## formatting, clippy, licences and the house rules
+lint: lint-code ## formatting, clippy, licences and the house rules
+	@command -v cargo-deny >/dev/null || cargo install --quiet --locked cargo-deny@0.20.2
+	cargo deny --locked check bans licenses sources
+
+lint-code: setup-build
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	$(XTASK) tidy
 	@if command -v protoc >/dev/null; then echo '$(XTASK) proto --check'; $(XTASK) proto --check; fi
-	@command -v cargo-deny >/dev/null || cargo install --quiet --locked cargo-deny@0.20.2
-	cargo deny --locked check bans licenses sources
 
 docs: setup-build ## the documentation of the code, in target/doc
 	cargo doc --locked --workspace --no-deps --document-private-items
