@@ -298,10 +298,10 @@ fn small_histories_are_judged_as_brute_force_judges_them() {
             Verdict::Held => assert!(possible, "{}", text()),
             Verdict::Broken => assert!(!possible || !oracle.local.is_empty(), "{}", text()),
             Verdict::Undecided if linearizable.reason.contains("empty store") => {
-                assert!(!all_possible, "{}", text())
+                assert!(!all_possible, "{}", text());
             }
             Verdict::Undecided => {
-                assert!(linearizable.reason.starts_with("no write"), "{}", text())
+                assert!(linearizable.reason.starts_with("no write"), "{}", text());
             }
         }
         // The one way out: a history that seems to begin in the middle.

@@ -91,7 +91,7 @@ fn valid_histories_raise_no_alarm() {
 #[test]
 fn mutated_histories_are_all_caught() {
     let mut caught = [0; MUTATIONS.len()];
-    let (mut total, mut seed) = (0, 0);
+    let (mut total, mut confirmed, mut seed) = (0, 0, 0);
     while total < count() {
         seed += 1;
         let class = usize::try_from(seed).unwrap() % MUTATIONS.len();
@@ -108,10 +108,16 @@ fn mutated_histories_are_all_caught() {
             MUTATIONS[class]
         );
         caught[class] += 1;
+        let witnesses: Vec<_> = report
+            .judgements
+            .iter()
+            .filter_map(|j| j.witness.as_ref())
+            .collect();
+        confirmed += u64::from(witnesses.iter().any(|witness| witness.confirmed));
         total += 1;
     }
     eprintln!(
-        "caught {total} of {total}: {:?}",
+        "caught {total} of {total}, {confirmed} with a confirmed witness: {:?}",
         MUTATIONS.iter().zip(caught).collect::<Vec<_>>()
     );
 }

@@ -5,6 +5,7 @@ use std::io::Read;
 use rustc_hash::FxHashSet;
 
 use super::{
+    confirm::confirms,
     durable, figures, linear,
     members::{self, Agreement},
     record::Record,
@@ -95,7 +96,7 @@ struct Case<'a> {
 
 impl Case<'_> {
     fn broken(&self, promise: &str, trouble: &Trouble) -> Judgement {
-        trouble.judgement(promise, &self.words, false)
+        trouble.judgement(promise, &self.words, confirms(&self.words, &trouble.facts))
     }
 
     /// Keys of a lease disappear without a write of any client.

@@ -1,6 +1,7 @@
 //! Model `etcd`: a key-value store whose every answer carries the revision that orders it.
 
 mod check;
+mod confirm;
 mod decode;
 mod durable;
 mod figures;
