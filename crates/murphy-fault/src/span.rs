@@ -47,20 +47,32 @@ impl FromStr for Span {
         }
         let mut total = 0.0;
         while !rest.is_empty() {
-            let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+            let end = rest
+                .find(|c: char| !c.is_ascii_digit() && c != '.')
+                .unwrap_or(rest.len());
             let number: f64 = rest[..end].parse().map_err(|_| form())?;
             rest = &rest[end..];
-            let letters = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+            let letters = rest
+                .find(|c: char| c.is_ascii_digit() || c == '.')
+                .unwrap_or(rest.len());
             let unit = &rest[..letters];
             if unit.is_empty() {
                 return Err(BadSpan::NoUnit(text.into()));
             }
-            let (_, nanos) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(form)?;
+            let (_, nanos) = UNITS
+                .iter()
+                .find(|(name, _)| *name == unit)
+                .ok_or_else(form)?;
             total += number * *nanos as f64;
             rest = &rest[letters..];
         }
-        let span = Duration::try_from_secs_f64(total / 1e9).map_err(|_| BadSpan::TooLong(text.into()))?;
-        if span > MAX { Err(BadSpan::TooLong(text.into())) } else { Ok(Self(span)) }
+        let span =
+            Duration::try_from_secs_f64(total / 1e9).map_err(|_| BadSpan::TooLong(text.into()))?;
+        if span > MAX {
+            Err(BadSpan::TooLong(text.into()))
+        } else {
+            Ok(Self(span))
+        }
     }
 }
 
@@ -82,7 +94,10 @@ impl fmt::Display for Span {
         }
         let divisors = [(1_000_000, "ms"), (1_000, "us"), (1, "ns")];
         // 1 divides everything, so there always is one.
-        let (by, unit) = divisors.into_iter().find(|(by, _)| nanos.is_multiple_of(*by)).unwrap_or((1, "ns"));
+        let (by, unit) = divisors
+            .into_iter()
+            .find(|(by, _)| nanos.is_multiple_of(*by))
+            .unwrap_or((1, "ns"));
         write!(f, "{}{unit}", nanos / by)
     }
 }
@@ -115,7 +130,11 @@ impl FromStr for Until {
     type Err = BadSpan;
 
     fn from_str(text: &str) -> Result<Self, BadSpan> {
-        if text == "forever" { Ok(Self::Forever) } else { text.parse().map(Self::After) }
+        if text == "forever" {
+            Ok(Self::Forever)
+        } else {
+            text.parse().map(Self::After)
+        }
     }
 }
 
@@ -156,7 +175,10 @@ mod tests {
         for text in ["", "s", "-1s", "1x", "1..2s", "soon", "1s2"] {
             assert!(text.parse::<Span>().is_err(), "{text}");
         }
-        assert_eq!("31000h".parse::<Span>(), Err(BadSpan::TooLong("31000h".into())));
+        assert_eq!(
+            "31000h".parse::<Span>(),
+            Err(BadSpan::TooLong("31000h".into()))
+        );
         assert_eq!("forever".parse::<Until>(), Ok(Until::Forever));
     }
 }

@@ -88,7 +88,11 @@ impl Undo {
     /// The undo of making the directory at `path`, which exists and is empty.
     pub fn remove_tree(path: &Path) -> io::Result<Self> {
         let inode = Inode::of(path)?;
-        Ok(Self::RemoveTree { path: path.into(), device: inode.device, inode: inode.number })
+        Ok(Self::RemoveTree {
+            path: path.into(),
+            device: inode.device,
+            inode: inode.number,
+        })
     }
 
     /// Goes the way back.
@@ -96,12 +100,27 @@ impl Undo {
         match self {
             Self::Resume(process) => resume(*process),
             Self::EndTagged { tag } => end_tagged(tag),
-            Self::RemoveTree { path, device, inode } => {
-                match remove_tree(path, Inode { device: *device, number: *inode }) {
+            Self::RemoveTree {
+                path,
+                device,
+                inode,
+            } => {
+                match remove_tree(
+                    path,
+                    Inode {
+                        device: *device,
+                        number: *inode,
+                    },
+                ) {
                     Ok(true) => Ok(Undone::Now),
                     Ok(false) => Ok(Undone::TargetGone),
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Undone::AlreadyDone),
-                    Err(source) => Err(UndoError::Tree { path: path.clone(), source }),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        Ok(Undone::AlreadyDone)
+                    }
+                    Err(source) => Err(UndoError::Tree {
+                        path: path.clone(),
+                        source,
+                    }),
                 }
             }
         }
@@ -126,9 +145,15 @@ fn resume(process: ProcessId) -> Result<Undone, UndoError> {
         Err(PidfdError::Gone { .. }) => return Ok(Undone::TargetGone),
         Err(error) => return Err(error.into()),
     };
-    let stopped = process.stat().is_some_and(|stat| stat.state == State::Stopped);
+    let stopped = process
+        .stat()
+        .is_some_and(|stat| stat.state == State::Stopped);
     match pidfd.send(Signal::CONT) {
-        Ok(()) => Ok(if stopped { Undone::Now } else { Undone::AlreadyDone }),
+        Ok(()) => Ok(if stopped {
+            Undone::Now
+        } else {
+            Undone::AlreadyDone
+        }),
         Err(PidfdError::Gone { .. }) => Ok(Undone::TargetGone),
         Err(error) => Err(error.into()),
     }
@@ -163,8 +188,18 @@ fn end_tagged(tag: &str) -> Result<Undone, UndoError> {
         }
     }
     let left = ProcessTable::read().map_err(UndoError::Table)?;
-    let left = left.iter().filter(|stat| has_variable(stat.pid, TAG_VARIABLE, tag)).count();
-    if left == 0 { Ok(undone) } else { Err(UndoError::Survivors { tag: tag.into(), left }) }
+    let left = left
+        .iter()
+        .filter(|stat| has_variable(stat.pid, TAG_VARIABLE, tag))
+        .count();
+    if left == 0 {
+        Ok(undone)
+    } else {
+        Err(UndoError::Survivors {
+            tag: tag.into(),
+            left,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -197,11 +232,22 @@ mod tests {
         let undo = Undo::EndTagged { tag: tag.clone() };
         assert_eq!(undo.run().unwrap(), Undone::AlreadyDone);
         let mut tagged = Command::new("sh");
-        let mut tagged = tagged.args(["-c", "sleep 60 & wait"]).env(TAG_VARIABLE, &tag).spawn().unwrap();
-        let mut other = Command::new("sleep").arg("60").env(TAG_VARIABLE, "other").spawn().unwrap();
+        let mut tagged = tagged
+            .args(["-c", "sleep 60 & wait"])
+            .env(TAG_VARIABLE, &tag)
+            .spawn()
+            .unwrap();
+        let mut other = Command::new("sleep")
+            .arg("60")
+            .env(TAG_VARIABLE, "other")
+            .spawn()
+            .unwrap();
         assert_eq!(undo.run().unwrap(), Undone::Now);
         assert!(!tagged.wait().unwrap().success());
-        assert!(other.try_wait().unwrap().is_none(), "an untagged process was killed");
+        assert!(
+            other.try_wait().unwrap().is_none(),
+            "an untagged process was killed"
+        );
         other.kill().unwrap();
         other.wait().unwrap();
     }

@@ -6,51 +6,75 @@ mod harness;
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, thread::sleep, time::Duration};
 
-use harness::{Guard, Murphy};
+use harness::Guard;
 use serde_json::Value;
 
 /// The verdict line that ends `--json` output.
 fn verdict(stdout: &str) -> Value {
     let last = stdout.lines().last().unwrap_or_default();
-    serde_json::from_str(last).unwrap_or_else(|error| panic!("{error} in the last line of:\n{stdout}"))
+    serde_json::from_str(last)
+        .unwrap_or_else(|error| panic!("{error} in the last line of:\n{stdout}"))
 }
 
 /// Judges the saved history again and returns what comes out.
-fn judged_again(run: &Path) -> Value {
+fn judged_again(guard: &Guard, run: &Path) -> Value {
     let history = run.join("history.jsonl");
-    let again = Murphy::new(["check", "--json", "--model", "etcd"]).arg(&history).run();
+    let again = guard
+        .murphy(["check", "--json", "--model", "etcd"])
+        .arg(&history)
+        .run();
     verdict(&again.stdout)
 }
 
 /// The words of all verdicts by promise.
 fn words(verdict: &Value) -> Vec<(String, String)> {
     let promises = verdict["promises"].as_object().expect("promises by name");
-    promises.iter().map(|(name, p)| (name.clone(), p["verdict"].to_string())).collect()
+    promises
+        .iter()
+        .map(|(name, p)| (name.clone(), p["verdict"].to_string()))
+        .collect()
 }
 
 #[test]
 fn a_kill_makes_members_of_etcd_3_5_0_disagree() {
-    let guard = Guard::root_or_skip();
-    let Some(guard) = guard else { return };
+    let Some(guard) = Guard::root_or_skip() else {
+        return;
+    };
     // The bug needs a kill inside a window of microseconds: it shows in nine hunts of ten.
     for seed in 1..=4 {
         let run = guard.dir().join(format!("run{seed}"));
-        let hunt = Murphy::new(["hunt", "etcd", "--json", "--etcd", "3.5.0", "--for", "30s"])
-            .args(["--promise", "members-agree,durable,linearizable", "--seed", &seed.to_string()])
+        let hunt = guard
+            .murphy(["hunt", "etcd", "--json", "--etcd", "3.5.0", "--for", "30s"])
+            .args([
+                "--promise",
+                "members-agree,durable,linearizable",
+                "--seed",
+                &seed.to_string(),
+            ])
             .arg("--out")
             .arg(&run)
             .run();
         let said = verdict(&hunt.stdout);
-        assert_eq!(words(&said), words(&judged_again(&run)), "the saved history says otherwise");
+        assert_eq!(
+            words(&said),
+            words(&judged_again(&guard, &run)),
+            "the saved history says otherwise"
+        );
         if hunt.code == 0 {
             continue;
         }
         assert_eq!(hunt.code, 1, "{}", hunt.stderr);
         assert_eq!(said["promises"]["members-agree"]["verdict"], "broken");
-        let witness = said["promises"]["members-agree"]["witness"].as_array().expect("a witness");
+        let witness = said["promises"]["members-agree"]["witness"]
+            .as_array()
+            .expect("a witness");
         assert!((2..=6).contains(&witness.len()), "{witness:#?}");
         assert_eq!(said["promises"]["members-agree"]["confirmed"], true);
-        assert!(fs::read_to_string(run.join("report.html")).unwrap().contains("members-agree"));
+        assert!(
+            fs::read_to_string(run.join("report.html"))
+                .unwrap()
+                .contains("members-agree")
+        );
         return;
     }
     panic!("four hunts found nothing");
@@ -58,11 +82,25 @@ fn a_kill_makes_members_of_etcd_3_5_0_disagree() {
 
 #[test]
 fn the_scenarios_show_their_bugs_on_every_version() {
-    let Some(guard) = Guard::root_or_skip() else { return };
+    let Some(guard) = Guard::root_or_skip() else {
+        return;
+    };
     for etcd in ["3.5.0", "3.5.1", "system"] {
-        for (scenario, promise) in [("issue-18089", "watch.reliable"), ("issue-18667", "members-agree")] {
+        for (scenario, promise) in [
+            ("issue-18089", "watch.reliable"),
+            ("issue-18667", "members-agree"),
+        ] {
             let run = guard.dir().join(format!("{etcd}-{scenario}"));
-            let hunt = Murphy::new(["hunt", "etcd", "--json", "--etcd", etcd, "--scenario", scenario])
+            let hunt = guard
+                .murphy([
+                    "hunt",
+                    "etcd",
+                    "--json",
+                    "--etcd",
+                    etcd,
+                    "--scenario",
+                    scenario,
+                ])
                 .arg("--out")
                 .arg(&run)
                 .run();
@@ -72,35 +110,48 @@ fn the_scenarios_show_their_bugs_on_every_version() {
             assert_eq!(broken["verdict"], "broken", "{etcd} {scenario}: {said}");
             let lines = broken["witness"].as_array().map_or(0, Vec::len);
             assert!((2..=3).contains(&lines), "{etcd} {scenario}: {broken:#}");
-            assert_eq!(words(&said), words(&judged_again(&run)));
+            assert_eq!(words(&said), words(&judged_again(&guard, &run)));
         }
     }
 }
 
 #[test]
 fn a_correct_etcd_holds_under_every_fault() {
-    let Some(guard) = Guard::root_or_skip() else { return };
+    let Some(guard) = Guard::root_or_skip() else {
+        return;
+    };
     let run = guard.dir().join("run");
-    let hunt = Murphy::new(["hunt", "etcd", "--json", "--etcd", "system", "--for", "12s", "--seed", "3"])
+    let hunt = guard
+        .murphy([
+            "hunt", "etcd", "--json", "--etcd", "system", "--for", "12s", "--seed", "3",
+        ])
         .args(["--faults", "kill,pause,term"])
-        .args(["--promise", "members-agree,durable,linearizable,watch.ordered"])
+        .args([
+            "--promise",
+            "members-agree,durable,linearizable,watch.ordered",
+        ])
         .arg("--out")
         .arg(&run)
         .run();
     assert_eq!(hunt.code, 0, "{}\n{}", hunt.stdout, hunt.stderr);
     let said = verdict(&hunt.stdout);
-    assert_eq!(words(&said), words(&judged_again(&run)));
+    assert_eq!(words(&said), words(&judged_again(&guard, &run)));
     let vacuity = &said["vacuity"];
     assert!(vacuity["faults"].as_u64().unwrap() >= 3, "{vacuity}");
-    assert!(vacuity["operations_during_faults"].as_u64().unwrap() > 0, "{vacuity}");
+    assert!(
+        vacuity["operations_during_faults"].as_u64().unwrap() > 0,
+        "{vacuity}"
+    );
     assert!(vacuity["watch_events"].as_u64().unwrap() > 100, "{vacuity}");
 }
 
 #[test]
 fn mistakes_are_refused_before_anything_starts() {
-    let full = tempfile::tempdir().unwrap();
-    fs::write(full.path().join("something"), "").unwrap();
-    let full = full.path().to_str().unwrap();
+    let guard = Guard::new();
+    let full = guard.dir().join("full");
+    fs::create_dir(&full).unwrap();
+    fs::write(full.join("something"), "").unwrap();
+    let full = full.to_str().unwrap();
     for (args, code, says) in [
         (&["--etcd", "9.9.9"][..], 2, "find etcd \"9.9.9\""),
         (&["--etcd", "./no-such"], 3, "run ./no-such"),
@@ -109,7 +160,11 @@ fn mistakes_are_refused_before_anything_starts() {
         (&["--mix", "put"], 2, "expected `name=weight"),
         (&["--faults", "earthquake"], 2, "earthquake"),
         (&["--promise", "peace"], 2, "select the promise \"peace\""),
-        (&["--scenario", "issue-1"], 2, "find the scenario \"issue-1\""),
+        (
+            &["--scenario", "issue-1"],
+            2,
+            "find the scenario \"issue-1\"",
+        ),
         (&["--nodes", "0"], 2, "start 0 nodes"),
         (&["--nodes", "10"], 2, "start 10 nodes"),
         (&["--clients", "0"], 2, "start 0 clients"),
@@ -118,7 +173,7 @@ fn mistakes_are_refused_before_anything_starts() {
         (&["--set", "snapshot-count"], 2, "expected FLAG=VALUE"),
         (&["--etcd", "system", "--out", full], 2, "it is not empty"),
     ] {
-        let hunt = Murphy::new(["hunt", "etcd"]).args(args).run();
+        let hunt = guard.murphy(["hunt", "etcd"]).args(args).run();
         assert_eq!(hunt.code, code, "{args:?}: {}", hunt.stderr);
         assert!(hunt.stderr.contains(says), "{args:?} says: {}", hunt.stderr);
     }
@@ -127,7 +182,9 @@ fn mistakes_are_refused_before_anything_starts() {
 /// A program that passes for an etcd of version 0.0.0 and then does as told.
 fn impostor(dir: &Path, does: &str) -> String {
     let path = dir.join("etcd");
-    let text = format!("#!/bin/sh\n[ \"$1\" = --version ] && echo 'etcd Version: 0.0.0' && exit\n{does}\n");
+    let text = format!(
+        "#!/bin/sh\n[ \"$1\" = --version ] && echo 'etcd Version: 0.0.0' && exit\n{does}\n"
+    );
     fs::write(&path, text).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     path.to_str().unwrap().to_owned()
@@ -135,10 +192,16 @@ fn impostor(dir: &Path, does: &str) -> String {
 
 #[test]
 fn a_node_that_will_not_start_is_quoted() {
-    let Some(guard) = Guard::root_or_skip() else { return };
+    let Some(guard) = Guard::root_or_skip() else {
+        return;
+    };
     let etcd = impostor(guard.dir(), "echo 'no disk today'; exit 7");
     let run = guard.dir().join("run");
-    let hunt = Murphy::new(["hunt", "etcd", "--etcd", &etcd]).arg("--out").arg(&run).run();
+    let hunt = guard
+        .murphy(["hunt", "etcd", "--etcd", &etcd])
+        .arg("--out")
+        .arg(&run)
+        .run();
     assert_eq!(hunt.code, 4, "{}", hunt.stderr);
     assert!(hunt.stdout.contains("n0 did not start"), "{}", hunt.stdout);
     assert!(hunt.stdout.contains("no disk today"), "{}", hunt.stdout);
@@ -147,19 +210,34 @@ fn a_node_that_will_not_start_is_quoted() {
 
 #[test]
 fn a_cluster_that_never_becomes_healthy_is_undecided() {
-    let Some(guard) = Guard::root_or_skip() else { return };
+    let Some(guard) = Guard::root_or_skip() else {
+        return;
+    };
     let etcd = impostor(guard.dir(), "exec sleep 600");
     let run = guard.dir().join("run");
-    let hunt = Murphy::new(["hunt", "etcd", "--etcd", &etcd]).arg("--out").arg(&run).run();
+    let hunt = guard
+        .murphy(["hunt", "etcd", "--etcd", &etcd])
+        .arg("--out")
+        .arg(&run)
+        .run();
     assert_eq!(hunt.code, 4, "{}", hunt.stderr);
-    assert!(hunt.stdout.contains("never became healthy"), "{}", hunt.stdout);
+    assert!(
+        hunt.stdout.contains("never became healthy"),
+        "{}",
+        hunt.stdout
+    );
 }
 
 #[test]
 fn an_interrupt_ends_the_hunt_with_a_partial_report() {
-    let Some(guard) = Guard::root_or_skip() else { return };
+    let Some(guard) = Guard::root_or_skip() else {
+        return;
+    };
     let run = guard.dir().join("run");
-    let hunt = Murphy::new(["hunt", "etcd", "--etcd", "system", "--for", "60s", "--faults", "pause"])
+    let hunt = guard
+        .murphy([
+            "hunt", "etcd", "--etcd", "system", "--for", "60s", "--faults", "pause",
+        ])
         .arg("--out")
         .arg(&run)
         .start();
@@ -170,16 +248,26 @@ fn an_interrupt_ends_the_hunt_with_a_partial_report() {
     hunt.signal("INT");
     let ended = hunt.wait();
     // Nothing was compared, so not every promise can be judged.
-    assert!(matches!(ended.code, 0 | 4), "{}: {}", ended.code, ended.stderr);
+    assert!(
+        matches!(ended.code, 0 | 4),
+        "{}: {}",
+        ended.code,
+        ended.stderr
+    );
     let report = fs::read_to_string(run.join("report.html")).unwrap();
     assert!(report.contains("interrupted") || report.contains("Interrupted"));
 }
 
 #[test]
 fn kill_9_of_a_hunt_leaves_no_node_and_no_data() {
-    let Some(guard) = Guard::root_or_skip() else { return };
+    let Some(guard) = Guard::root_or_skip() else {
+        return;
+    };
     let run = guard.dir().join("run");
-    let hunt = Murphy::new(["hunt", "etcd", "--etcd", "system", "--for", "60s", "--data", "disk"])
+    let hunt = guard
+        .murphy([
+            "hunt", "etcd", "--etcd", "system", "--for", "60s", "--data", "disk",
+        ])
         .arg("--out")
         .arg(&run)
         .start();
@@ -188,18 +276,31 @@ fn kill_9_of_a_hunt_leaves_no_node_and_no_data() {
     });
     hunt.signal("KILL");
     hunt.wait();
-    harness::wait_until("the keeper has removed the data", || !run.join("data").exists());
+    harness::wait_until("the keeper has removed the data", || {
+        !run.join("data").exists()
+    });
     // The guard fails the test if a node still runs.
 }
 
 #[test]
 fn a_full_disk_is_said_and_nothing_is_left() {
-    let Some(guard) = Guard::root_or_skip() else { return };
-    let small = guard.small_tmpfs(256 * 1024);
-    let hunt = Murphy::new(["hunt", "etcd", "--etcd", "system", "--for", "20s", "--faults", "none"])
+    let Some(guard) = Guard::root_or_skip() else {
+        return;
+    };
+    let hunt = guard
+        .on_small_disk(
+            256 * 1024,
+            [
+                "hunt", "etcd", "--etcd", "system", "--for", "20s", "--faults", "none",
+            ],
+        )
         .arg("--out")
-        .arg(small.path().join("run"))
+        .arg(guard.dir().join("small/run"))
         .run();
     assert_eq!(hunt.code, 3, "{}\n{}", hunt.stdout, hunt.stderr);
-    assert!(hunt.stderr.contains("No space left on device"), "{}", hunt.stderr);
+    assert!(
+        hunt.stderr.contains("No space left on device"),
+        "{}",
+        hunt.stderr
+    );
 }

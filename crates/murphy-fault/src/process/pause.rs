@@ -111,7 +111,7 @@ impl Pause {
             Ok(()) => Ok(pause),
             Err(error) => {
                 // Nothing may stay half stopped. What cannot be undone stays in the journal.
-                let _ = pause.entry.end();
+                let _ = pause.end();
                 Err(error)
             }
         }
@@ -144,6 +144,9 @@ impl Pause {
     fn stop_newcomers(&mut self) -> Result<(), ProcessFaultError> {
         let mut quiet = 0;
         for _ in 0..SCANS_MAX {
+            if self.is_over() {
+                return Ok(());
+            }
             let table = ProcessTable::read().map_err(ProcessFaultError::Table)?;
             let fresh: Vec<_> = self
                 .tree
@@ -175,6 +178,10 @@ impl Pause {
         let undos: Vec<_> = running.iter().copied().map(Undo::Resume).collect();
         self.entry.protect(&undos)?;
         for process in running {
+            if self.is_over() {
+                // Somebody took the pause back while this thread hung: nothing protects a change any more.
+                break;
+            }
             match Pidfd::open(process).and_then(|pidfd| pidfd.send(Signal::STOP)) {
                 Ok(()) => self.stopped.push(Stopped { process, cpu_ns: 0 }),
                 // It ended between the scan and the signal: nobody is left to stop.
@@ -243,6 +250,13 @@ impl Pause {
         let mut effect = self.effect();
         self.ended = Some(self.began.elapsed());
         effect.left = failures(&self.entry.end());
+        // Whoever ran the undos may have done so between two of our signals: what this process has stopped
+        // it lets go on itself, too, which is no change where it has been done.
+        for stopped in &self.stopped {
+            if let Err(error) = Undo::Resume(stopped.process).run() {
+                effect.left.push(error.to_string());
+            }
+        }
         let until = Instant::now() + SETTLE;
         loop {
             let states: Vec<_> = self.stopped.iter().map(|s| s.process.stat()).collect();

@@ -10,10 +10,7 @@ use clap::Args;
 use murphy_fault::{
     injector::Injector,
     plan::Plan,
-    process::{
-        Launched, LaunchedError, Pause, Restarted, Signalled, Spec, name_of,
-        plan, send,
-    },
+    process::{Launched, LaunchedError, Pause, Restarted, Signalled, Spec, name_of, plan, send},
     span::{Span, Until},
 };
 use murphy_sys::{pidfd::may_signal, process::ProcessId, signal::Interrupts};
