@@ -15,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 const SAMPLE: u32 = 18;
 const FULL: u32 = 300;
 /// The injector is active after some tens of milliseconds: a kill falls before, in the middle or after.
-const INSTANT_MS: u64 = 60;
+const INSTANT_MS: u64 = 150;
 
 /// Who is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

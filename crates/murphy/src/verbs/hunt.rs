@@ -16,7 +16,7 @@ use murphy_hunt::{
         workload::{Mix, PROFILES, Profile, Traffic},
     },
 };
-use murphy_run::{folder::FolderError, schedule};
+use murphy_run::{folder::FolderError, schedule, verdict::Ending};
 use murphy_sys::signal::Interrupts;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -414,6 +414,14 @@ fn say(hunted: &Hunted, json: bool) {
         .collect();
     output::line("");
     verdict::print(&said);
+    match &verdicts.ending {
+        Ending::Stopped { reason } => output::line(&format!("stopped: {reason}")),
+        Ending::Interrupted => output::line("interrupted: the report is a partial one"),
+        Ending::Completed | Ending::FirstBroken => {}
+    }
+    for left in &verdicts.cleanup.left {
+        output::line(&format!("LEFT BEHIND: {left}"));
+    }
     let seconds = hunted.duration.as_secs_f64();
     output::line(&format!(
         "{} · {seconds:.1} s",
