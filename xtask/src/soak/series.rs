@@ -65,6 +65,12 @@ pub fn all() -> Vec<Series> {
             "murphy-check",
             "soundness",
         ),
+        test(
+            "oracle",
+            "small histories are judged as brute force judges them",
+            "murphy-check",
+            "oracle",
+        ),
         Series {
             name: "demo".to_owned(),
             claim: "`make demo` finds the bug, build excluded".to_owned(),
