@@ -221,7 +221,7 @@ fn somebody_elses_process_may_not_be_hurt() {
             &victim.target(),
         ])
         .env("MURPHY_JOURNAL", &theirs)
-        .as_user(65534)
+        .owned_by(65534)
         .run();
     assert_eq!(refused.code, 3, "{refused:?}");
     assert!(

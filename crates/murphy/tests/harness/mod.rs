@@ -292,7 +292,7 @@ impl Murphy {
     }
 
     /// As another user.
-    pub fn as_user(mut self, uid: u32) -> Self {
+    pub fn owned_by(mut self, uid: u32) -> Self {
         self.0.uid(uid).gid(uid);
         self
     }
