@@ -1,7 +1,7 @@
 //! An interner gives each distinct thing a small number, so that the checkers compare and store
 //! numbers instead of bytes.
 
-use std::hash::{BuildHasher, Hash};
+use std::hash::BuildHasher;
 
 use rustc_hash::FxBuildHasher;
 
@@ -62,6 +62,13 @@ impl Slots {
     }
 }
 
+/// What an [`Interner`] can hold. Things that are met one after the other should have hashes that
+/// differ in the low bits alone, so that they share cache lines of the table.
+pub(crate) trait Thing: Copy + Eq {
+    /// A hash of which the low bits choose the place in the table.
+    fn place(&self) -> u64;
+}
+
 /// Numbers for values of one small type.
 #[derive(Clone, Debug)]
 pub(crate) struct Interner<T> {
@@ -78,16 +85,16 @@ impl<T> Default for Interner<T> {
     }
 }
 
-impl<T: Copy + Eq + Hash> Interner<T> {
+impl<T: Thing> Interner<T> {
     /// The number of `thing`, new or old.
     #[inline]
     pub fn id(&mut self, thing: T) -> Id {
         let things = &self.things;
-        self.slots
-            .reserve(|id| FxBuildHasher.hash_one(things[id as usize]));
-        match self.slots.find(FxBuildHasher.hash_one(thing), |id| {
-            things[id as usize] == thing
-        }) {
+        self.slots.reserve(|id| things[id as usize].place());
+        match self
+            .slots
+            .find(thing.place(), |id| things[id as usize] == thing)
+        {
             Ok(id) => id,
             Err(slot) => {
                 let id = next_id(self.things.len());

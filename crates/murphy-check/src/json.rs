@@ -29,6 +29,28 @@ pub(crate) struct Cursor<'a> {
     depth: u32,
 }
 
+/// The first place from `at` on at which a string ends, escapes or breaks, eight bytes at a time; where
+/// the line ends before that, a place before its last eight bytes.
+#[inline]
+fn plain_until(line: &[u8], mut at: usize) -> usize {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    while let Some(word) = line.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()) {
+        let word = u64::from_le_bytes(word);
+        let is_zero = |word: u64| word.wrapping_sub(LOW) & !word & HIGH;
+        let quote = is_zero(word ^ (LOW * u64::from(b'"')));
+        let escape = is_zero(word ^ (LOW * u64::from(b'\\')));
+        let control = word.wrapping_sub(LOW * 0x20) & !word & HIGH;
+        let special = quote | escape | control;
+        if special != 0 {
+            // The lowest bit that is set is exact; borrows only spoil higher ones.
+            return at + special.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    at
+}
+
 impl<'a> Cursor<'a> {
     /// At the start of `line`.
     pub fn new(line: &'a str) -> Self {
@@ -164,6 +186,7 @@ impl<'a> Cursor<'a> {
     pub fn string(&mut self) -> Parse<Cow<'a, str>> {
         self.take(b'"', "text")?;
         let start = self.at;
+        self.at = plain_until(self.line.as_bytes(), start);
         loop {
             match self.byte() {
                 Some(b'"') => {

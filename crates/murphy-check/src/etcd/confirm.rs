@@ -18,12 +18,20 @@ use crate::intern::{Id, NONE};
 /// Most operations whose orders are tried.
 const ORDERED: usize = 7;
 
+/// What became of a key's value.
+#[derive(Clone, Debug, PartialEq)]
+enum Shown {
+    Value(Vec<u8>),
+    /// It was put, but the value was not asked for.
+    Something,
+    Deleted,
+}
+
 /// What a revision did to a key.
 #[derive(Clone, Debug, PartialEq)]
 struct Content {
     key: Vec<u8>,
-    /// `None` for a deletion; `Some(None)` for a value that was not shown.
-    value: Option<Option<Vec<u8>>>,
+    value: Shown,
     /// Create revision and version, where shown.
     numbers: Option<(i64, i64)>,
 }
@@ -52,18 +60,23 @@ enum Claim {
     },
     /// A watch delivered nothing of its span from one revision up to, not including, another.
     Silent { stream: usize, from: i64, to: i64 },
-    /// What a watch delivered, in order: line of the stream, revision, key (none for a bookmark), message.
-    Delivered {
-        stream: usize,
-        place: (u64, usize),
-        revision: i64,
-        key: Option<Vec<u8>>,
-        line: u32,
-    },
+    /// What a watch delivered.
+    Delivered(Delivery),
     /// A quiet member.
     Position { applied: u64, revision: i64 },
     /// A hash of one revision and compact revision.
     Hash { of: (i64, i64), hash: u32 },
+}
+
+/// A delivery of a watch; those of one stream come in the order of `place`.
+#[derive(Clone, Debug)]
+struct Delivery {
+    stream: usize,
+    /// Line of the message, and place among the stream's events.
+    place: (u32, usize),
+    revision: i64,
+    /// `None` for a bookmark.
+    key: Option<Vec<u8>>,
 }
 
 /// Whether the facts contradict each other.
@@ -107,9 +120,9 @@ impl Reader<'_> {
 
     fn content(&self, pair: &Pair) -> Content {
         let value = match pair.value {
-            GONE => None,
-            UNREAD => Some(None),
-            value => Some(Some(self.words.record.values.get(value).to_vec())),
+            GONE => Shown::Deleted,
+            UNREAD => Shown::Something,
+            value => Shown::Value(self.words.record.values.get(value).to_vec()),
         };
         Content {
             key: self.key(pair.key),
@@ -187,7 +200,7 @@ impl Reader<'_> {
                 },
                 Answer::Put { prev },
             ) => {
-                let value = Some(Some(record.values.get(value).to_vec()));
+                let value = Shown::Value(record.values.get(value).to_vec());
                 contents.push(Content {
                     key: self.key(key),
                     value,
@@ -200,7 +213,7 @@ impl Reader<'_> {
             (Ask::Delete { span, .. }, Answer::Delete { deleted, .. }) => match span.end {
                 NONE if deleted > 0 => contents.push(Content {
                     key: self.key(span.key),
-                    value: None,
+                    value: Shown::Deleted,
                     numbers: None,
                 }),
                 _ => *whole &= deleted == 0,
@@ -312,15 +325,14 @@ impl Reader<'_> {
             from,
             to: revision,
         });
-        let message = of.message_of(event);
+        let place = (of.message_of(event).line, event);
         let key = Some(self.key(pair.key));
-        self.claims.push(Claim::Delivered {
+        self.claims.push(Claim::Delivered(Delivery {
             stream,
-            place: (u64::from(message.line), event),
+            place,
             revision,
             key,
-            line: message.line,
-        });
+        }));
         if let Some(prev) = of.prevs.get(event).filter(|prev| **prev != NONE) {
             self.shows(revision - 1, pair.key, *prev);
         }
@@ -344,14 +356,13 @@ impl Reader<'_> {
             from,
             to: mark.revision + 1,
         });
-        let place = (u64::from(mark.line), 0);
-        self.claims.push(Claim::Delivered {
+        let delivery = Delivery {
             stream,
-            place,
+            place: (mark.line, 0),
             revision: mark.revision,
             key: None,
-            line: mark.line,
-        });
+        };
+        self.claims.push(Claim::Delivered(delivery));
     }
 }
 
@@ -380,32 +391,33 @@ impl Judge<'_> {
             Claim::Silent { stream, from, to } => {
                 *from.max(&2) < *to && self.record.is_everything(self.record.streams[*stream].span)
             }
-            Claim::Delivered {
-                stream,
-                revision,
-                key: Some(_),
-                ..
-            } => self.record.streams[*stream]
-                .first_revision()
-                .is_some_and(|first| *revision < first),
+            Claim::Delivered(delivery) if delivery.key.is_some() => {
+                let first = self.record.streams[delivery.stream].first_revision();
+                first.is_some_and(|first| delivery.revision < first)
+            }
             _ => false,
         }
     }
 
-    fn clash(&self, a: &Claim, b: &Claim) -> bool {
-        match (a, b) {
+    fn clash(&self, one: &Claim, other: &Claim) -> bool {
+        match (one, other) {
             (
                 Claim::Holds {
-                    revision: r,
-                    contents: ours,
+                    revision,
+                    contents,
                     whole,
                 },
                 Claim::Holds {
-                    revision: s,
+                    revision: same,
                     contents: theirs,
                     ..
                 },
-            ) => r == s && theirs.iter().any(|content| differs(content, ours, *whole)),
+            ) => {
+                revision == same
+                    && theirs
+                        .iter()
+                        .any(|content| differs(content, contents, *whole))
+            }
             (
                 Claim::Shows { at, key, revision },
                 Claim::Holds {
@@ -414,17 +426,11 @@ impl Judge<'_> {
                     ..
                 },
             ) => {
-                let Some(content) = contents.iter().find(|content| content.key == *key) else {
-                    return false;
-                };
-                match revision {
-                    Some(shown) => shown < written && written <= at,
-                    None => {
-                        content.value.is_some()
-                            && written <= at
-                            && !self.may_be_deleted(key, *written, *at)
-                    }
-                }
+                let content = contents.iter().find(|content| content.key == *key);
+                written <= at
+                    && content.is_some_and(|content| {
+                        self.is_overlooked(content, *written, *at, *revision)
+                    })
             }
             (
                 Claim::Silent { stream, from, to },
@@ -439,36 +445,31 @@ impl Judge<'_> {
                         .any(|content| self.is_within(span, &content.key))
             }
             (
+                Claim::Position { applied, revision },
                 Claim::Position {
-                    applied: a,
-                    revision: r,
+                    applied: same,
+                    revision: theirs,
                 },
-                Claim::Position {
-                    applied: b,
-                    revision: s,
-                },
-            ) => a == b && r != s,
-            (Claim::Hash { of: a, hash: x }, Claim::Hash { of: b, hash: y }) => a == b && x != y,
+            ) => applied == same && revision != theirs,
             (
-                Claim::Delivered {
-                    stream: s,
-                    place: p,
-                    revision: first,
-                    key: k,
-                    line: m,
+                Claim::Hash { of, hash },
+                Claim::Hash {
+                    of: same,
+                    hash: theirs,
                 },
-                Claim::Delivered {
-                    stream: t,
-                    place: q,
-                    revision: second,
-                    key: l,
-                    line: n,
-                },
-            ) if s == t && p < q => {
-                let is_again = first == second && k.is_some() && (k == l || l.is_some() && m != n);
-                first > second || is_again || first == second && k.is_none() && l.is_some()
-            }
+            ) => of == same && hash != theirs,
+            (Claim::Delivered(before), Claim::Delivered(after)) => is_out_of_order(before, after),
             _ => false,
+        }
+    }
+
+    /// Whether a state that shows the pair of `shown` cannot be one in which `content` was written before.
+    fn is_overlooked(&self, content: &Content, written: i64, at: i64, shown: Option<i64>) -> bool {
+        match shown {
+            Some(shown) => shown < written,
+            None => {
+                content.value != Shown::Deleted && !self.may_be_deleted(&content.key, written, at)
+            }
         }
     }
 
@@ -536,6 +537,20 @@ impl Judge<'_> {
     }
 }
 
+/// Whether a watch cannot deliver `after` behind `before`: revisions rise, a revision comes in one
+/// message, an event once, and nothing behind its bookmark.
+fn is_out_of_order(before: &Delivery, after: &Delivery) -> bool {
+    if before.stream != after.stream
+        || before.place >= after.place
+        || before.revision < after.revision
+    {
+        return false;
+    }
+    let is_split = before.place.0 != after.place.0;
+    before.revision > after.revision
+        || after.key.is_some() && (before.key.is_none() || before.key == after.key || is_split)
+}
+
 /// Tries every order of `ops[done..]` behind the first `done`.
 fn permute(ops: &mut [(u64, u64, i64, bool)], done: usize) -> bool {
     if done == ops.len() {
@@ -566,11 +581,11 @@ fn differs(content: &Content, ours: &[Content], whole: bool) -> bool {
         None => whole,
         Some(known) => {
             let values = match (&known.value, &content.value) {
-                (Some(Some(a)), Some(Some(b))) => a != b,
-                (a, b) => a.is_none() != b.is_none(),
+                (Shown::Value(a), Shown::Value(b)) => a != b,
+                (a, b) => (*a == Shown::Deleted) != (*b == Shown::Deleted),
             };
             let numbers = matches!((known.numbers, content.numbers), (Some(a), Some(b)) if a != b);
-            values || numbers && known.value.is_some()
+            values || numbers && known.value != Shown::Deleted
         }
     }
 }

@@ -115,20 +115,33 @@ impl<'a> Inquiry<'a> {
     fn against_dumps(&self) -> Result<u64, Trouble> {
         let mut judged = 0;
         let mut effects = Vec::new();
-        for (place, id) in self
-            .truth
-            .timeline
-            .order
-            .iter()
-            .filter(|(place, _)| place % 2 == 0)
-        {
+        for (revision, id, events) in self.writes() {
             effects.clear();
-            self.effects(*id, revision_of(*place), &mut effects);
+            self.effects(id, revision, events, &mut effects);
             for effect in &effects {
                 judged += u64::from(self.judge(effect)?);
             }
         }
         Ok(judged)
+    }
+
+    /// Every acknowledged write with its revision and what the replay has there.
+    fn writes(&self) -> impl Iterator<Item = (i64, Id, &'a [Id])> {
+        let (pairs, log) = (self.words.pairs, self.truth.store.log.as_slice());
+        let mut at = 0;
+        let writes = self
+            .truth
+            .timeline
+            .order
+            .iter()
+            .filter(|(place, _)| place % 2 == 0);
+        writes.map(move |(place, id)| {
+            let revision = revision_of(*place);
+            let rest = |from: usize| log[from..].iter().map(|id| pairs.get(*id).mod_revision);
+            at += rest(at).take_while(|written| *written < revision).count();
+            let len = rest(at).take_while(|written| *written == revision).count();
+            (revision, *id, &log[at..at + len])
+        })
     }
 
     /// True when the dumps could tell.
@@ -202,7 +215,7 @@ impl<'a> Inquiry<'a> {
     }
 
     /// The values an acknowledged write left, and the keys it deleted.
-    fn effects(&self, id: Id, revision: i64, effects: &mut Vec<Effect>) {
+    fn effects(&self, id: Id, revision: i64, events: &[Id], effects: &mut Vec<Effect>) {
         let record = self.record();
         let op = op_of(record, id);
         if let Some(answer) = record.answer(op) {
@@ -218,7 +231,7 @@ impl<'a> Inquiry<'a> {
                 return;
             }
         }
-        for event in self.truth.store.events_at(self.words.pairs, revision) {
+        for event in events {
             let pair = self.words.pairs.get(*event);
             if pair.is_gone() && deletes(record, record.ask(op), pair.key) {
                 effects.push(Effect {
@@ -273,42 +286,25 @@ impl<'a> Inquiry<'a> {
             return Ok(0);
         }
         let mut unseen = Vec::new();
-        let mut judged = 0;
-        for (at, id) in self
-            .truth
-            .timeline
-            .order
-            .iter()
-            .filter(|(place, _)| place % 2 == 0)
-        {
-            let op = op_of(record, *id);
+        let (mut judged, mut last) = (0, 0);
+        for (revision, id, events) in self.writes() {
+            let op = op_of(record, id);
             let Some(answer) = record.answer(op) else {
                 continue;
             };
-            let is_shown = self
-                .truth
-                .store
-                .events_at(self.words.pairs, revision_of(*at))
-                .iter()
-                .all(|id| (*id as usize) < observed);
+            let is_shown = events.iter().all(|id| (*id as usize) < observed);
             judged += 1;
-            if !is_shown
-                || self
-                    .truth
-                    .timeline
-                    .owners(revision_of(*at))
-                    .nth(1)
-                    .is_some()
-            {
+            if !is_shown || last == revision {
                 puts(record, record.ask(op), answer, &mut |key, value| {
                     unseen.push(Effect {
-                        op: *id,
+                        op: id,
                         key,
                         value: Some(value),
-                        revision: revision_of(*at),
+                        revision,
                     });
                 });
             }
+            last = revision;
         }
         self.forget_shown(&mut unseen);
         unseen

@@ -7,7 +7,7 @@
 
 use crate::{
     history::Header,
-    intern::{Bytes, Id, Interner, NONE},
+    intern::{Bytes, Id, Interner, NONE, Thing},
 };
 
 /// In place of a value: it was not asked for (`keys_only`).
@@ -60,6 +60,16 @@ impl Pair {
                 },
                 ..*other
             }
+    }
+}
+
+impl Thing for Pair {
+    /// Eight revisions that follow each other share a block of sixteen places.
+    #[inline]
+    fn place(&self) -> u64 {
+        let revision = self.mod_revision.unsigned_abs();
+        let block = (revision >> 3).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 28;
+        block << 4 | (revision & 7) << 1 | u64::from(self.key & 1)
     }
 }
 

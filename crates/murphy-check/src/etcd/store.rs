@@ -117,6 +117,12 @@ impl Store {
     /// The last pair of the chain not newer than `revision`, deletions included.
     pub fn last_write(&self, pairs: &Interner<Pair>, rank: u32, revision: i64) -> Id {
         let chain = &self.chains[rank as usize];
+        // Mostly the question is about the end.
+        match chain.last() {
+            None => return NONE,
+            Some(last) if pairs.get(*last).mod_revision <= revision => return *last,
+            Some(_) => {}
+        }
         let after = chain.partition_point(|id| pairs.get(*id).mod_revision <= revision);
         after.checked_sub(1).map_or(NONE, |last| chain[last])
     }
