@@ -122,6 +122,8 @@ pub struct Hunted {
     pub operations: u64,
     /// How long the run took.
     pub duration: Duration,
+    /// The command that repeats the run, quoted for a shell.
+    pub again: String,
 }
 
 /// Everything one hunt works with.

@@ -260,8 +260,7 @@ fn what_somebody_else_has_stopped_stays_stopped() {
 #[test]
 fn a_family_that_grows_is_stopped_whole() {
     let guard = Guard::new();
-    // Bounded: two hundred children, each a sleep, as fast as a shell can.
-    let victim = guard.victim("i=0; while [ $i -lt 200 ]; do i=$((i+1)); sleep 20 & done; wait");
+    let victim = guard.victim(include_str!("../../../victims/family.sh"));
     wait_until("it has children", || guard.marked_pids().len() > 20);
     let pause = guard
         .murphy([

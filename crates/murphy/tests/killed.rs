@@ -2,7 +2,10 @@
 //! stays stopped once the keeper or `murphy recover` has run.
 //!
 //! A sample by default; three hundred with `MURPHY_SOAK=1`.
-#![allow(clippy::print_stdout, reason = "the soak reads the figure that is printed")]
+#![allow(
+    clippy::print_stdout,
+    reason = "the soak reads the figure that is printed"
+)]
 
 mod harness;
 

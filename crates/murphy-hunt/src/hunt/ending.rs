@@ -104,5 +104,6 @@ pub fn finish<S: System>(
         finished,
         operations: ground.recorder.counters.operations.load(Ordering::Relaxed),
         duration: Duration::from_nanos(duration_ns),
+        again: ground.folder.read_request()?.command_line(),
     })
 }

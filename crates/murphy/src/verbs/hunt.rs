@@ -431,4 +431,5 @@ fn say(hunted: &Hunted, json: bool) {
         "report: {}",
         hunted.finished.report_path.display()
     ));
+    output::line(&format!("again:  {}", hunted.again));
 }

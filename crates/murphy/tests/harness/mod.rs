@@ -115,8 +115,7 @@ impl Guard {
 
     /// A victim that counts in the file `count` of the test's directory, a hundred times a second.
     pub fn counter(&self) -> Running {
-        let victim = self
-            .victim("i=0; while :; do i=$((i+1)); echo $i > new; mv new count; sleep 0.01; done");
+        let victim = self.victim(include_str!("../../../../victims/counter.sh"));
         wait_until("the victim counts", || self.count() > 2);
         victim
     }
