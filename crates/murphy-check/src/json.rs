@@ -130,7 +130,7 @@ impl<'a> Cursor<'a> {
 
     /// Reads an object; `field` is called with each name and must read the value.
     #[inline]
-    pub fn object(&mut self, mut field: impl FnMut(&str, &mut Self) -> Parse<()>) -> Parse<()> {
+    pub fn object(&mut self, field: impl FnMut(&str, &mut Self) -> Parse<()>) -> Parse<()> {
         self.take(b'{', "an object")?;
         self.enter()?;
         if self.peek() == Some(b'}') {
@@ -138,6 +138,14 @@ impl<'a> Cursor<'a> {
             self.depth -= 1;
             return Ok(());
         }
+        self.fields(field)?;
+        self.depth -= 1;
+        Ok(())
+    }
+
+    /// Reads fields up to the end of the object.
+    #[inline]
+    fn fields(&mut self, mut field: impl FnMut(&str, &mut Self) -> Parse<()>) -> Parse<()> {
         loop {
             if self.peek() != Some(b'"') {
                 return self.expected("a field name");
@@ -149,11 +157,37 @@ impl<'a> Cursor<'a> {
                 Some(b',') => self.at += 1,
                 Some(b'}') => {
                     self.at += 1;
-                    self.depth -= 1;
                     return Ok(());
                 }
                 _ => return self.expected("`,` or `}`"),
             }
+        }
+    }
+
+    /// Takes `text` where it is next, to the byte. What this program writes has one form; a reader that
+    /// tries it first, and goes back where it fails, reads that form without looking at each name.
+    #[inline]
+    pub fn literal(&mut self, text: &str) -> bool {
+        let is_next = self.line.as_bytes()[self.at..].starts_with(text.as_bytes());
+        if is_next {
+            self.at += text.len();
+        }
+        is_next
+    }
+
+    /// Reads the rest of an object behind one of its fields.
+    #[inline]
+    pub fn rest_of_object(&mut self, field: impl FnMut(&str, &mut Self) -> Parse<()>) -> Parse<()> {
+        match self.peek() {
+            Some(b',') => {
+                self.at += 1;
+                self.fields(field)
+            }
+            Some(b'}') => {
+                self.at += 1;
+                Ok(())
+            }
+            _ => self.expected("`,` or `}`"),
         }
     }
 

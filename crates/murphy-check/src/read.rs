@@ -164,7 +164,15 @@ fn parse_header(text: &str, model: &str) -> Parse<Header> {
 fn parse_line(text: &str, number: u64, model: &mut impl Model) -> Parse<()> {
     let mut cursor = Cursor::new(text);
     let mut fields = Fields::default();
-    cursor.object(|name, cursor| parse_field(name, cursor, &mut fields, model))?;
+    if usual_start(&mut cursor, &mut fields)? {
+        fields.value_read = true;
+        model.value(&fields, &mut cursor)?;
+        cursor.rest_of_object(|name, cursor| parse_field(name, cursor, &mut fields, model))?;
+    } else {
+        cursor.go(0);
+        fields = Fields::default();
+        cursor.object(|name, cursor| parse_field(name, cursor, &mut fields, model))?;
+    }
     cursor.end()?;
     if let (Some(at), false) = (fields.value_at, fields.value_read) {
         cursor.go(at);
@@ -204,6 +212,28 @@ fn parse_line(text: &str, number: u64, model: &mut impl Model) -> Parse<()> {
     model
         .event(line, &fields)
         .map_err(|problem| Flaw { at: 0, problem })
+}
+
+/// Reads the form in which events are written, up to the value; false where the line has another.
+#[inline]
+fn usual_start<'a>(cursor: &mut Cursor<'a>, fields: &mut Fields<'a>) -> Parse<bool> {
+    if !cursor.literal(r#"{"index":"#) || !matches!(cursor.peek(), Some(b'0'..=b'9')) {
+        return Ok(false);
+    }
+    fields.index = Some(cursor.natural()?);
+    fields.kind = if cursor.literal(r#","type":"ok","process":"#) {
+        Some(Kind::Ok)
+    } else if cursor.literal(r#","type":"invoke","process":"#) {
+        Some(Kind::Invoke)
+    } else {
+        return Ok(false);
+    };
+    fields.process = Some(parse_process(cursor)?);
+    if !cursor.literal(r#","f":"#) {
+        return Ok(false);
+    }
+    fields.f = Some(cursor.string()?);
+    Ok(cursor.literal(r#","value":"#) && cursor.peek() == Some(b'{'))
 }
 
 #[inline]

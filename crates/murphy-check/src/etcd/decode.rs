@@ -409,6 +409,11 @@ impl Record {
             key: NONE,
             value: UNREAD,
         };
+        let start = cursor.at();
+        if self.decode_usual_pair(cursor, &mut pair)? {
+            return Ok(pair);
+        }
+        cursor.go(start);
         cursor.object(|name, cursor| {
             match name {
                 "key" => pair.key = interned(cursor, &mut self.keys)?,
@@ -432,6 +437,32 @@ impl Record {
             pair.value = self.values.id(b"");
         }
         Ok(pair)
+    }
+
+    /// Reads the form in which a pair with a value and without a lease is written; false for another.
+    #[inline]
+    fn decode_usual_pair(&mut self, cursor: &mut Cursor<'_>, pair: &mut Pair) -> Parse<bool> {
+        if !cursor.literal(r#"{"key":"#) {
+            return Ok(false);
+        }
+        pair.key = interned(cursor, &mut self.keys)?;
+        let numbers = [
+            (r#","create_revision":"#, &mut pair.create_revision),
+            (r#","mod_revision":"#, &mut pair.mod_revision),
+            (r#","version":"#, &mut pair.version),
+        ];
+        for (name, number) in numbers {
+            if !cursor.literal(name) {
+                return Ok(false);
+            }
+            *number = cursor.integer()?;
+        }
+        if !cursor.literal(r#","value":""#) || cursor.literal("\"") {
+            return Ok(false);
+        }
+        cursor.go(cursor.at() - 1);
+        pair.value = interned(cursor, &mut self.values)?;
+        Ok(cursor.literal("}"))
     }
 
     /// Reads a message of a watch; appends its events to `events`, previous pairs to `prevs`.
@@ -553,6 +584,20 @@ fn decode_relation(cursor: &mut Cursor<'_>) -> Parse<Relation> {
 
 pub(super) fn decode_header(cursor: &mut Cursor<'_>) -> Parse<AnswerHeader> {
     let mut header = AnswerHeader::default();
+    let start = cursor.at();
+    if cursor.literal(r#"{"revision":"#) {
+        header.revision = cursor.integer()?;
+        if cursor.literal(r#","member_id":"#) {
+            cursor.natural()?;
+            if cursor.literal(r#","raft_term":"#) {
+                header.term = cursor.natural()?;
+                if cursor.literal("}") {
+                    return Ok(header);
+                }
+            }
+        }
+    }
+    cursor.go(start);
     cursor.object(|name, cursor| {
         match name {
             "revision" => header.revision = cursor.integer()?,
