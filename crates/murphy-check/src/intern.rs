@@ -22,44 +22,72 @@ pub(crate) fn next_id(length: usize) -> Id {
 }
 
 /// An open-addressed table of numbers; what they stand for is kept by the owner.
+///
+/// A slot is the low half of the hash above the number: most things that are not the one looked for
+/// are told apart without a look at them, and the table grows without one.
 #[derive(Clone, Debug, Default)]
 struct Slots {
-    slots: Vec<Id>,
+    slots: Vec<u64>,
     used: usize,
 }
+
+const EMPTY: u64 = u64::MAX;
 
 impl Slots {
     /// The number for which `is_it` holds, or the empty slot at which it belongs.
     #[inline]
     fn find(&self, hash: u64, is_it: impl Fn(Id) -> bool) -> Result<Id, usize> {
         let mask = self.slots.len() - 1;
-        let mut slot = usize::try_from(hash & u64::from(NONE)).unwrap_or_default() & mask;
+        let tag = hash << 32;
+        let mut slot = low(hash) & mask;
         loop {
-            match self.slots[slot] {
-                NONE => return Err(slot),
-                id if is_it(id) => return Ok(id),
-                _ => slot = (slot + 1) & mask,
+            let found = self.slots[slot];
+            if found == EMPTY {
+                return Err(slot);
             }
+            if (found ^ tag) >> 32 == 0 && is_it(id_of(found)) {
+                return Ok(id_of(found));
+            }
+            slot = (slot + 1) & mask;
         }
+    }
+
+    #[inline]
+    fn fill(&mut self, slot: usize, hash: u64, id: Id) {
+        self.slots[slot] = hash << 32 | u64::from(id);
+        self.used += 1;
     }
 
     /// Makes room for one more, so that a probe is short and always ends.
     #[inline]
-    fn reserve(&mut self, hash_of: impl Fn(Id) -> u64) {
+    fn reserve(&mut self) {
         if self.used * 8 >= self.slots.len() * 5 {
-            self.grow(hash_of);
+            self.grow();
         }
     }
 
-    fn grow(&mut self, hash_of: impl Fn(Id) -> u64) {
+    #[cold]
+    fn grow(&mut self) {
         let length = (self.slots.len() * 2).max(64);
-        let old = std::mem::replace(&mut self.slots, vec![NONE; length]);
-        for id in old.into_iter().filter(|id| *id != NONE) {
-            if let Err(slot) = self.find(hash_of(id), |_| false) {
-                self.slots[slot] = id;
+        let old = std::mem::replace(&mut self.slots, vec![EMPTY; length]);
+        for entry in old.into_iter().filter(|entry| *entry != EMPTY) {
+            let mut slot = low(entry >> 32) & (length - 1);
+            while self.slots[slot] != EMPTY {
+                slot = (slot + 1) & (length - 1);
             }
+            self.slots[slot] = entry;
         }
     }
+}
+
+#[inline]
+fn low(hash: u64) -> usize {
+    usize::try_from(hash & u64::from(u32::MAX)).unwrap_or_default()
+}
+
+#[inline]
+fn id_of(entry: u64) -> Id {
+    Id::try_from(entry & u64::from(u32::MAX)).unwrap_or(NONE)
 }
 
 /// What an [`Interner`] can hold. Things that are met one after the other should have hashes that
@@ -90,17 +118,14 @@ impl<T: Thing> Interner<T> {
     #[inline]
     pub fn id(&mut self, thing: T) -> Id {
         let things = &self.things;
-        self.slots.reserve(|id| things[id as usize].place());
-        match self
-            .slots
-            .find(thing.place(), |id| things[id as usize] == thing)
-        {
+        self.slots.reserve();
+        let hash = thing.place();
+        match self.slots.find(hash, |id| things[id as usize] == thing) {
             Ok(id) => id,
             Err(slot) => {
                 let id = next_id(self.things.len());
                 self.things.push(thing);
-                self.slots.slots[slot] = id;
-                self.slots.used += 1;
+                self.slots.fill(slot, hash, id);
                 id
             }
         }
@@ -131,18 +156,18 @@ impl Bytes {
     #[inline]
     pub fn id(&mut self, bytes: &[u8]) -> Id {
         let (text, ends) = (&self.text, &self.ends);
-        self.slots.reserve(|id| hash_bytes(slice(text, ends, id)));
+        self.slots.reserve();
+        let hash = hash_bytes(bytes);
         match self
             .slots
-            .find(hash_bytes(bytes), |id| slice(text, ends, id) == bytes)
+            .find(hash, |id| is_same(slice(text, ends, id), bytes))
         {
             Ok(id) => id,
             Err(slot) => {
                 let id = next_id(self.ends.len());
                 self.text.extend_from_slice(bytes);
                 self.ends.push(self.text.len());
-                self.slots.slots[slot] = id;
-                self.slots.used += 1;
+                self.slots.fill(slot, hash, id);
                 id
             }
         }
@@ -175,6 +200,23 @@ fn slice<'a>(text: &'a [u8], ends: &[usize], id: Id) -> &'a [u8] {
     let id = id as usize;
     let start = if id == 0 { 0 } else { ends[id - 1] };
     &text[start..ends[id]]
+}
+
+/// Equality of short strings without a call.
+#[inline]
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    let word = |bytes: &[u8], at: usize| {
+        bytes
+            .get(at..at + 8)
+            .and_then(|word| word.try_into().ok())
+            .map(u64::from_le_bytes)
+    };
+    match a.len() {
+        len if len != b.len() => false,
+        8..=16 => word(a, 0) == word(b, 0) && word(a, a.len() - 8) == word(b, a.len() - 8),
+        0..8 => a.iter().zip(b).all(|(a, b)| a == b),
+        _ => a == b,
+    }
 }
 
 #[inline]

@@ -70,6 +70,8 @@ pub(crate) trait View {
 #[derive(Debug)]
 pub(crate) struct Store {
     chains: Vec<Vec<Id>>,
+    /// The pair of each key now; [`NONE`] for none.
+    now: Vec<Id>,
     /// One bit for each rank: whether the key exists now.
     live: Vec<u64>,
     /// Every event in the order of revisions.
@@ -84,6 +86,7 @@ impl Store {
     pub fn new(keys: usize) -> Self {
         Self {
             chains: vec![Vec::new(); keys],
+            now: vec![NONE; keys],
             live: vec![0; keys.div_ceil(64)],
             log: Vec::new(),
             uncertain_from: Vec::new(),
@@ -117,14 +120,21 @@ impl Store {
     /// The last pair of the chain not newer than `revision`, deletions included.
     pub fn last_write(&self, pairs: &Interner<Pair>, rank: u32, revision: i64) -> Id {
         let chain = &self.chains[rank as usize];
-        // Mostly the question is about the end.
-        match chain.last() {
-            None => return NONE,
-            Some(last) if pairs.get(*last).mod_revision <= revision => return *last,
-            Some(_) => {}
+        // Mostly the question is about the end: the steps back grow, and the rest is halved.
+        let is_later = |place: usize| pairs.get(chain[place]).mod_revision > revision;
+        let (mut end, mut step) = (chain.len(), 1);
+        while end > 0 && is_later(end - 1) {
+            let back = end.saturating_sub(step);
+            if back == 0 || !is_later(back - 1) {
+                let after =
+                    chain[back..end].partition_point(|id| pairs.get(*id).mod_revision <= revision);
+                end = back + after;
+                break;
+            }
+            end = back;
+            step *= 2;
         }
-        let after = chain.partition_point(|id| pairs.get(*id).mod_revision <= revision);
-        after.checked_sub(1).map_or(NONE, |last| chain[last])
+        end.checked_sub(1).map_or(NONE, |last| chain[last])
     }
 
     /// The events of the log with `revision`.
@@ -140,10 +150,7 @@ impl Store {
 impl View for Store {
     #[inline]
     fn head(&self, _: &Interner<Pair>, rank: u32) -> Id {
-        if self.live[rank as usize / 64] >> (rank % 64) & 1 == 0 {
-            return NONE;
-        }
-        self.chains[rank as usize].last().copied().unwrap_or(NONE)
+        self.now[rank as usize]
     }
 
     fn at(&self, pairs: &Interner<Pair>, rank: u32, revision: i64) -> Id {
@@ -178,6 +185,7 @@ impl View for Store {
     fn write(&mut self, rank: u32, id: Id, gone: bool) {
         self.chains[rank as usize].push(id);
         self.log.push(id);
+        self.now[rank as usize] = if gone { NONE } else { id };
         let (word, bit) = (&mut self.live[rank as usize / 64], 1 << (rank % 64));
         if gone { *word &= !bit } else { *word |= bit }
     }
