@@ -57,6 +57,24 @@ fn unknown<T>(cursor: &Cursor<'_>, name: &str) -> Parse<T> {
     cursor.flaw(format!("unknown field `{name}`"))
 }
 
+/// The greatest revision that is read: etcd would need millennia to get there, and below it sums and
+/// products of revisions stay in 64 bits.
+const REVISION_LIMIT: i64 = 1 << 56;
+
+/// Reads a revision or a version; -1 is etcd's "none".
+#[inline]
+pub(super) fn decode_revision(cursor: &mut Cursor<'_>) -> Parse<i64> {
+    cursor.peek();
+    let at = cursor.at();
+    match cursor.integer()? {
+        revision @ -1..=REVISION_LIMIT => Ok(revision),
+        _ => Err(Flaw {
+            at,
+            problem: "expected a revision: a number from -1 to 2^56".into(),
+        }),
+    }
+}
+
 fn small(cursor: &mut Cursor<'_>) -> Parse<u32> {
     let at = cursor.at();
     u32::try_from(cursor.integer()?).map_err(|_| Flaw {
@@ -166,7 +184,7 @@ impl Record {
             }
             match name {
                 "limit" => wanted.limit = cursor.integer()?,
-                "revision" => wanted.revision = cursor.integer()?,
+                "revision" => wanted.revision = decode_revision(cursor)?,
                 "serializable" => wanted.serializable = cursor.boolean()?,
                 "keys_only" => wanted.keys_only = cursor.boolean()?,
                 "count_only" => wanted.count_only = cursor.boolean()?,
@@ -417,9 +435,9 @@ impl Record {
         cursor.object(|name, cursor| {
             match name {
                 "key" => pair.key = interned(cursor, &mut self.keys)?,
-                "create_revision" => pair.create_revision = cursor.integer()?,
-                "mod_revision" => pair.mod_revision = cursor.integer()?,
-                "version" => pair.version = cursor.integer()?,
+                "create_revision" => pair.create_revision = decode_revision(cursor)?,
+                "mod_revision" => pair.mod_revision = decode_revision(cursor)?,
+                "version" => pair.version = decode_revision(cursor)?,
                 "value" => {
                     let values = &mut self.values;
                     pair.value =
@@ -455,7 +473,7 @@ impl Record {
             if !cursor.literal(name) {
                 return Ok(false);
             }
-            *number = cursor.integer()?;
+            *number = decode_revision(cursor)?;
         }
         if !cursor.literal(r#","value":""#) || cursor.literal("\"") {
             return Ok(false);
@@ -586,7 +604,7 @@ pub(super) fn decode_header(cursor: &mut Cursor<'_>) -> Parse<AnswerHeader> {
     let mut header = AnswerHeader::default();
     let start = cursor.at();
     if cursor.literal(r#"{"revision":"#) {
-        header.revision = cursor.integer()?;
+        header.revision = decode_revision(cursor)?;
         if cursor.literal(r#","member_id":"#) {
             cursor.natural()?;
             if cursor.literal(r#","raft_term":"#) {
@@ -600,7 +618,7 @@ pub(super) fn decode_header(cursor: &mut Cursor<'_>) -> Parse<AnswerHeader> {
     cursor.go(start);
     cursor.object(|name, cursor| {
         match name {
-            "revision" => header.revision = cursor.integer()?,
+            "revision" => header.revision = decode_revision(cursor)?,
             "raft_term" => header.term = cursor.natural()?,
             "member_id" | "cluster_id" => drop(cursor.natural()?),
             _ => return unknown(cursor, name),

@@ -6,7 +6,7 @@ use std::io::Read;
 use rustc_hash::FxHashMap;
 
 use super::{
-    decode::{AnswerHeader, Shape, decode_header},
+    decode::{AnswerHeader, Shape, decode_header, decode_revision},
     record::{
         Answer, Ask, FaultSpan, Message, Op, Outcome, Progress, Record, Run, Span, Stream, TxnAsk,
     },
@@ -540,7 +540,7 @@ fn numbers<const N: usize>(cursor: &mut Cursor<'_>, names: &[&str; N]) -> Parse<
         };
         found[place] = match cursor.peek() {
             Some(b't' | b'f') => i64::from(cursor.boolean()?),
-            _ => cursor.integer()?,
+            _ => decode_revision(cursor)?,
         };
         Ok(())
     })?;
@@ -561,7 +561,7 @@ fn member_answer(
         }
         match names.iter().position(|known| *known == name) {
             Some(0) => found[0] = cursor.integer()?,
-            Some(1) if name == "compact_revision" => found[1] = cursor.integer()?,
+            Some(1) if name == "compact_revision" => found[1] = decode_revision(cursor)?,
             Some(_) => cursor.skip()?,
             None if name == "version" && !names.is_empty() => cursor.skip()?,
             None => return cursor.flaw(format!("unknown field `{name}`")),
@@ -575,7 +575,7 @@ fn watch_end(cursor: &mut Cursor<'_>) -> Parse<Value> {
     let mut compact_revision = 0;
     cursor.object(|name, cursor| {
         match name {
-            "compact_revision" => compact_revision = cursor.integer()?,
+            "compact_revision" => compact_revision = decode_revision(cursor)?,
             "cancel_reason" => drop(cursor.string()?),
             _ => return cursor.flaw(format!("unknown field `{name}`")),
         }
@@ -589,7 +589,7 @@ impl Record {
         let (mut start_revision, mut prev_kv) = (0, false);
         let span = self.decode_span(cursor, |name, cursor| {
             match name {
-                "start_revision" => start_revision = cursor.integer()?,
+                "start_revision" => start_revision = decode_revision(cursor)?,
                 "prev_kv" => prev_kv = cursor.boolean()?,
                 "progress_notify" => drop(cursor.boolean()?),
                 _ => return cursor.flaw(format!("unknown field `{name}`")),

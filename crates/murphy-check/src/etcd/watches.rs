@@ -122,7 +122,7 @@ impl Follower<'_> {
 
     fn order(&self, watches: &mut Watches) {
         let mut marks = self.stream.progress.iter().enumerate().peekable();
-        let (mut last, mut marked) = (0, (0, 0));
+        let (mut last, mut marked) = (i64::MIN, (i64::MIN, 0));
         let mut seen = Seen::default();
         for message in 0..self.stream.messages.len() {
             while let Some((index, mark)) =
