@@ -137,7 +137,7 @@ proptest! {
         number in prop::sample::select(vec!["0", "-1", "9223372036854775807", "-9223372036854775808", "4294967295", "1000000000000"]),
     ) {
         let text = String::from_utf8(valid()).unwrap();
-        let numbers: Vec<(usize, &str)> = text.match_indices(|c: char| c == ':')
+        let numbers: Vec<(usize, &str)> = text.match_indices(':')
             .filter(|(at, _)| text[at + 1..].starts_with(|c: char| c.is_ascii_digit()))
             .collect();
         let (at, _) = numbers[place.index(numbers.len())];
