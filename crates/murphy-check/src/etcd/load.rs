@@ -6,10 +6,8 @@ use std::io::Read;
 use rustc_hash::FxHashMap;
 
 use super::{
-    decode::{AnswerHeader, Shape, decode_header, decode_revision},
-    record::{
-        Answer, Ask, FaultSpan, Message, Op, Outcome, Progress, Record, Run, Span, Stream, TxnAsk,
-    },
+    decode::{AnswerHeader, Shape, member_answer, numbers, watch_end},
+    record::{Answer, Ask, FaultSpan, Message, Op, Outcome, Progress, Record, Run, Span, Stream},
 };
 use crate::{
     history::{Header, Kind, NEMESIS},
@@ -109,7 +107,9 @@ impl Model for Loader {
         self.value = match fields.kind {
             Some(Kind::Invoke) => self.request(f, cursor)?,
             Some(Kind::Ok) => self.response(f, cursor)?,
-            Some(Kind::Fail) if f == "watch" => watch_end(cursor)?,
+            Some(Kind::Fail) if f == "watch" => Value::WatchEnd {
+                compact_revision: watch_end(cursor)?,
+            },
             _ => {
                 cursor.skip()?;
                 Value::None
@@ -198,7 +198,14 @@ impl Loader {
             "status" => Ask::Status {
                 quiet: numbers(cursor, &["quiet"])?[0] != 0,
             },
-            "watch" => return record.decode_watch(cursor),
+            "watch" => {
+                let (span, start_revision, prev_kv) = record.decode_watch(cursor)?;
+                return Ok(Value::Watch {
+                    span,
+                    start_revision,
+                    prev_kv,
+                });
+            }
             _ => return unknown_f(f, cursor),
         }))
     }
@@ -529,125 +536,4 @@ fn unknown_f<T>(f: &str, cursor: &Cursor<'_>) -> Parse<T> {
     cursor.flaw(format!(
         "unknown f `{f}`; model etcd has put, range, delete_range, txn, compact, hash_kv, status and watch"
     ))
-}
-
-/// Reads the named numbers (flags are 0 and 1) of a small object.
-fn numbers<const N: usize>(cursor: &mut Cursor<'_>, names: &[&str; N]) -> Parse<[i64; N]> {
-    let mut found = [0; N];
-    cursor.object(|name, cursor| {
-        let Some(place) = names.iter().position(|known| *known == name) else {
-            return cursor.flaw(format!("unknown field `{name}`"));
-        };
-        found[place] = match cursor.peek() {
-            Some(b't' | b'f') => i64::from(cursor.boolean()?),
-            _ => decode_revision(cursor)?,
-        };
-        Ok(())
-    })?;
-    Ok(found)
-}
-
-/// Reads the answer of a member about itself: its header and up to three numbers.
-fn member_answer(
-    cursor: &mut Cursor<'_>,
-    names: &[&str],
-    header: &mut AnswerHeader,
-) -> Parse<[i64; 3]> {
-    let mut found = [0; 3];
-    cursor.object(|name, cursor| {
-        if name == "header" {
-            *header = decode_header(cursor)?;
-            return Ok(());
-        }
-        match names.iter().position(|known| *known == name) {
-            Some(0) => found[0] = cursor.integer()?,
-            Some(1) if name == "compact_revision" => found[1] = decode_revision(cursor)?,
-            Some(_) => cursor.skip()?,
-            None if name == "version" && !names.is_empty() => cursor.skip()?,
-            None => return cursor.flaw(format!("unknown field `{name}`")),
-        }
-        Ok(())
-    })?;
-    Ok(found)
-}
-
-fn watch_end(cursor: &mut Cursor<'_>) -> Parse<Value> {
-    let mut compact_revision = 0;
-    cursor.object(|name, cursor| {
-        match name {
-            "compact_revision" => compact_revision = decode_revision(cursor)?,
-            "cancel_reason" => drop(cursor.string()?),
-            _ => return cursor.flaw(format!("unknown field `{name}`")),
-        }
-        Ok(())
-    })?;
-    Ok(Value::WatchEnd { compact_revision })
-}
-
-impl Record {
-    fn decode_watch(&mut self, cursor: &mut Cursor<'_>) -> Parse<Value> {
-        let (mut start_revision, mut prev_kv) = (0, false);
-        let span = self.decode_span(cursor, |name, cursor| {
-            match name {
-                "start_revision" => start_revision = decode_revision(cursor)?,
-                "prev_kv" => prev_kv = cursor.boolean()?,
-                "progress_notify" => drop(cursor.boolean()?),
-                _ => return cursor.flaw(format!("unknown field `{name}`")),
-            }
-            Ok(())
-        })?;
-        Ok(Value::Watch {
-            span,
-            start_revision,
-            prev_kv,
-        })
-    }
-
-    /// Whether some part of `ask` wants keys without values.
-    fn wants_keys_only(&self, ask: Ask) -> bool {
-        match ask {
-            Ask::Range { options, .. } => self.options[options as usize].keys_only,
-            Ask::Txn(txn) => {
-                let TxnAsk {
-                    success, failure, ..
-                } = self.txns[txn as usize];
-                [success, failure].iter().any(|run| {
-                    self.asks[run.range()]
-                        .iter()
-                        .any(|ask| self.wants_keys_only(*ask))
-                })
-            }
-            _ => false,
-        }
-    }
-
-    /// An answer must have the parts its request has.
-    fn check_shape(&self, ask: Ask, answer: Answer) -> Event {
-        match (ask, answer) {
-            (Ask::Put { .. }, Answer::Put { .. })
-            | (Ask::Range { .. }, Answer::Range { .. })
-            | (Ask::Delete { .. }, Answer::Delete { .. })
-            | (Ask::Compact, Answer::Compact)
-            | (Ask::HashKv { .. }, Answer::HashKv { .. })
-            | (Ask::Status { .. }, Answer::Status { .. }) => Ok(()),
-            (Ask::Txn(txn), Answer::Txn { succeeded, answers }) => {
-                let TxnAsk {
-                    success, failure, ..
-                } = self.txns[txn as usize];
-                let branch = if succeeded { success } else { failure };
-                if branch.len != answers.len {
-                    let text = format!(
-                        "{} responses to the {} requests of the branch taken",
-                        answers.len, branch.len
-                    );
-                    return Err(text.into());
-                }
-                let asks = &self.asks[branch.range()];
-                asks.iter()
-                    .zip(&self.answers[answers.range()])
-                    .try_for_each(|(ask, answer)| self.check_shape(*ask, *answer))
-            }
-            _ => Err("it is of another kind".into()),
-        }
-    }
 }

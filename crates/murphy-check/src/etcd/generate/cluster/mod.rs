@@ -1,5 +1,8 @@
 //! A cluster is simulated event by event: clients ask, members act, answer late, die and come back.
 
+mod end;
+mod watching;
+
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, VecDeque},
@@ -9,7 +12,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    Profile, Traffic,
+    Profile,
     story::{Entry, Value},
     traffic::{Asker, guard, key},
 };
@@ -399,158 +402,6 @@ impl<'a> Cluster<'a> {
         self.soon(0..1_000, Action::Ask { client });
     }
 
-    fn watch(
-        &mut self,
-        node: usize,
-        key: Blob,
-        range_end: Blob,
-        prev_kv: bool,
-        start_revision: i64,
-    ) {
-        let member = &mut self.members[node];
-        member.opened += 1;
-        let process = format!("w-n{node}-{}", member.opened);
-        let ask = WatchRequest {
-            key: key.clone(),
-            range_end: range_end.clone(),
-            start_revision,
-            progress_notify: true,
-            prev_kv,
-        };
-        self.line(
-            Kind::Invoke,
-            process.clone(),
-            "watch",
-            Value::Watch(ask),
-            node,
-            None,
-        );
-        let compacted = self.model.compacted;
-        if start_revision < compacted {
-            let end = WatchEnd {
-                compact_revision: compacted,
-                cancel_reason: "compacted".into(),
-            };
-            self.line(
-                Kind::Fail,
-                process,
-                "watch",
-                Value::WatchEnd(end),
-                node,
-                None,
-            );
-            return self.watch(node, key, range_end, prev_kv, compacted);
-        }
-        let created = WatchMessage {
-            header: self.header(node, self.members[node].applied),
-            events: Vec::new(),
-        };
-        self.line(
-            Kind::Ok,
-            process.clone(),
-            "watch",
-            Value::Message(created),
-            node,
-            None,
-        );
-        let watch = Watch {
-            process,
-            key,
-            range_end,
-            prev_kv,
-            sent: start_revision - 1,
-        };
-        self.members[node].watches.push(watch);
-    }
-
-    fn deliver(&mut self, node: usize) {
-        let is_busy = self.asked < self.profile.operations
-            || self.clients.iter().any(|client| client.open.is_some());
-        if is_busy {
-            self.soon(300..3_000, Action::Deliver { node });
-        }
-        if self.members[node].is_down {
-            return;
-        }
-        let behind = self.model.revision - self.members[node].applied;
-        self.members[node].applied += if self.rng.random() {
-            behind
-        } else {
-            self.rng.random_range(0..=behind)
-        };
-        self.send(node);
-    }
-
-    /// Sends every watch of a member what the member has applied.
-    fn send(&mut self, node: usize) {
-        let applied = self.members[node].applied;
-        for number in 0..self.members[node].watches.len() {
-            let watch = &self.members[node].watches[number];
-            let first = self
-                .log
-                .partition_point(|(revision, _)| *revision <= watch.sent);
-            let end = self
-                .log
-                .partition_point(|(revision, _)| *revision <= applied);
-            let mut messages: Vec<Vec<WatchEvent>> = Vec::new();
-            for (_, events) in self.log.range(first..end) {
-                let wanted = events.iter().filter(|event| {
-                    crate::etcd::model::within(&event.kv.key, &watch.key, &watch.range_end)
-                });
-                let wanted: Vec<WatchEvent> = wanted
-                    .cloned()
-                    .map(|mut event| {
-                        event.prev_kv = event.prev_kv.filter(|_| watch.prev_kv);
-                        event
-                    })
-                    .collect();
-                if wanted.is_empty() {
-                    continue;
-                }
-                match messages.last_mut() {
-                    Some(last) if self.rng.random_ratio(3, 4) => last.extend(wanted),
-                    _ => messages.push(wanted),
-                }
-            }
-            let process = watch.process.clone();
-            let is_idle = messages.is_empty();
-            for events in messages {
-                let message = WatchMessage {
-                    header: self.header(node, applied),
-                    events,
-                };
-                self.line(
-                    Kind::Ok,
-                    process.clone(),
-                    "watch_event",
-                    Value::Message(message),
-                    node,
-                    None,
-                );
-            }
-            let watch = &mut self.members[node].watches[number];
-            let is_current = watch.sent < applied || is_idle;
-            watch.sent = watch.sent.max(applied);
-            if is_current
-                && self.rng.random_ratio(1, 10)
-                && self.members[node].watches[number].sent == applied
-            {
-                let message = WatchMessage {
-                    header: self.header(node, applied),
-                    events: Vec::new(),
-                };
-                self.line(
-                    Kind::Ok,
-                    process,
-                    "watch_progress",
-                    Value::Message(message),
-                    node,
-                    None,
-                );
-            }
-        }
-    }
-
     fn fault(&mut self, phase: &'static str, node: usize) {
         let value = Value::Fault {
             phase,
@@ -599,129 +450,6 @@ impl<'a> Cluster<'a> {
                 watch.prev_kv,
                 watch.sent + 1,
             );
-        }
-    }
-
-    fn compact(&mut self) {
-        // A watch that is open was sent what is compacted, and a slow member still answers from its past.
-        let sent = self
-            .members
-            .iter()
-            .filter(|member| !member.is_down)
-            .flat_map(|m| &m.watches)
-            .map(|w| w.sent);
-        let applied = self.members.iter().map(|member| member.applied);
-        let limit = sent
-            .chain(applied)
-            .min()
-            .unwrap_or(0)
-            .min(self.model.revision - 20);
-        if limit <= self.model.compacted.max(1) {
-            return;
-        }
-        self.model.compact(limit);
-        let kept = self.log.partition_point(|(revision, _)| *revision < limit);
-        self.log.drain(..kept);
-        let ask = CompactRequest {
-            revision: limit,
-            physical: false,
-        };
-        let header = self.header(0, self.model.revision);
-        self.line(
-            Kind::Invoke,
-            "compactor".into(),
-            "compact",
-            Value::Compact(ask),
-            0,
-            None,
-        );
-        self.line(
-            Kind::Ok,
-            "compactor".into(),
-            "compact",
-            Value::Compacted(CompactResponse { header }),
-            0,
-            None,
-        );
-    }
-
-    /// Traffic has stopped: every member catches up and is compared.
-    fn end(&mut self) {
-        self.now += 1_000_000 * MICROSECOND;
-        for node in 0..self.profile.members {
-            if self.members[node].is_down {
-                self.back(node);
-            }
-            self.members[node].applied = self.model.revision;
-            self.send(node);
-            let header = self.header(node, self.model.revision);
-            let state = StatusResponse {
-                header,
-                raft_applied_index: self.model.revision.unsigned_abs() + 100,
-                ..StatusResponse::default()
-            };
-            self.judge(
-                node,
-                "status",
-                Value::Status(StatusRequest { quiet: true }),
-                Value::State(state),
-            );
-        }
-        for node in 0..self.profile.members {
-            self.dump(node);
-        }
-    }
-
-    fn dump(&mut self, node: usize) {
-        let revision = self.model.revision;
-        let ask = RangeRequest {
-            key: "\0".into(),
-            range_end: "\0".into(),
-            revision,
-            serializable: true,
-            ..RangeRequest::default()
-        };
-        let mut dump = self.model.range(&ask, revision).unwrap_or_default();
-        let header = self.header(node, revision);
-        dump.header = header.clone();
-        let hash = dump.kvs.iter().fold(0_u32, |hash, pair| {
-            let number =
-                pair.mod_revision.unsigned_abs().wrapping_mul(31) + pair.version.unsigned_abs();
-            hash.rotate_left(5) ^ u32::try_from(number & 0xffff_ffff).unwrap_or_default()
-        });
-        let hashed = HashKvResponse {
-            header,
-            hash,
-            compact_revision: self.model.compacted,
-        };
-        self.judge(
-            node,
-            "range",
-            Value::Request(Request::Range(ask)),
-            Value::Response(Response::Range(dump)),
-        );
-        self.judge(
-            node,
-            "hash_kv",
-            Value::Hash(HashKvRequest { revision }),
-            Value::Hashed(hashed),
-        );
-    }
-
-    fn judge(&mut self, node: usize, f: &'static str, ask: Value, answer: Value) {
-        self.now += 100 * MICROSECOND;
-        self.line(Kind::Invoke, "judge".into(), f, ask, node, None);
-        self.now += 100 * MICROSECOND;
-        self.line(Kind::Ok, "judge".into(), f, answer, node, None);
-    }
-}
-
-impl Traffic {
-    /// The profile's word for it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Compare => "compare",
-            Self::Mixed => "mixed",
         }
     }
 }

@@ -1,0 +1,149 @@
+//! A confirmation decides a second time, from the facts of a witness alone, that they cannot all be
+//! true.
+//!
+//! It shares nothing with the sweep: no replay, no order of revisions, no numbers for pairs. The facts
+//! become claims in plain bytes; then every order of the few operations is tried, in an open world in
+//! which unseen writes may have filled any revision that no claim speaks of. Only an unseen deletion
+//! must be one that somebody asked for.
+
+mod claims;
+mod judge;
+
+use claims::Reader;
+use judge::Judge;
+use rustc_hash::FxHashSet;
+
+use super::{
+    record::{Answer, Ask, GONE, Op, Outcome, Pair, Record, Run, Span, UNREAD},
+    sighting::Fact,
+    words::Words,
+};
+use crate::intern::{Id, NONE};
+
+/// What became of a key's value.
+#[derive(Clone, Debug, PartialEq)]
+enum Shown {
+    Value(Vec<u8>),
+    /// It was put, but the value was not asked for.
+    Something,
+    Deleted,
+}
+
+/// What a revision did to a key.
+#[derive(Clone, Debug, PartialEq)]
+struct Content {
+    key: Vec<u8>,
+    value: Shown,
+    /// Create revision and version, where shown.
+    numbers: Option<(i64, i64)>,
+}
+
+/// One thing that a fact asserts.
+#[derive(Clone, Debug)]
+enum Claim {
+    /// The revision holds this; `whole` where it holds nothing else.
+    Holds {
+        revision: i64,
+        contents: Vec<Content>,
+        whole: bool,
+    },
+    /// As of `at` the last write of the key is that of `revision`, or there is no pair.
+    Shows {
+        at: i64,
+        key: Vec<u8>,
+        revision: Option<i64>,
+    },
+    /// An operation with its place in time and in the order of revisions.
+    Took {
+        call: u64,
+        end: u64,
+        revision: i64,
+        writes: bool,
+    },
+    /// A watch delivered nothing of its span from one revision up to, not including, another.
+    Silent { stream: usize, from: i64, to: i64 },
+    /// What a watch delivered.
+    Delivered(Delivery),
+    /// A quiet member.
+    Position { applied: u64, revision: i64 },
+    /// A hash of one revision and compact revision.
+    Hash { of: (i64, i64), hash: u32 },
+}
+
+/// A delivery of a watch; those of one stream come in the order of `place`.
+#[derive(Clone, Debug)]
+struct Delivery {
+    stream: usize,
+    /// Line of the message, and place among the stream's events.
+    place: (u32, usize),
+    revision: i64,
+    /// `None` for a bookmark.
+    key: Option<Vec<u8>>,
+}
+
+/// Whether the facts contradict each other.
+pub(crate) fn confirms(words: &Words<'_>, facts: &[(Fact, bool)]) -> bool {
+    let mut reader = Reader {
+        words,
+        claims: Vec::new(),
+        lists: Vec::new(),
+    };
+    for (fact, _) in facts {
+        reader.read(*fact);
+    }
+    reader.read_lists();
+    Judge {
+        record: words.record,
+        claims: reader.claims,
+    }
+    .is_impossible()
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+    use crate::etcd::generate::{Profile, Story};
+
+    #[test]
+    fn facts_of_valid_histories_never_contradict_each_other() {
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        for seed in 0..20 {
+            let profile = Profile {
+                clients: 8,
+                keys: 6,
+                ..Profile::mixed(200)
+            };
+            let story = Story::generate(&profile, seed);
+            let mut record = Record::read(story.bytes().as_slice()).unwrap();
+            let pairs = std::mem::take(&mut record.pairs);
+            let words = Words {
+                record: &record,
+                pairs: &pairs,
+            };
+            for _ in 0..200 {
+                let facts: Vec<_> = (0..4)
+                    .filter_map(|_| random_fact(&record, &mut rng))
+                    .map(|fact| (fact, true))
+                    .collect();
+                assert!(!confirms(&words, &facts), "seed {seed}: {facts:?}");
+            }
+        }
+    }
+
+    fn random_fact(record: &Record, rng: &mut ChaCha8Rng) -> Option<Fact> {
+        let stream = rng.random_range(0..record.streams.len());
+        let within = |len: usize, rng: &mut ChaCha8Rng| (len > 0).then(|| rng.random_range(0..len));
+        match rng.random_range(0..4) {
+            0 => within(record.streams[stream].events.len(), rng)
+                .map(|event| Fact::Event(stream, event)),
+            1 => within(record.streams[stream].progress.len(), rng)
+                .map(|mark| Fact::Progress(stream, mark)),
+            _ => within(record.ops.len(), rng)
+                .and_then(|op| Id::try_from(op).ok())
+                .map(Fact::Op),
+        }
+    }
+}

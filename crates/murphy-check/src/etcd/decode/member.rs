@@ -1,0 +1,80 @@
+//! What members are asked about themselves, and the creation and end of watches.
+
+use super::{AnswerHeader, Cursor, Parse, Record, Span, decode_header, decode_revision};
+
+/// Reads the named numbers (flags are 0 and 1) of a small object.
+pub(in crate::etcd) fn numbers<const N: usize>(
+    cursor: &mut Cursor<'_>,
+    names: &[&str; N],
+) -> Parse<[i64; N]> {
+    let mut found = [0; N];
+    cursor.object(|name, cursor| {
+        let Some(place) = names.iter().position(|known| *known == name) else {
+            return cursor.flaw(format!("unknown field `{name}`"));
+        };
+        found[place] = match cursor.peek() {
+            Some(b't' | b'f') => i64::from(cursor.boolean()?),
+            _ => decode_revision(cursor)?,
+        };
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Reads the answer of a member about itself: its header and up to three numbers.
+pub(in crate::etcd) fn member_answer(
+    cursor: &mut Cursor<'_>,
+    names: &[&str],
+    header: &mut AnswerHeader,
+) -> Parse<[i64; 3]> {
+    let mut found = [0; 3];
+    cursor.object(|name, cursor| {
+        if name == "header" {
+            *header = decode_header(cursor)?;
+            return Ok(());
+        }
+        match names.iter().position(|known| *known == name) {
+            Some(0) => found[0] = cursor.integer()?,
+            Some(1) if name == "compact_revision" => found[1] = decode_revision(cursor)?,
+            Some(_) => cursor.skip()?,
+            None if name == "version" && !names.is_empty() => cursor.skip()?,
+            None => return cursor.flaw(format!("unknown field `{name}`")),
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Reads why a member ended a watch, and returns the compact revision it names.
+pub(in crate::etcd) fn watch_end(cursor: &mut Cursor<'_>) -> Parse<i64> {
+    let mut compact_revision = 0;
+    cursor.object(|name, cursor| {
+        match name {
+            "compact_revision" => compact_revision = decode_revision(cursor)?,
+            "cancel_reason" => drop(cursor.string()?),
+            _ => return cursor.flaw(format!("unknown field `{name}`")),
+        }
+        Ok(())
+    })?;
+    Ok(compact_revision)
+}
+
+impl Record {
+    /// Reads the creation of a watch: its span, its start, whether it wants previous pairs.
+    pub(in crate::etcd) fn decode_watch(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+    ) -> Parse<(Span, i64, bool)> {
+        let (mut start_revision, mut prev_kv) = (0, false);
+        let span = self.decode_span(cursor, |name, cursor| {
+            match name {
+                "start_revision" => start_revision = decode_revision(cursor)?,
+                "prev_kv" => prev_kv = cursor.boolean()?,
+                "progress_notify" => drop(cursor.boolean()?),
+                _ => return cursor.flaw(format!("unknown field `{name}`")),
+            }
+            Ok(())
+        })?;
+        Ok((span, start_revision, prev_kv))
+    }
+}
