@@ -9,11 +9,14 @@
 use std::{
     env,
     fmt::Write as _,
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io::{self, Read, Write},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     str::FromStr,
     sync::atomic::{AtomicU32, Ordering},
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
 use murphy_sys::{
@@ -61,6 +64,14 @@ pub enum JournalError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Its keeper or `murphy recover` has undone it.
+    #[error("go on with injection {0}: its keeper or `murphy recover` has ended it")]
+    Ended(String),
+    /// Its owner hangs in the middle of a change. Its undos were run, and run again until the owner goes on.
+    #[error(
+        "forget injection {0}: its Murphy hangs in the middle of a change; it was undone and stays in the journal until that Murphy goes on or dies"
+    )]
+    Busy(String),
     /// No injection has an id that begins so.
     #[error("find the injection {0:?}: there is none; `murphy ls` shows those in force")]
     Unknown(String),
@@ -155,6 +166,8 @@ impl Journal {
                 .ok_or(JournalError::NoPlace)?
                 .join("murphy/journal"),
         };
+        // The keeper leaves the working directory, so a relative name would mean another place to it.
+        let directory = std::path::absolute(&directory).map_err(refused("find", &directory))?;
         Ok(Self { directory })
     }
 
@@ -269,23 +282,26 @@ impl Journal {
     }
 
     /// Runs every undo of an injection, last change first, and forgets it when all of them worked.
-    /// Idempotent; whoever comes second waits for the first and finds nothing to do.
+    /// Idempotent; whoever comes second waits for the first and finds nothing to do. What can be read of a
+    /// damaged file is undone, and then the damage is the error.
     pub fn undo(&self, id: &str) -> Result<Vec<Outcome>, JournalError> {
         let path = self.directory.join(id);
         let mut file = match File::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             other => other.map_err(refused("open", &path))?,
         };
-        file.lock().map_err(refused("lock", &path))?;
+        let locked = lock_patiently(&file).map_err(refused("lock", &path))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)
             .map_err(refused("read", &path))?;
-        let record = parse(&path, &bytes)?;
-        if !path.exists() {
+        if !is_linked(&file) {
             return Ok(Vec::new());
         }
+        let (record, damage) = match parse(&path, &bytes) {
+            Ok(record) => (record.undos, None),
+            Err(error) => (readable_undos(&bytes), Some(error)),
+        };
         let outcomes: Vec<Outcome> = record
-            .undos
             .into_iter()
             .rev()
             .map(|undo| Outcome {
@@ -293,6 +309,12 @@ impl Journal {
                 undo,
             })
             .collect();
+        if let Some(error) = damage {
+            return Err(error);
+        }
+        if !locked {
+            return Err(JournalError::Busy(id.into()));
+        }
         if outcomes.iter().all(|outcome| outcome.result.is_ok()) {
             // The side file first: without its injection it would mean nothing.
             let _ = fs::remove_file(effect_path(&path));
@@ -340,6 +362,28 @@ impl Entry {
 
     /// Puts undos on disk; only then may their changes be made.
     pub fn protect(&mut self, undos: &[Undo]) -> Result<(), JournalError> {
+        self.change(undos, || ())
+    }
+
+    /// Puts undos on disk and makes their change, with the injection locked: nobody undoes it in between, and
+    /// nothing is changed once somebody has.
+    pub fn change<T>(
+        &mut self,
+        undos: &[Undo],
+        make: impl FnOnce() -> T,
+    ) -> Result<T, JournalError> {
+        let path = self.path.clone();
+        self.file.lock().map_err(refused("lock", &path))?;
+        let outcome = if is_linked(&self.file) {
+            self.append(undos).map(|()| make())
+        } else {
+            Err(JournalError::Ended(self.id().into()))
+        };
+        self.file.unlock().map_err(refused("unlock", &path))?;
+        outcome
+    }
+
+    fn append(&mut self, undos: &[Undo]) -> Result<(), JournalError> {
         let mut text = String::new();
         for undo in undos {
             text.push_str(&line(&Line::Undo(undo.clone())));
@@ -349,8 +393,16 @@ impl Entry {
             path: self.path.clone(),
             source,
         };
-        self.file.write_all(text.as_bytes()).map_err(refused)?;
-        self.file.sync_data().map_err(refused)
+        let length = self.file.metadata().map_err(refused)?.len();
+        let written = self
+            .file
+            .write_all(text.as_bytes())
+            .and_then(|()| self.file.sync_data());
+        if written.is_err() {
+            // A full disk leaves half a line; the next would be glued to it.
+            let _ = self.file.set_len(length);
+        }
+        written.map_err(refused)
     }
 
     /// Says what the injection has done so far, for `murphy ls`. Not synced: it protects nothing.
@@ -385,6 +437,40 @@ fn refused<'a>(action: &'static str, path: &'a Path) -> impl Fn(io::Error) -> Jo
         path: path.into(),
         source,
     }
+}
+
+/// How long an undo waits for an owner in the middle of a change.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Takes the lock; false when it stays taken, as by an owner that hangs.
+fn lock_patiently(file: &File) -> io::Result<bool> {
+    let until = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if Instant::now() > until => return Ok(false),
+            Err(TryLockError::WouldBlock) => sleep(Duration::from_millis(5)),
+        }
+    }
+}
+
+/// Whether the file still has its name; nobody has ended the injection then.
+fn is_linked(file: &File) -> bool {
+    file.metadata().is_ok_and(|meta| meta.nlink() > 0)
+}
+
+/// The undos of the lines that are whole, whatever the others are.
+fn readable_undos(bytes: &[u8]) -> Vec<Undo> {
+    let whole = bytes
+        .split_inclusive(|&b| b == b'\n')
+        .filter_map(|line| line.strip_suffix(b"\n"));
+    whole
+        .filter_map(|line| match decode(line) {
+            Ok(Line::Undo(undo)) => Some(undo),
+            _ => None,
+        })
+        .collect()
 }
 
 fn effect_path(path: &Path) -> PathBuf {

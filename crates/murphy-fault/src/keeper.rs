@@ -21,7 +21,10 @@ use murphy_sys::{
     signal::ignore_terminal,
 };
 
-use crate::journal::{Journal, JournalError, VARIABLE};
+use crate::{
+    journal::{Journal, JournalError, VARIABLE},
+    undo::TAG_VARIABLE,
+};
 
 /// The hidden verb that makes the binary a keeper.
 pub const VERB: &str = "__keeper";
@@ -81,6 +84,8 @@ impl Keeper {
             .arg(me.pid.to_string())
             .arg(me.start_ticks.to_string())
             .env(VARIABLE, journal.directory())
+            // The tag of somebody else's injection must not end this keeper with it.
+            .env_remove(TAG_VARIABLE)
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

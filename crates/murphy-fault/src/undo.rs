@@ -165,6 +165,7 @@ fn end_tagged(tag: &str) -> Result<Undone, UndoError> {
         let table = ProcessTable::read().map_err(UndoError::Table)?;
         let tagged: Vec<ProcessId> = table
             .iter()
+            .filter(|stat| stat.pid != std::process::id())
             .filter(|stat| has_variable(stat.pid, TAG_VARIABLE, tag))
             .map(murphy_sys::process::Stat::id)
             .collect();

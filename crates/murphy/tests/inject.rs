@@ -182,6 +182,8 @@ fn what_cannot_be_is_refused_with_its_exit_code() {
         );
     }
     assert_eq!(guard.stopped_pids(), [0; 0]);
+    // The keeper of the last Murphy may still be on its way out.
+    wait_until("only the crowd is left", || guard.marked_pids().len() <= 6);
     assert_eq!(guard.marked_pids().len(), 6, "somebody was hurt");
     assert!(
         guard
@@ -460,4 +462,105 @@ fn a_stale_journal_is_warned_of_and_recovered() {
     assert_eq!(recovered.code, 0, "{recovered:?}");
     assert!(guard.counts());
     assert_eq!(guard.murphy(["doctor"]).run().code, 0);
+}
+
+#[test]
+fn a_family_that_grows_is_killed_whole() {
+    let guard = Guard::new();
+    let victim = guard.victim(include_str!("../../../victims/family.sh"));
+    wait_until("it has children", || guard.marked_pids().len() > 20);
+    let kill = guard
+        .murphy([
+            "inject",
+            "process",
+            "kill",
+            "--max-targets",
+            "1000",
+            "-t",
+            &victim.target(),
+        ])
+        .run();
+    assert_eq!(kill.code, 0, "{kill:?}");
+    wait_until("everybody is gone", || guard.marked_pids().is_empty());
+}
+
+#[test]
+fn a_signal_that_would_stop_for_good_is_refused() {
+    let guard = Guard::new();
+    let victim = guard.victim("exec sleep 60");
+    for signal in ["signal=STOP", "signal=TSTP"] {
+        let refused = guard
+            .murphy(["inject", "process", signal, "-t", &victim.target()])
+            .run();
+        assert_eq!(refused.code, 2, "{refused:?}");
+        assert!(refused.stderr.contains("use pause"), "{}", refused.stderr);
+    }
+    let nothing = guard
+        .murphy(["inject", "process", "signal=WINCH", "-t", &victim.target()])
+        .run();
+    assert_eq!(
+        nothing.code, 3,
+        "a signal that is ignored by default has no effect: {nothing:?}"
+    );
+    assert_eq!(guard.stopped_pids(), [0; 0]);
+}
+
+#[test]
+fn a_damaged_journal_is_undone_as_far_as_it_can_be_read() {
+    let guard = Guard::new();
+    let victim = guard.counter();
+    let pause = guard
+        .murphy([
+            "inject",
+            "process",
+            "pause",
+            "--for",
+            "1h",
+            "-t",
+            &victim.target(),
+        ])
+        .start();
+    wait_until("the victim is stopped", || is_stopped(victim.pid()));
+    let keeper = guard.keeper().expect("a keeper");
+    pause.signal("STOP");
+    harness::signal(keeper, "KILL");
+    pause.signal("KILL");
+    let _ = pause.wait();
+    let id = guard.injections().remove(0);
+    let file = guard.journal().join(&id);
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, format!("{text}rubbish\n")).unwrap();
+    let recovered = guard.murphy(["recover"]).run();
+    assert_eq!(recovered.code, 5, "{recovered:?}");
+    assert!(
+        recovered.stderr.contains(&id),
+        "it names the file: {}",
+        recovered.stderr
+    );
+    assert!(guard.counts(), "what could be read was not undone");
+    fs::remove_file(&file).unwrap();
+    let _ = fs::remove_file(file.with_extension("effect"));
+}
+
+#[test]
+fn a_relative_journal_is_found_by_the_keeper() {
+    let guard = Guard::new();
+    let victim = guard.counter();
+    let pause = guard
+        .murphy([
+            "inject",
+            "process",
+            "pause",
+            "--for",
+            "1h",
+            "-t",
+            &victim.target(),
+        ])
+        .env("MURPHY_JOURNAL", "journal")
+        .in_dir(guard.dir())
+        .start();
+    wait_until("the victim is stopped", || is_stopped(victim.pid()));
+    pause.signal("KILL");
+    let _ = pause.wait();
+    wait_until("its keeper lets the victim go on", || guard.counts());
 }

@@ -48,10 +48,20 @@ pub enum LaunchedError {
     Ended(ExitStatus),
 }
 
+/// Where a launched command writes its standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Where Murphy writes its own.
+    Shared,
+    /// To standard error, as Murphy's own output is for machines.
+    Aside,
+}
+
 /// A command that runs because of Murphy.
 #[derive(Debug)]
 pub struct Launched {
     argv: Vec<OsString>,
+    output: Output,
     entry: Entry,
     child: Child,
 }
@@ -71,7 +81,11 @@ pub struct Restarted {
 
 impl Launched {
     /// Starts the command. That every process of it ends is on disk before.
-    pub fn start(injector: &Injector, argv: Vec<OsString>) -> Result<Self, LaunchedError> {
+    pub fn start(
+        injector: &Injector,
+        argv: Vec<OsString>,
+        output: Output,
+    ) -> Result<Self, LaunchedError> {
         let words: Vec<_> = argv
             .iter()
             .map(|word| word.to_string_lossy().into_owned())
@@ -79,8 +93,13 @@ impl Launched {
         let mut entry = injector.begin("process", "launch", &[words.join(" ")], Until::Forever)?;
         let tag = entry.id().to_owned();
         entry.protect(&[Undo::EndTagged { tag: tag.clone() }])?;
-        match spawn(&argv, &tag) {
-            Ok(child) => Ok(Self { argv, entry, child }),
+        match spawn(&argv, &tag, output) {
+            Ok(child) => Ok(Self {
+                argv,
+                output,
+                entry,
+                child,
+            }),
             Err(error) => {
                 // Nothing was started: the entry has nothing to undo and goes.
                 let _ = entry.end();
@@ -125,7 +144,7 @@ impl Launched {
         }
         .run();
         wait(down);
-        self.child = spawn(&self.argv, self.entry.id())?;
+        self.child = spawn(&self.argv, self.entry.id(), self.output)?;
         Ok(Restarted {
             pid_before: before.pid,
             pid: self.child.id(),
@@ -143,9 +162,12 @@ impl Launched {
     }
 }
 
-fn spawn(argv: &[OsString], tag: &str) -> Result<Child, SpawnError> {
+fn spawn(argv: &[OsString], tag: &str, output: Output) -> Result<Child, SpawnError> {
     let mut launch = Launch::new(argv.to_vec());
     launch.env.push((TAG_VARIABLE.into(), tag.into()));
+    if output == Output::Aside {
+        launch.stdout = Stdio::from(io::stderr());
+    }
     launch.own_group = true;
     launch.stdin = Stdio::null();
     launch.spawn()

@@ -18,7 +18,7 @@ use serde::Serialize;
 use super::ProcessFaultError;
 use crate::{
     injector::{Injector, failures},
-    journal::Entry,
+    journal::{Entry, JournalError},
     span::Until,
     undo::Undo,
 };
@@ -117,6 +117,12 @@ impl Pause {
         }
     }
 
+    /// Everyone who was found, stopped by Murphy or by somebody else.
+    pub fn processes(&self) -> Vec<ProcessId> {
+        let stopped = self.stopped.iter().map(|stopped| stopped.process);
+        stopped.chain(self.before.iter().copied()).collect()
+    }
+
     /// The id of the injection.
     pub fn id(&self) -> &str {
         self.entry.id()
@@ -176,16 +182,22 @@ impl Pause {
         let (before, running): (Vec<_>, Vec<_>) = fresh.iter().copied().partition(is_stopped);
         self.before.extend(before);
         let undos: Vec<_> = running.iter().copied().map(Undo::Resume).collect();
-        self.entry.protect(&undos)?;
-        for process in running {
-            if self.is_over() {
-                // Somebody took the pause back while this thread hung: nothing protects a change any more.
-                break;
-            }
-            match Pidfd::open(process).and_then(|pidfd| pidfd.send(Signal::STOP)) {
+        let stop = |process| Pidfd::open(process).and_then(|pidfd| pidfd.send(Signal::STOP));
+        let made = self.entry.change(&undos, || {
+            let told = running.into_iter().map(|process| (process, stop(process)));
+            told.collect::<Vec<_>>()
+        });
+        let told = match made {
+            Ok(told) => told,
+            // Somebody has taken the pause back: nothing was changed, and the caller sees that it is over.
+            Err(JournalError::Ended(_)) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        for (process, result) in told {
+            match result {
                 Ok(()) => self.stopped.push(Stopped { process, cpu_ns: 0 }),
                 // It ended between the scan and the signal: nobody is left to stop.
-                Err(PidfdError::Gone { .. }) => self.before.push(process),
+                Err(PidfdError::Gone { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }

@@ -79,7 +79,8 @@ pub fn send(
         match Pidfd::open(*process) {
             Ok(pidfd) => {
                 murphy_sys::pidfd::may_signal(*process)?;
-                let ignored = Masks::of(process.pid).is_ok_and(|masks| masks.is_ignored(signal));
+                let ignored =
+                    Masks::of(process.pid).is_ok_and(|masks| is_thrown_away(&masks, signal));
                 reached.push((*process, comm, Some(pidfd), ignored));
             }
             Err(PidfdError::Gone { .. }) => reached.push((*process, comm, None, false)),
@@ -104,6 +105,15 @@ pub fn send(
         }
     });
     Ok(fates.collect())
+}
+
+/// Signals whose default is to do nothing: SIGCHLD, SIGURG, SIGWINCH; see signal(7).
+const IGNORED_BY_DEFAULT: [u8; 3] = [17, 23, 28];
+
+/// Whether a process with these masks never sees the signal.
+fn is_thrown_away(masks: &Masks, signal: Signal) -> bool {
+    let by_default = IGNORED_BY_DEFAULT.contains(&signal.number()) && !masks.is_caught(signal);
+    masks.is_ignored(signal) || by_default
 }
 
 /// Looks at one process until it has ended or the patience is over.

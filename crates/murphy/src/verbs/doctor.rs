@@ -36,12 +36,19 @@ pub fn run(args: &DoctorArgs, json: bool) -> Result<Exit, Failure> {
         }
         rows.retain(|row| row.family == family);
     }
-    let journal = Journal::of_user().map_err(Failure::machine)?;
-    let standing = standing(&journal).map_err(Failure::machine)?;
+    // Without a place for a journal nothing can be injected, and nothing can be left of it.
+    let journal = Journal::of_user();
+    let standing = match &journal {
+        Ok(journal) => standing(journal).map_err(Failure::machine)?,
+        Err(error) => {
+            output::note(&format!("murphy: warning: failed to {error}"));
+            Standing::default()
+        }
+    };
     let machine = Machine::this(env!("CARGO_PKG_VERSION"));
     if json {
         output::json(&json!({
-            "event": "doctor", "machine": machine, "rows": rows, "journal": journal.directory(), "standing": standing,
+            "event": "doctor", "machine": machine, "rows": rows, "journal": journal.as_ref().ok().map(Journal::directory), "standing": standing,
         }));
     } else {
         output::line(&machine.kernel);

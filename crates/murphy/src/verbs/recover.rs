@@ -33,26 +33,54 @@ pub fn run(args: &RecoverArgs, json: bool) -> Result<Exit, Failure> {
     let journal = Journal::of_user().map_err(Failure::machine)?;
     let (records, damaged) = journal.list().map_err(Failure::machine)?;
     let chosen: Vec<Record> = match &args.id {
+        Some(prefix) if is_damaged(&damaged, prefix) => Vec::new(),
         Some(prefix) => vec![journal.find(prefix).map_err(unknown)?],
         None => records
             .into_iter()
-            .filter(|record| args.all || record.is_stale())
+            .filter(|record| args.all || !record.header.owner.is_alive())
             .collect(),
     };
     let mut left = 0;
     for record in &chosen {
         left += recover(&journal, record, json)?;
     }
-    if args.id.is_none() {
-        for error in &damaged {
+    for error in &damaged {
+        let Some(id) = damaged_id(error) else {
+            continue;
+        };
+        if args
+            .id
+            .as_deref()
+            .is_none_or(|prefix| id.starts_with(prefix))
+        {
             left += 1;
-            output::note(&format!("murphy: failed to {error}"));
+            // Undoes what can be read; the damage itself stays, and is what is said.
+            let said = journal.undo(id).err();
+            output::note(&format!(
+                "murphy: failed to {}",
+                said.as_ref().unwrap_or(error)
+            ));
         }
     }
     if chosen.is_empty() && left == 0 && !json {
         output::line("nothing to recover");
     }
     Ok(if left == 0 { Exit::Held } else { Exit::Cleanup })
+}
+
+/// The id of the injection whose file is damaged.
+fn damaged_id(error: &JournalError) -> Option<&str> {
+    match error {
+        JournalError::Damaged { path, .. } => path.file_name()?.to_str(),
+        _ => None,
+    }
+}
+
+fn is_damaged(damaged: &[JournalError], prefix: &str) -> bool {
+    damaged
+        .iter()
+        .filter_map(damaged_id)
+        .any(|id| id.starts_with(prefix))
 }
 
 fn unknown(error: JournalError) -> Failure {

@@ -290,6 +290,12 @@ impl Murphy {
         self
     }
 
+    /// In another directory.
+    pub fn in_dir(mut self, directory: &Path) -> Self {
+        self.0.current_dir(directory);
+        self
+    }
+
     /// As another user.
     pub fn owned_by(mut self, uid: u32) -> Self {
         self.0.uid(uid).gid(uid);
@@ -344,12 +350,18 @@ impl Running {
     }
 }
 
-/// A victim goes with its test, however it ends.
+/// A command goes with its test, however that ends; what it said helps to see why it failed.
 impl Drop for Running {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.0 {
-            let _ = child.kill();
+        let Some(mut child) = self.0.take() else {
+            return;
+        };
+        let _ = child.kill();
+        if !thread::panicking() {
             let _ = child.wait();
+        } else if let Ok(output) = child.wait_with_output() {
+            eprintln!("{}", String::from_utf8_lossy(&output.stdout));
+            eprintln!("{}", String::from_utf8_lossy(&output.stderr));
         }
     }
 }

@@ -10,10 +10,16 @@ use clap::Args;
 use murphy_fault::{
     injector::Injector,
     plan::Plan,
-    process::{Launched, LaunchedError, Pause, Restarted, Signalled, Spec, name_of, plan, send},
+    process::{
+        Launched, LaunchedError, Output, Pause, Restarted, Signalled, Spec, name_of, plan, send,
+    },
     span::{Span, Until},
 };
-use murphy_sys::{pidfd::may_signal, process::ProcessId, signal::Interrupts};
+use murphy_sys::{
+    pidfd::may_signal,
+    process::ProcessId,
+    signal::{Interrupts, Masks},
+};
 use murphy_target::{MAX_TARGETS, Selector, Target, TargetError};
 use serde_json::{Value, json};
 
@@ -124,13 +130,19 @@ pub fn run(args: &ProcessArgs, json: bool) -> Result<Exit, Failure> {
     if args.command.is_empty() {
         let target = find(args)?;
         reachable(&target)?;
+        would_stay_stopped(&target, &spec)?;
         let interrupts = interrupts()?;
         let injector = injector()?;
         return hit(&injector, &interrupts, &target, &spec, until, json);
     }
     let interrupts = interrupts()?;
     let injector = injector()?;
-    let mut launched = Launched::start(&injector, args.command.clone()).map_err(launch_failure)?;
+    let mut launched = Launched::start(
+        &injector,
+        args.command.clone(),
+        if json { Output::Aside } else { Output::Shared },
+    )
+    .map_err(launch_failure)?;
     let outcome = hit_launched(&injector, &interrupts, &mut launched, &spec, until, json);
     let left = launched.end();
     if left.is_empty() {
@@ -202,6 +214,25 @@ fn reachable(target: &Target) -> Result<(), Failure> {
         may_signal(process).map_err(Failure::machine)?;
     }
     Ok(())
+}
+
+/// A signal that stops a process has no way back in the journal: that is what pause is for.
+fn would_stay_stopped(target: &Target, spec: &Spec) -> Result<(), Failure> {
+    let Spec::Signal(signal) = *spec else {
+        return Ok(());
+    };
+    let stops = |process: ProcessId| match signal.to_string().as_str() {
+        "SIGSTOP" => true,
+        "SIGTSTP" | "SIGTTIN" | "SIGTTOU" => Masks::of(process.pid)
+            .is_ok_and(|masks| !masks.is_caught(signal) && !masks.is_ignored(signal)),
+        _ => false,
+    };
+    match target.processes().find(|process| stops(*process)) {
+        None => Ok(()),
+        Some(process) => Err(Failure::input(format!(
+            "send {signal} to {process}: it would stay stopped; use pause, which is taken back"
+        ))),
+    }
 }
 
 fn interrupts() -> Result<Interrupts, Failure> {
@@ -286,7 +317,19 @@ fn once(injector: &Injector, target: &Target, spec: &Spec, json: bool) -> Result
         Spec::Term => TERM_PATIENCE,
         Spec::Signal(_) | Spec::Pause => SIGNAL_PATIENCE,
     };
-    let processes: Vec<_> = target.processes().collect();
+    // A family is held while it is killed: a child born meanwhile would be nobody's, and live.
+    let found: Vec<_> = target.processes().map(name_of).collect();
+    let held = match spec {
+        Spec::Kill => {
+            let until = Until::After(Span(KILL_PATIENCE));
+            Some(Pause::inject(injector, target, &found, until).map_err(Failure::machine)?)
+        }
+        _ => None,
+    };
+    let processes = match &held {
+        Some(held) => held.processes(),
+        None => target.processes().collect(),
+    };
     let names: Vec<_> = processes.iter().map(|process| name_of(*process)).collect();
     let entry = injector
         .begin("process", spec.name(), &names, Until::Forever)
@@ -299,7 +342,11 @@ fn once(injector: &Injector, target: &Target, spec: &Spec, json: bool) -> Result
     };
     said.planned();
     let outcome = send(&processes, spec.signal(), patience);
+    let left = held.map_or_else(Vec::new, |held| held.end().left);
     entry.end().map_err(Failure::cleanup)?;
+    if !left.is_empty() {
+        return Err(Failure::cleanup(left.join("; ")));
+    }
     let fates = outcome.map_err(Failure::machine)?;
     if !json {
         output::line(&format!(
