@@ -1,6 +1,6 @@
 # What a contributor can do. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint lint-code docs dist clean
+.PHONY: help demo test soak bench lint lint-code docs dist clean
 SHELL := /bin/bash
 XTASK := cargo run --quiet --locked --package xtask --
 
@@ -17,6 +17,9 @@ test: setup-build setup-wheels setup-etcd ## every test once, as CI runs them (a
 
 soak: setup-build setup-wheels setup-etcd ## the full figures, for hours, resumable; writes docs/benchmarks.md
 	@$(XTASK) soak
+
+bench: setup-build ## how fast a history is judged
+	cargo bench --locked --package murphy-check
 
 lint: lint-code ## formatting, clippy, licences and the house rules
 	@command -v cargo-deny >/dev/null || cargo install --quiet --locked cargo-deny@0.20.2
