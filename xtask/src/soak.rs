@@ -254,8 +254,17 @@ fn commit(root: &Path) -> String {
     let Some(commit) = git(&["rev-parse", "--short", "HEAD"]) else {
         return "unknown".to_owned();
     };
-    let changed = git(&["status", "--porcelain", "--untracked-files=no"])
-        .is_some_and(|files| !files.is_empty());
+    // The page of figures is what a soak itself writes.
+    let others = format!(":!{PAGE}");
+    let changed = git(&[
+        "status",
+        "--porcelain",
+        "--untracked-files=no",
+        "--",
+        ".",
+        &others,
+    ])
+    .is_some_and(|files| !files.is_empty());
     if changed { commit + "+" } else { commit }
 }
 
