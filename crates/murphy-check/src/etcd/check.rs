@@ -29,7 +29,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            search_limit: 1_000_000,
+            search_limit: 200_000,
         }
     }
 }

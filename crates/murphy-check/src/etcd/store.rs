@@ -1,5 +1,7 @@
 //! A store is the key space replayed revision by revision: every key with the chain of its pairs.
 
+use rustc_hash::FxHashMap;
+
 use super::record::{Pair, Record, Span};
 use crate::intern::{Id, Interner, NONE, next_id};
 
@@ -209,27 +211,44 @@ impl View for Store {
 pub(crate) struct World<'a> {
     /// What is certain.
     pub base: &'a Store,
-    /// Guessed pairs, oldest first; a guess is taken back by cutting the list.
-    pub overlay: Vec<(u32, Id)>,
+    /// The ranks that were guessed at, oldest guess first.
+    guesses: Vec<u32>,
+    /// The guessed pairs of each rank, oldest first.
+    overlay: FxHashMap<u32, Vec<Id>>,
     /// The revision the replay has reached; the base knows the future as well.
     pub now: i64,
 }
 
-impl World<'_> {
+impl<'a> World<'a> {
+    /// The world without guesses.
+    pub fn new(base: &'a Store) -> Self {
+        Self {
+            base,
+            guesses: Vec::new(),
+            overlay: FxHashMap::default(),
+            now: 0,
+        }
+    }
+
+    /// How many pairs are guessed.
+    pub fn guessed(&self) -> usize {
+        self.guesses.len()
+    }
+
+    /// Takes guesses back until `count` are left.
+    pub fn take_back(&mut self, count: usize) {
+        for rank in self.guesses.drain(count.min(self.guesses.len())..).rev() {
+            self.overlay.get_mut(&rank).map(Vec::pop);
+        }
+    }
+
     /// The guess at the key's pair. What a guessed operation wrote of a certain key is known to the base
     /// as well, with all that followed; only while the operation itself acts is it newer than the base.
     fn overlaid(&self, pairs: &Interner<Pair>, rank: u32, revision: i64) -> Option<Id> {
-        let certain_before = self.base.certain_before(rank);
-        let guessed = self
-            .overlay
-            .iter()
-            .rev()
-            .filter(|(at, _)| *at == rank)
-            .map(|(_, id)| *id);
-        guessed.into_iter().find(|id| {
-            let written = pairs.get(*id).mod_revision;
-            written <= revision && (written >= certain_before || written > self.now)
-        })
+        let guessed = self.overlay.get(&rank)?.iter().rev();
+        let mut written = guessed.map(|id| (*id, pairs.get(*id).mod_revision));
+        let (id, written) = written.find(|(_, written)| *written <= revision)?;
+        (written >= self.base.certain_before(rank) || written > self.now).then_some(id)
     }
 }
 
@@ -264,7 +283,8 @@ impl View for World<'_> {
     }
 
     fn write(&mut self, rank: u32, id: Id, _gone: bool) {
-        self.overlay.push((rank, id));
+        self.guesses.push(rank);
+        self.overlay.entry(rank).or_default().push(id);
     }
 
     fn is_uncertain(&self, _: (u32, u32)) -> bool {

@@ -40,7 +40,7 @@ pub(crate) enum Search {
 struct Choice {
     step: usize,
     next: usize,
-    overlay: usize,
+    guessed: usize,
 }
 
 /// Looks for one way to fill the holes.
@@ -52,11 +52,7 @@ pub(crate) fn search(
     steps: &[Step],
     limit: u64,
 ) -> Search {
-    let world = World {
-        base,
-        overlay: Vec::new(),
-        now: 0,
-    };
+    let world = World::new(base);
     let mut stage = Stage::new(record, order, pairs, world);
     let mut used: Vec<Id> = Vec::new();
     let mut choices: Vec<Choice> = Vec::new();
@@ -70,7 +66,7 @@ pub(crate) fn search(
             Step::Hole { .. } => choices.push(Choice {
                 step: at,
                 next: 0,
-                overlay: stage.view.overlay.len(),
+                guessed: stage.view.guessed(),
             }),
         }
         while !goes_on {
@@ -78,7 +74,7 @@ pub(crate) fn search(
             let Some(choice) = choices.last_mut() else {
                 return Search::Impossible(furthest);
             };
-            stage.view.overlay.truncate(choice.overlay);
+            stage.view.take_back(choice.guessed);
             at = choice.step;
             match next_candidate(&mut stage, &steps[at], choice, &used, &mut effort) {
                 Some(op) => {
@@ -133,7 +129,7 @@ fn next_candidate(
         if !stage.events.is_empty() && explains(stage.pairs, &stage.events, evidence, *is_exact) {
             return Some(*op);
         }
-        stage.view.overlay.truncate(choice.overlay);
+        stage.view.take_back(choice.guessed);
     }
     None
 }
