@@ -34,5 +34,6 @@ pub mod etcd;
 pub mod history;
 mod intern;
 mod json;
+mod lines;
 pub mod read;
 pub mod verdict;

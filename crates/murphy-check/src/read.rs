@@ -1,18 +1,13 @@
 //! A reader takes a history line by line, hands each event to its model, and says exactly where a line
 //! is wrong.
 
-use std::{
-    borrow::Cow,
-    io::{BufRead, BufReader, Read},
-};
+use std::{borrow::Cow, io::Read};
 
 use crate::{
     history::{Header, Kind, VERSION},
     json::{Cursor, Flaw, Parse},
+    lines::{LIMIT, Lines},
 };
-
-/// Longest line that is read: a file that is no history must not fill the memory.
-const LINE_LIMIT: u64 = 64 << 20;
 
 /// Why a history cannot be read. The text begins with `line:column`, to which the caller adds the name
 /// of the file.
@@ -71,22 +66,15 @@ pub(crate) fn read(
     model: &str,
     target: &mut impl Model,
 ) -> Result<(), ReadError> {
-    let mut source = BufReader::with_capacity(1 << 18, source);
-    let mut line = Vec::new();
+    let mut lines = Lines::new(source);
     let mut begun = false;
     for number in 1.. {
-        line.clear();
-        let length = (&mut source)
-            .take(LINE_LIMIT)
-            .read_until(b'\n', &mut line)
-            .map_err(|source| ReadError::Io {
-                line: number,
-                source,
-            })?;
-        if length == 0 {
-            break;
-        }
-        let text = text_of(&line).map_err(|flaw| malformed(number, flaw))?;
+        let line = lines.next().map_err(|source| ReadError::Io {
+            line: number,
+            source,
+        })?;
+        let Some(line) = line else { break };
+        let text = text_of(line).map_err(|flaw| malformed(number, flaw))?;
         if text.trim_ascii().is_empty() {
             continue;
         }
@@ -119,13 +107,12 @@ fn malformed(line: u64, flaw: Flaw) -> ReadError {
 }
 
 fn text_of(line: &[u8]) -> Parse<&str> {
-    if line.len() as u64 == LINE_LIMIT {
+    if line.len() >= LIMIT {
         return Err(Flaw {
             at: line.len(),
             problem: "the line is longer than 64 MiB".into(),
         });
     }
-    let line = line.strip_suffix(b"\n").unwrap_or(line);
     std::str::from_utf8(line).map_err(|error| Flaw {
         at: error.valid_up_to(),
         problem: "expected UTF-8 (bytes that are not text are written as {\"b64\": …})".into(),
@@ -167,7 +154,9 @@ fn parse_line(text: &str, number: u64, model: &mut impl Model) -> Parse<()> {
     if usual_start(&mut cursor, &mut fields)? {
         fields.value_read = true;
         model.value(&fields, &mut cursor)?;
-        cursor.rest_of_object(|name, cursor| parse_field(name, cursor, &mut fields, model))?;
+        if !usual_end(&mut cursor, &mut fields)? {
+            cursor.rest_of_object(|name, cursor| parse_field(name, cursor, &mut fields, model))?;
+        }
     } else {
         cursor.go(0);
         fields = Fields::default();
@@ -234,6 +223,18 @@ fn usual_start<'a>(cursor: &mut Cursor<'a>, fields: &mut Fields<'a>) -> Parse<bo
     }
     fields.f = Some(cursor.string()?);
     Ok(cursor.literal(r#","value":"#) && cursor.peek() == Some(b'{'))
+}
+
+/// Reads on behind the value; false where the event does not end with time and node.
+#[inline]
+fn usual_end<'a>(cursor: &mut Cursor<'a>, fields: &mut Fields<'a>) -> Parse<bool> {
+    if cursor.literal(r#","time":"#) {
+        fields.time = Some(cursor.natural()?);
+        if cursor.literal(r#","node":"#) {
+            fields.node = optional(cursor)?;
+        }
+    }
+    Ok(cursor.literal("}"))
 }
 
 #[inline]

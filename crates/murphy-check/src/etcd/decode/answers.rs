@@ -210,6 +210,14 @@ impl Record {
     }
 
     fn decode_event(&mut self, cursor: &mut Cursor<'_>) -> Parse<(Id, Id)> {
+        let start = cursor.at();
+        if cursor.literal(r#"{"kv":"#) {
+            let pair = self.decode_pair(cursor, false)?;
+            if cursor.literal("}") {
+                return Ok((self.pairs.id(pair), NONE));
+            }
+        }
+        cursor.go(start);
         let (mut pair, mut prev, mut deleted) = (None, NONE, false);
         cursor.object(|name, cursor| {
             let at = cursor.at();
