@@ -23,6 +23,8 @@ fn a_pause_stops_the_victim_and_lets_it_go_on() {
         ])
         .start();
     wait_until("the victim is stopped", || is_stopped(victim.pid()));
+    // A child it had just started may finish its own work before it is found and stopped, too.
+    sleep(Duration::from_millis(300));
     assert!(!guard.counts(), "it counts although it is stopped");
     let ended = pause.wait();
     assert_eq!(ended.code, 0, "{ended:?}");
@@ -446,9 +448,11 @@ fn a_stale_journal_is_warned_of_and_recovered() {
     let keeper = guard.keeper().expect("a keeper");
     // The injector first held still, so that it cannot start its keeper again.
     pause.signal("STOP");
+    wait_until("it is held still", || is_stopped(pause.pid()));
     harness::signal(keeper, "KILL");
     pause.signal("KILL");
     let _ = pause.wait();
+    wait_until("the keeper is gone", || guard.keeper().is_none());
     assert!(is_stopped(victim.pid()), "nobody was left to undo it");
     let doctor = guard.murphy(["doctor"]).run();
     assert_eq!(doctor.code, 5, "{doctor:?}");
@@ -563,4 +567,24 @@ fn a_relative_journal_is_found_by_the_keeper() {
     pause.signal("KILL");
     let _ = pause.wait();
     wait_until("its keeper lets the victim go on", || guard.counts());
+}
+
+#[test]
+fn a_child_that_ends_meanwhile_is_no_refusal() {
+    let guard = Guard::new();
+    let victim = guard.victim("while :; do sleep 0.003; done");
+    for fault in ["signal=URG", "pause"] {
+        for _ in 0..20 {
+            let mut murphy = guard.murphy(["inject", "process", fault]);
+            murphy = murphy.args(["-t", &victim.target()]);
+            if fault == "pause" {
+                murphy = murphy.args(["--for", "1ms"]);
+            }
+            let ended = murphy.run();
+            assert!(
+                !ended.stderr.contains("failed to reach"),
+                "{fault}: {ended:?}"
+            );
+        }
+    }
 }

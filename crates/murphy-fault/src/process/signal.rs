@@ -78,7 +78,10 @@ pub fn send(
         let comm = process.stat().map(|stat| stat.comm).unwrap_or_default();
         match Pidfd::open(*process) {
             Ok(pidfd) => {
-                murphy_sys::pidfd::may_signal(*process)?;
+                match murphy_sys::pidfd::may_signal(*process) {
+                    Ok(()) | Err(PidfdError::Gone { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
                 let ignored =
                     Masks::of(process.pid).is_ok_and(|masks| is_thrown_away(&masks, signal));
                 reached.push((*process, comm, Some(pidfd), ignored));

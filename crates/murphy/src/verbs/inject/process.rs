@@ -16,7 +16,7 @@ use murphy_fault::{
     span::{Span, Until},
 };
 use murphy_sys::{
-    pidfd::may_signal,
+    pidfd::{PidfdError, may_signal},
     process::ProcessId,
     signal::{Interrupts, Masks},
 };
@@ -208,10 +208,14 @@ fn target_failure(error: TargetError) -> Failure {
     }
 }
 
-/// Every process may be signalled, or none is.
+/// Every process may be signalled, or none is. One that has ended since it was found, as the children of
+/// a shell do all the time, is no reason to refuse the others.
 fn reachable(target: &Target) -> Result<(), Failure> {
     for process in target.processes() {
-        may_signal(process).map_err(Failure::machine)?;
+        match may_signal(process) {
+            Ok(()) | Err(PidfdError::Gone { .. }) => {}
+            Err(error) => return Err(Failure::machine(error)),
+        }
     }
     Ok(())
 }
@@ -392,7 +396,8 @@ fn pause(
         json,
     };
     said.planned();
-    let effect = pause.effect();
+    // At once, for `murphy ls`; later it is said every second.
+    let effect = pause.say().map_err(Failure::machine)?;
     said.effect("active", &json!(effect));
     if !json {
         output::line(&format!(
