@@ -34,6 +34,9 @@ pub enum Undo {
         /// The value of [`TAG_VARIABLE`].
         tag: String,
     },
+    /// Kills a process that Murphy started, with its descendants: some programs write their title over
+    /// their environment, and with it over the tag.
+    EndTree(ProcessId),
     /// Removes a directory that Murphy made, with all in it.
     RemoveTree {
         /// Where it is.
@@ -66,11 +69,11 @@ pub enum UndoError {
     /// `/proc` cannot be read.
     #[error("read /proc: {0}")]
     Table(#[source] io::Error),
-    /// Tagged processes kept appearing, or one does not die.
-    #[error("end the processes tagged {tag}: {left} still there")]
+    /// Processes kept appearing, or one does not die.
+    #[error("end {whose}: {left} still there")]
     Survivors {
-        /// The tag.
-        tag: String,
+        /// Whose processes.
+        whose: String,
         /// How many.
         left: usize,
     },
@@ -100,6 +103,7 @@ impl Undo {
         match self {
             Self::Resume(process) => resume(*process),
             Self::EndTagged { tag } => end_tagged(tag),
+            Self::EndTree(process) => end_tree(*process),
             Self::RemoveTree {
                 path,
                 device,
@@ -132,6 +136,7 @@ impl fmt::Display for Undo {
         match self {
             Self::Resume(process) => write!(f, "resume {process} with SIGCONT"),
             Self::EndTagged { tag } => write!(f, "kill every process tagged {TAG_VARIABLE}={tag}"),
+            Self::EndTree(process) => write!(f, "kill {process} and its descendants"),
             Self::RemoveTree { path, .. } => write!(f, "remove {}", path.display()),
         }
     }
@@ -197,10 +202,63 @@ fn end_tagged(tag: &str) -> Result<Undone, UndoError> {
         Ok(undone)
     } else {
         Err(UndoError::Survivors {
-            tag: tag.into(),
+            whose: format!("the processes tagged {tag}"),
             left,
         })
     }
+}
+
+/// Stops the whole tree before it kills anybody: a child whose parent is dead is nobody's any more, and
+/// whoever is stopped bears none.
+fn end_tree(root: ProcessId) -> Result<Undone, UndoError> {
+    if !root.is_alive() {
+        return Ok(Undone::TargetGone);
+    }
+    let mut tree = vec![root];
+    let mut fresh = vec![root];
+    for _ in 0..ROUNDS_MAX {
+        signal_all(&fresh, Signal::STOP)?;
+        let table = ProcessTable::read().map_err(UndoError::Table)?;
+        let live: Vec<u32> = tree
+            .iter()
+            .filter(|process| table.holds(process))
+            .map(|process| process.pid)
+            .collect();
+        fresh = table
+            .descendants(&live)
+            .into_iter()
+            .map(murphy_sys::process::Stat::id)
+            .collect();
+        tree.extend(&fresh);
+        if fresh.is_empty() {
+            break;
+        }
+    }
+    signal_all(&tree, Signal::KILL)?;
+    let mut left = 0;
+    for process in tree {
+        if let Ok(pidfd) = Pidfd::open(process) {
+            left += usize::from(!pidfd.wait_for_exit(GONE_WITHIN).unwrap_or(false));
+        }
+    }
+    if left == 0 {
+        Ok(Undone::Now)
+    } else {
+        Err(UndoError::Survivors {
+            whose: format!("{root} and its descendants"),
+            left,
+        })
+    }
+}
+
+fn signal_all(processes: &[ProcessId], signal: Signal) -> Result<(), UndoError> {
+    for process in processes {
+        match Pidfd::open(*process).and_then(|pidfd| pidfd.send(signal)) {
+            Ok(()) | Err(PidfdError::Gone { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -251,6 +309,31 @@ mod tests {
         );
         other.kill().unwrap();
         other.wait().unwrap();
+    }
+
+    #[test]
+    fn a_family_ends_whole_even_where_no_tag_shows() {
+        let mut parent = Command::new("sh")
+            .args(["-c", "sh -c 'sleep 60 & sleep 60 & wait' & wait"])
+            .spawn()
+            .unwrap();
+        let process = ProcessId::of(parent.id()).unwrap();
+        let family = || -> Vec<ProcessId> {
+            let table = ProcessTable::read().unwrap();
+            let born = table.descendants(&[process.pid]);
+            born.into_iter()
+                .map(murphy_sys::process::Stat::id)
+                .collect()
+        };
+        while family().len() < 3 {
+            std::thread::yield_now();
+        }
+        let family = family();
+        let undo = Undo::EndTree(process);
+        assert_eq!(undo.run().unwrap(), Undone::Now);
+        assert!(!parent.wait().unwrap().success());
+        assert!(family.iter().all(|process| !process.is_alive()));
+        assert_eq!(undo.run().unwrap(), Undone::TargetGone);
     }
 
     #[test]

@@ -570,6 +570,52 @@ fn a_relative_journal_is_found_by_the_keeper() {
 }
 
 #[test]
+fn a_launched_command_that_loses_its_tag_ends_with_the_fault() {
+    let guard = Guard::new();
+    let pids = guard.dir().join("pids");
+    // Nobody may hold Murphy's output open: the test would wait for him.
+    let script = "exec >/dev/null 2>&1; echo $$ >> $0; env -i sleep 60 & echo $! >> $0; wait";
+    let restart = guard
+        .murphy([
+            "inject", "process", "restart", "--after", "300ms", "--for", "1s",
+        ])
+        .args(["--", "env", "-i", "PATH=/usr/bin:/bin", "sh", "-c", script])
+        .arg(&pids)
+        .run();
+    assert_eq!(restart.code, 0, "{restart:?}");
+    let pids = fs::read_to_string(pids).unwrap();
+    assert_eq!(pids.lines().count(), 4, "it ran twice: {pids}");
+    let is_there = |pid: &str| std::path::Path::new("/proc").join(pid).exists();
+    wait_until("all of it is gone", || !pids.lines().any(is_there));
+}
+
+#[test]
+fn a_launched_command_that_loses_its_tag_ends_with_a_killed_murphy() {
+    let guard = Guard::new();
+    let pids = guard.dir().join("pids");
+    let script = "exec >/dev/null 2>&1; echo $$ > $0; sleep 60 & wait";
+    let restart = guard
+        .murphy(["inject", "process", "restart", "--after", "1h"])
+        .args(["--", "env", "-i", "sh", "-c", script])
+        .arg(&pids)
+        .start();
+    let pid = || {
+        fs::read_to_string(&pids)
+            .unwrap_or_default()
+            .trim()
+            .to_owned()
+    };
+    wait_until("it runs", || !pid().is_empty());
+    sleep(Duration::from_millis(100));
+    restart.signal("KILL");
+    let _ = restart.wait();
+    wait_until("its keeper ends it", || {
+        !std::path::Path::new("/proc").join(pid()).exists()
+    });
+    wait_until("nothing is in force", || guard.injections().is_empty());
+}
+
+#[test]
 fn a_child_that_ends_meanwhile_is_no_refusal() {
     let guard = Guard::new();
     let victim = guard.victim("while :; do sleep 0.003; done");

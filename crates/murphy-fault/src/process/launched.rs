@@ -8,9 +8,10 @@ use std::{
 };
 
 use murphy_sys::{
-    process::{ProcessError, ProcessId},
+    process::{ProcessError, ProcessId, Stat},
     signal::Signal,
     spawn::{Launch, SpawnError},
+    table::ProcessTable,
 };
 use serde::Serialize;
 
@@ -94,15 +95,38 @@ impl Launched {
         let tag = entry.id().to_owned();
         entry.protect(&[Undo::EndTagged { tag: tag.clone() }])?;
         match spawn(&argv, &tag, output) {
-            Ok(child) => Ok(Self {
-                argv,
-                output,
-                entry,
-                child,
-            }),
+            Ok(child) => {
+                let mut launched = Self {
+                    argv,
+                    output,
+                    entry,
+                    child,
+                };
+                launched.protect_tree()?;
+                Ok(launched)
+            }
             Err(error) => {
                 // Nothing was started: the entry has nothing to undo and goes.
                 let _ = entry.end();
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Many servers write their title over their environment, and with it over the tag: who was started
+    /// is known by itself from now on, too.
+    fn protect_tree(&mut self) -> Result<(), LaunchedError> {
+        // One that has ended already has only its tagged children left.
+        let Ok(process) = ProcessId::of(self.child.id()) else {
+            return Ok(());
+        };
+        let undo = Undo::EndTree(process);
+        match self.entry.protect(std::slice::from_ref(&undo)) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                // What the journal does not hold may not run.
+                let _ = undo.run();
+                let _ = self.entry.end();
                 Err(error.into())
             }
         }
@@ -134,8 +158,13 @@ impl Launched {
             return Err(LaunchedError::Ended(status));
         }
         let before = self.process()?;
+        let mut family = vec![before];
+        if let Ok(table) = ProcessTable::read() {
+            let born = table.descendants(&[before.pid]);
+            family.extend(born.into_iter().map(Stat::id));
+        }
         let began = Instant::now();
-        send(&[before], Signal::KILL, GONE_WITHIN)?;
+        send(&family, Signal::KILL, GONE_WITHIN)?;
         self.child.wait().map_err(LaunchedError::Wait)?;
         let gone_after_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         // Its children go with it: the next one starts from nothing.
@@ -145,6 +174,7 @@ impl Launched {
         .run();
         wait(down);
         self.child = spawn(&self.argv, self.entry.id(), self.output)?;
+        self.protect_tree()?;
         Ok(Restarted {
             pid_before: before.pid,
             pid: self.child.id(),
@@ -155,9 +185,14 @@ impl Launched {
 
     /// Ends the command with everything it has started; says what could not be ended.
     pub fn end(mut self) -> Vec<String> {
-        let left = failures(&self.entry.end());
+        let mut left = failures(&self.entry.end());
         // It is dead by now; only its status is left to collect.
-        let _ = self.child.try_wait();
+        if let Ok(None) = self.child.try_wait() {
+            left.push(format!(
+                "end the command: pid {} still runs",
+                self.child.id()
+            ));
+        }
         left
     }
 }
