@@ -5,6 +5,8 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use murphy_sys::process::ProcessId;
+
 use crate::{
     journal::{Entry, Journal, JournalError, Outcome},
     keeper::{Keeper, KeeperError},
@@ -49,11 +51,14 @@ impl Injector {
             .begin(family, fault, targets, until, Some(keeper))
     }
 
-    /// Starts the keeper again if it has died. Called now and then while something is in force.
+    /// Starts the keeper again if it has died, and says so in the journal. Called now and then while
+    /// something is in force.
     pub fn mind_keeper(&self) -> Result<(), KeeperError> {
         let mut keeper = self.lock();
         if !keeper.is_alive() {
             *keeper = Keeper::start(&self.program, &self.journal)?;
+            self.journal
+                .kept_by(ProcessId::current(), keeper.process())?;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use std::{
     fmt::Write as _,
     fs::{self, File, TryLockError},
     io::{self, Read, Write},
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
     str::FromStr,
     sync::atomic::{AtomicU32, Ordering},
@@ -190,7 +190,12 @@ impl Journal {
         until: Until,
         keeper: Option<ProcessId>,
     ) -> Result<Entry, JournalError> {
-        fs::create_dir_all(&self.directory).map_err(refused("create", &self.directory))?;
+        // Whoever could write here could have Murphy kill and remove in its name.
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.directory)
+            .map_err(refused("create", &self.directory))?;
         loop {
             let id = fresh_id();
             let header = Header {
@@ -324,6 +329,27 @@ impl Journal {
         Ok(outcomes)
     }
 
+    /// Says that everything of `owner` has another keeper from now on.
+    pub fn kept_by(&self, owner: ProcessId, keeper: ProcessId) -> Result<(), JournalError> {
+        let (records, _) = self.list()?;
+        for record in records.iter().filter(|r| r.header.owner == owner) {
+            let path = self.directory.join(&record.header.id);
+            let text = line(&Line::Keeper(keeper));
+            match File::options().append(true).open(&path) {
+                // Ended meanwhile: it needs no keeper.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => other
+                    .and_then(|mut file| {
+                        // Not in the middle of a line that another thread writes.
+                        file.lock()?;
+                        file.write_all(text.as_bytes())
+                    })
+                    .map_err(refused("write", &path))?,
+            }
+        }
+        Ok(())
+    }
+
     /// What an injection has done so far, as its owner last said.
     pub fn effect(&self, id: &str) -> Option<serde_json::Value> {
         let bytes = fs::read(effect_path(&self.directory.join(id))).ok()?;
@@ -417,7 +443,12 @@ impl Entry {
         let fresh = path.with_extension("new");
         fs::write(&fresh, bytes)
             .and_then(|()| fs::rename(&fresh, &path))
-            .map_err(refused)
+            .map_err(refused)?;
+        if self.is_over() {
+            // Somebody has undone it meanwhile, and this file would stay for ever.
+            let _ = fs::remove_file(&path);
+        }
+        Ok(())
     }
 
     /// Whether somebody else has undone it, as `murphy recover` may.

@@ -616,6 +616,26 @@ fn a_launched_command_that_loses_its_tag_ends_with_a_killed_murphy() {
 }
 
 #[test]
+fn a_keeper_that_died_is_replaced_and_the_journal_says_so() {
+    let guard = Guard::new();
+    let victim = guard.counter();
+    let pause = guard
+        .murphy(["inject", "process", "pause", "--for", "1h"])
+        .args(["-t", &victim.target()])
+        .start();
+    wait_until("the victim is stopped", || is_stopped(victim.pid()));
+    let first = guard.keeper().expect("a keeper");
+    harness::signal(first, "KILL");
+    wait_until("the journal knows another", || {
+        let listed = guard.murphy(["ls", "--json"]).run().lines();
+        let keeper = listed[0]["keeper_pid"].as_u64();
+        keeper.is_some() && keeper != Some(first.into())
+    });
+    pause.signal("INT");
+    assert_eq!(pause.wait().code, 0);
+}
+
+#[test]
 fn a_child_that_ends_meanwhile_is_no_refusal() {
     let guard = Guard::new();
     let victim = guard.victim("while :; do sleep 0.003; done");
