@@ -13,7 +13,6 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
-    str::FromStr,
     sync::atomic::{AtomicU32, Ordering},
     thread::sleep,
     time::{Duration, Instant},
@@ -571,14 +570,6 @@ fn decode(text: &[u8]) -> Result<Line, String> {
         return Err("its checksum does not match".into());
     }
     serde_json::from_str(json).map_err(|error| format!("it is not understood: {error}"))
-}
-
-impl FromStr for Journal {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self::at(text.into()))
-    }
 }
 
 #[cfg(test)]

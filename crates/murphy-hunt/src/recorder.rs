@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Mutex,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
@@ -50,8 +50,6 @@ pub struct Counters {
     pub operations: AtomicU64,
     /// Those that nobody knows the end of.
     pub unknown: AtomicU64,
-    /// The highest revision any client was answered.
-    pub revision: AtomicI64,
 }
 
 /// Writes one history file.

@@ -275,10 +275,6 @@ impl Worker {
         {
             let revision = response.header().revision;
             self.shared.revision.fetch_max(revision, Ordering::Relaxed);
-            self.recorder
-                .counters
-                .revision
-                .fetch_max(revision, Ordering::Relaxed);
         }
         answer
     }
