@@ -1,8 +1,10 @@
 //! Every kernel interface Murphy uses, and every unsafe block.
+pub mod arch;
 pub mod cgroup;
 pub mod clock;
 pub mod durable;
 pub mod link;
+pub mod memory;
 pub mod namespace;
 pub mod pidfd;
 pub mod privilege;
@@ -12,4 +14,6 @@ pub mod signal;
 pub mod spawn;
 pub mod table;
 pub mod thread;
+pub mod tracee;
 pub mod trial;
+pub mod vdso;

@@ -1,0 +1,251 @@
+//! The pristine vDSO of this kernel, and how the hook fits into it.
+
+use std::sync::OnceLock;
+
+use object::{Object, ObjectSymbol, elf::FileHeader64, endian::LittleEndian, read::elf::ElfFile};
+
+use crate::{
+    arch::{self, JUMP, MoveError, NotHere},
+    memory::{Memory, MemoryError},
+    process::ProcessId,
+};
+
+/// The functions that are hooked, by the names of the vDSO's own, in the order of the hook.
+const FUNCTIONS: [&str; 3] = ["__vdso_clock_gettime", "__vdso_gettimeofday", "__vdso_time"];
+/// A vDSO is a handful of pages.
+pub(super) const LENGTH_MAX: usize = 64 * 1024;
+/// `AT_SYSINFO_EHDR` of `getauxval(3)`: where the vDSO begins.
+const AT_SYSINFO_EHDR: u64 = 33;
+/// Where the instructions are taken to be while the hook is fitted; only differences count.
+const BASE: u64 = 0x7f00_0000_0000;
+
+/// Why there is no image to work with.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// Another architecture.
+    #[error(transparent)]
+    NotHere(#[from] NotHere),
+    /// The kernel maps none.
+    #[error(
+        "find the vDSO: the kernel maps none (vdso=0 on its command line?); every clock is a system call here"
+    )]
+    None,
+    /// It cannot be read.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// It is no ELF image.
+    #[error("read the vDSO: {0}")]
+    Elf(#[from] object::Error),
+    /// A function is missing.
+    #[error("find {0} in the vDSO: it is not there")]
+    NoFunction(&'static str),
+    /// A function is in the way.
+    #[error(transparent)]
+    Move(#[from] MoveError),
+    /// There is no room at its end.
+    #[error("put the hook into the vDSO: it needs {needed} bytes, and {free} are free")]
+    NoRoom {
+        /// Bytes of the hook.
+        needed: usize,
+        /// Bytes free.
+        free: usize,
+    },
+    /// Murphy's own is not pristine.
+    #[error("take Murphy's own vDSO as the pristine one: somebody has patched it")]
+    Patched,
+}
+
+/// The pristine page and the hook fitted to it.
+#[derive(Debug)]
+pub struct Image {
+    /// The page as the kernel maps it.
+    pub(super) pristine: Vec<u8>,
+    /// What is written at [`Image::hook_at`], with empty data.
+    pub(super) hook: Vec<u8>,
+    /// Where the hook begins.
+    pub(super) hook_at: usize,
+    /// Where its data begins.
+    pub(super) data_at: usize,
+    /// Each function's beginning, and the jump that goes there.
+    pub(super) jumps: [(usize, [u8; JUMP]); 3],
+    /// Where an instruction under a jump was, and where it is now.
+    pub(super) instructions: Vec<(usize, usize)>,
+}
+
+impl Image {
+    /// This kernel's, as this process has it.
+    pub fn own() -> Result<&'static Self, ImageError> {
+        static OWN: OnceLock<Result<Image, ImageError>> = OnceLock::new();
+        match OWN.get_or_init(Self::read_own) {
+            Ok(image) => Ok(image),
+            Err(_) => Err(Self::read_own().err().unwrap_or(ImageError::None)),
+        }
+    }
+
+    fn read_own() -> Result<Self, ImageError> {
+        arch::hook()?;
+        let me = ProcessId::current();
+        let (base, length) = place(me.pid).ok_or(ImageError::None)?;
+        let image = Self::fit(Memory::open(me)?.read(base, length)?)?;
+        let is_hooked = image
+            .jumps
+            .iter()
+            .any(|(at, jump)| image.pristine[*at..].starts_with(jump));
+        if is_hooked {
+            return Err(ImageError::Patched);
+        }
+        Ok(image)
+    }
+
+    /// Fits the hook into a pristine page.
+    pub fn fit(pristine: Vec<u8>) -> Result<Self, ImageError> {
+        let code = arch::hook()?;
+        let functions = functions(&pristine)?;
+        // Section headers may stand behind the loaded part, and debuggers read them: what is not zero is
+        // in use.
+        let used = pristine
+            .iter()
+            .rposition(|&byte| byte != 0)
+            .map_or(0, |i| i + 1);
+        let hook_at = used.next_multiple_of(64);
+        let free = pristine.len().saturating_sub(hook_at);
+        if free < code.bytes.len() {
+            return Err(ImageError::NoRoom {
+                needed: code.bytes.len(),
+                free,
+            });
+        }
+        let mut hook = code.bytes.to_vec();
+        let mut instructions = Vec::new();
+        for ((name, at), (place, room)) in FUNCTIONS.iter().zip(functions).zip(code.beginnings) {
+            let to = BASE + (hook_at + place) as u64;
+            let moved = arch::moved(name, &pristine[at..], BASE + at as u64, to, room)?;
+            hook[place..place + moved.code.len()].copy_from_slice(&moved.code);
+            let offset = |address: u64| usize::try_from(address - BASE).unwrap_or(0);
+            instructions.extend(
+                moved
+                    .instructions
+                    .iter()
+                    .map(|(o, n)| (offset(*o), offset(*n))),
+            );
+        }
+        let jump = |at: usize, entry: usize| {
+            // Two places of one page are never too far apart.
+            (
+                at,
+                arch::jump(at as u64, (hook_at + entry) as u64).unwrap_or_default(),
+            )
+        };
+        Ok(Self {
+            hook_at,
+            data_at: hook_at + code.data,
+            jumps: [
+                jump(functions[0], code.entries[0]),
+                jump(functions[1], code.entries[1]),
+                jump(functions[2], code.entries[2]),
+            ],
+            pristine,
+            hook,
+            instructions,
+        })
+    }
+
+    /// Bytes that the hook takes, and bytes that were free for it.
+    pub fn room(&self) -> (usize, usize) {
+        (self.hook.len(), self.pristine.len() - self.hook_at)
+    }
+
+    /// The pristine page.
+    pub fn pristine(&self) -> &[u8] {
+        &self.pristine
+    }
+}
+
+/// Where each hooked function begins.
+fn functions(page: &[u8]) -> Result<[usize; 3], ImageError> {
+    let elf = ElfFile::<FileHeader64<LittleEndian>>::parse(page)?;
+    let mut found = [0; 3];
+    for (place, wanted) in found.iter_mut().zip(FUNCTIONS) {
+        // By its exact name: others may contain it.
+        let symbol = elf
+            .dynamic_symbols()
+            .find(|symbol| symbol.name() == Ok(wanted))
+            .ok_or(ImageError::NoFunction(wanted))?;
+        *place = usize::try_from(symbol.address())
+            .ok()
+            .filter(|at| at + JUMP <= page.len())
+            .ok_or(ImageError::NoFunction(wanted))?;
+    }
+    Ok(found)
+}
+
+/// Where a process's vDSO begins, by what the kernel told it at its start.
+pub(super) fn base(pid: u32) -> Option<u64> {
+    let bytes = std::fs::read(format!("/proc/{pid}/auxv")).ok()?;
+    let words: Vec<u64> = bytes
+        .as_chunks()
+        .0
+        .iter()
+        .copied()
+        .map(u64::from_le_bytes)
+        .collect();
+    let pairs = words.as_chunks::<2>().0;
+    pairs
+        .iter()
+        .find_map(|[key, value]| (*key == AT_SYSINFO_EHDR).then_some(*value))
+        .filter(|base| *base != 0)
+}
+
+/// Where a process's vDSO is and how long, by its mappings.
+pub(super) fn place(pid: u32) -> Option<(u64, usize)> {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
+    let line = maps.lines().find(|line| line.ends_with("[vdso]"))?;
+    let (from, to) = line.split(' ').next()?.split_once('-')?;
+    let from = u64::from_str_radix(from, 16).ok()?;
+    let to = u64::from_str_radix(to, 16).ok()?;
+    let length = usize::try_from(to.checked_sub(from)?).ok()?;
+    (length <= LENGTH_MAX).then_some((from, length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hook_fits_into_this_kernels_vdso() {
+        let image = match Image::own() {
+            Ok(image) => image,
+            Err(error) => {
+                println!("skipped: {error}");
+                return;
+            }
+        };
+        let (needed, free) = image.room();
+        assert!(needed <= free, "{needed} of {free}");
+        assert_eq!(image.jumps.len(), 3);
+        assert!(image.instructions.len() >= 3);
+        assert_eq!(
+            base(std::process::id()),
+            place(std::process::id()).map(|(at, _)| at)
+        );
+    }
+
+    #[test]
+    fn what_is_no_vdso_is_refused() {
+        assert!(matches!(Image::fit(vec![0; 8192]), Err(ImageError::Elf(_))));
+        let mut full = Image::own().unwrap().pristine.clone();
+        full.fill_with_ones_at_the_end();
+        assert!(matches!(Image::fit(full), Err(ImageError::NoRoom { .. })));
+    }
+
+    trait Fill {
+        fn fill_with_ones_at_the_end(&mut self);
+    }
+
+    impl Fill for Vec<u8> {
+        fn fill_with_ones_at_the_end(&mut self) {
+            let last = self.len() - 1;
+            self[last] = 1;
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! A view is what a process with a given vDSO page reads from its clocks.
+//!
+//! The page is copied, as it is at that moment, over the one of a child of Murphy's own, and the child asks
+//! that very code for the time: a reading, not a computation. All a hook refers to lies in its page.
+
+use std::{
+    io::{self, Read},
+    mem::transmute,
+    os::fd::{AsRawFd, OwnedFd},
+};
+
+use nix::{
+    libc::{self, c_int, timespec},
+    sys::wait::waitpid,
+    unistd::{ForkResult, fork, pipe},
+};
+
+use super::{Clock, Image, ImageError, image};
+
+/// Clocks by number, up to the last that can be skewed.
+const CLOCKS: usize = 12;
+/// What the child says: for each clock the true time, the time seen, and the true time again, in
+/// nanoseconds.
+const SAID: usize = CLOCKS * 3 * 8;
+
+/// Why a view cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ViewError {
+    /// This machine's own page.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The child could not be made, or did not answer.
+    #[error("read the clocks as the target sees them: {0}")]
+    Child(#[source] io::Error),
+}
+
+/// How far a clock seen by a process is from the true one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shift {
+    /// The clock.
+    pub clock: Clock,
+    /// Seen minus true, in nanoseconds.
+    pub shift_ns: i64,
+    /// How far apart the two true readings around it were: the error is at most that.
+    pub within_ns: i64,
+}
+
+/// Reads every clock that can be skewed as a process with this page sees it.
+pub fn shifts(page: &[u8]) -> Result<Vec<Shift>, ViewError> {
+    let image = Image::own()?;
+    let (base, length) = image::place(std::process::id()).ok_or(ImageError::None)?;
+    if page.len() != length {
+        let source = io::Error::other("the page has another length than Murphy's own");
+        return Err(ViewError::Child(source));
+    }
+    let entry = image.jumps[0].0;
+    let said = in_child(base, page, entry).map_err(ViewError::Child)?;
+    let number = |i: usize| {
+        let mut word = [0; 8];
+        word.copy_from_slice(&said[8 * i..8 * i + 8]);
+        i64::from_le_bytes(word)
+    };
+    Ok(Clock::all()
+        .map(|clock| {
+            let at = 3 * usize::from(clock.id());
+            let (before, seen, after) = (number(at), number(at + 1), number(at + 2));
+            Shift {
+                clock,
+                shift_ns: seen.wrapping_sub(before.midpoint(after)),
+                within_ns: after - before,
+            }
+        })
+        .collect())
+}
+
+fn in_child(base: u64, page: &[u8], entry: usize) -> io::Result<Vec<u8>> {
+    let (reading, writing) = pipe()?;
+    // SAFETY: the child makes system calls, copies memory and runs the page; it allocates nothing, takes no
+    // lock, and ends with `_exit`, as fork(2) demands of a process that may have threads.
+    match unsafe { fork() }? {
+        ForkResult::Child => {
+            // SAFETY: as above; this process has no other thread and ends here.
+            let code = unsafe { answer(base, page, entry, &writing) };
+            // SAFETY: ends the child without running anything that the parent has registered.
+            unsafe { libc::_exit(code) }
+        }
+        ForkResult::Parent { child } => {
+            drop(writing);
+            let mut said = vec![0; SAID];
+            let read = std::fs::File::from(reading).read_exact(&mut said);
+            let status = waitpid(child, None)?;
+            read.map_err(|_| io::Error::other(format!("the child ended with {status:?}")))?;
+            Ok(said)
+        }
+    }
+}
+
+/// Puts `page` in place of this process's vDSO and says what its clocks show.
+///
+/// # Safety
+///
+/// To be called in a forked child only, which must end right after: its own clock functions are replaced.
+unsafe fn answer(base: u64, page: &[u8], entry: usize, writing: &OwnedFd) -> c_int {
+    let place = base as usize as *mut u8;
+    let all = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
+    // SAFETY: the range is this child's own vDSO, mapped by the kernel, and `page` is as long as that.
+    let made = unsafe { libc::mprotect(place.cast(), page.len(), all) } == 0;
+    if made {
+        // SAFETY: as above; nothing runs there, this being the only thread.
+        unsafe { std::ptr::copy_nonoverlapping(page.as_ptr(), place, page.len()) };
+    } else if !write_own_memory(base, page) {
+        return 1;
+    }
+    // SAFETY: there is a function of this signature at `entry`: the page is a vDSO of this kernel.
+    let clock_gettime: extern "C" fn(c_int, *mut timespec) -> c_int =
+        unsafe { transmute(place.add(entry)) };
+    let mut said = [0_u8; SAID];
+    for id in 0..CLOCKS {
+        let clock = c_int::try_from(id).unwrap_or(0);
+        let readings = [
+            true_ns(clock),
+            seen_ns(clock_gettime, clock),
+            true_ns(clock),
+        ];
+        for (i, reading) in readings.into_iter().enumerate() {
+            let at = 8 * (3 * id + i);
+            said[at..at + 8].copy_from_slice(&reading.to_le_bytes());
+        }
+    }
+    // SAFETY: the buffer is valid for its length; a pipe takes that much at once.
+    let written = unsafe { libc::write(writing.as_raw_fd(), said.as_ptr().cast(), said.len()) };
+    c_int::from(written != SAID.cast_signed())
+}
+
+/// Where the page may not be made writable, `/proc/self/mem` writes it all the same.
+fn write_own_memory(base: u64, page: &[u8]) -> bool {
+    // SAFETY: a system call on a constant path; the descriptor ends with this child.
+    let file = unsafe { libc::open(c"/proc/self/mem".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) };
+    // SAFETY: writes this child's own vDSO, from a buffer valid for its length.
+    let written =
+        unsafe { libc::pwrite(file, page.as_ptr().cast(), page.len(), base.cast_signed()) };
+    written == page.len().cast_signed()
+}
+
+/// A clock as the kernel shows it, by a system call.
+fn true_ns(clock: c_int) -> i64 {
+    let mut time = timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `time` is a valid place for the answer.
+    unsafe { libc::syscall(libc::SYS_clock_gettime, clock, &raw mut time) };
+    time.tv_sec * 1_000_000_000 + time.tv_nsec
+}
+
+fn seen_ns(clock_gettime: extern "C" fn(c_int, *mut timespec) -> c_int, clock: c_int) -> i64 {
+    let mut time = timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    clock_gettime(clock, &raw mut time);
+    time.tv_sec
+        .wrapping_mul(1_000_000_000)
+        .wrapping_add(time.tv_nsec)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pristine_page_shows_the_true_time() {
+        let image = Image::own().unwrap();
+        for shift in shifts(image.pristine()).unwrap() {
+            let tick = if shift.clock.name().contains("COARSE") {
+                10_000_000
+            } else {
+                0
+            };
+            assert!(shift.shift_ns.abs() <= shift.within_ns + tick, "{shift:?}");
+        }
+    }
+
+    #[test]
+    fn a_page_that_is_none_is_an_error() {
+        assert!(shifts(&[0; 10]).is_err());
+        let zeros = vec![0; Image::own().unwrap().pristine().len()];
+        assert!(shifts(&zeros).is_err(), "zeros are no code");
+    }
+}
