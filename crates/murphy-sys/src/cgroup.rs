@@ -8,6 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::process::read_proc;
+
 /// Where this machine's hierarchies are mounted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hierarchies {
@@ -15,40 +17,91 @@ pub struct Hierarchies {
     pub unified: Option<PathBuf>,
     /// The version 1 trees: controllers of each and its mount point.
     pub legacy: Vec<(Vec<String>, PathBuf)>,
+    mounts: Vec<Mount>,
+}
+
+/// One mounted tree, or a part of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Mount {
+    hierarchy: Hierarchy,
+    /// The cgroup that shows at the mount point; below `/` in a container.
+    root: String,
+    point: PathBuf,
+}
+
+/// One tree of groups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hierarchy {
+    /// The version 2 tree.
+    Unified,
+    /// The version 1 tree of these controllers; a named tree without any is `name=NAME`.
+    Legacy(Vec<String>),
 }
 
 impl Hierarchies {
     /// Reads the mounts as the calling process sees them.
     pub fn find() -> io::Result<Self> {
-        fs::read_to_string("/proc/self/mounts").map(|mounts| Self::parse(&mounts))
+        fs::read_to_string("/proc/self/mountinfo").map(|mounts| Self::parse(&mounts))
     }
 
+    /// Reads the lines of `proc_pid_mountinfo(5)`.
     fn parse(mounts: &str) -> Self {
         let mut found = Self::default();
         for line in mounts.lines() {
-            let mut words = line.split(' ');
-            let (_, Some(point), Some(kind), Some(options)) =
-                (words.next(), words.next(), words.next(), words.next())
+            let Some((place, kind)) = line.split_once(" - ") else {
+                continue;
+            };
+            let (Some(root), Some(point)) = (place.split(' ').nth(3), place.split(' ').nth(4))
             else {
                 continue;
             };
-            match kind {
-                "cgroup2" if found.unified.is_none() => found.unified = Some(point.into()),
-                "cgroup" => {
-                    let flags = [
-                        "rw", "ro", "relatime", "nosuid", "nodev", "noexec", "noatime",
-                    ];
+            let hierarchy = match kind.split(' ').next() {
+                Some("cgroup2") => Hierarchy::Unified,
+                Some("cgroup") => {
+                    let options = kind.split(' ').nth(2).unwrap_or_default();
                     let controllers = options
                         .split(',')
-                        .filter(|option| !flags.contains(option))
-                        .map(str::to_owned)
-                        .collect();
-                    found.legacy.push((controllers, point.into()));
+                        .filter(|option| !["rw", "ro", "xattr"].contains(option))
+                        .map(str::to_owned);
+                    Hierarchy::Legacy(controllers.collect())
                 }
-                _ => {}
+                _ => continue,
+            };
+            match &hierarchy {
+                Hierarchy::Unified if found.unified.is_none() => found.unified = Some(point.into()),
+                Hierarchy::Unified => {}
+                Hierarchy::Legacy(controllers) => {
+                    found.legacy.push((controllers.clone(), point.into()));
+                }
             }
+            found.mounts.push(Mount {
+                hierarchy,
+                root: root.to_owned(),
+                point: point.into(),
+            });
         }
         found
+    }
+
+    /// The tree and the group in it that a directory below a mount point is; `None` when it is below none.
+    pub fn group_at(&self, directory: &Path) -> Option<(&Hierarchy, String)> {
+        let mount = self
+            .mounts
+            .iter()
+            .filter(|mount| directory.starts_with(&mount.point))
+            .max_by_key(|mount| mount.point.components().count())?;
+        let below = directory.strip_prefix(&mount.point).ok()?.to_str()?;
+        let root = mount.root.trim_end_matches('/');
+        let group = match below {
+            "" => root.to_owned(),
+            _ => format!("{root}/{below}"),
+        };
+        let group = if group.is_empty() {
+            "/".to_owned()
+        } else {
+            group
+        };
+        Some((&mount.hierarchy, group))
     }
 
     /// Where a version 1 controller is mounted.
@@ -60,6 +113,42 @@ impl Hierarchies {
     }
 }
 
+/// The groups one process is in, one for each tree.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memberships(Vec<(Hierarchy, String)>);
+
+impl Memberships {
+    /// Reads `/proc/PID/cgroup`; `None` once the process is gone.
+    pub fn of(pid: u32) -> Option<Self> {
+        let bytes = read_proc(pid, "cgroup").ok()?;
+        Some(Self::parse(&String::from_utf8_lossy(&bytes)))
+    }
+
+    /// Reads the lines of `cgroups(7)`, "/proc files".
+    pub fn parse(lines: &str) -> Self {
+        let memberships = lines.lines().filter_map(|line| {
+            let (number, rest) = line.split_once(':')?;
+            let (controllers, path) = rest.split_once(':')?;
+            let hierarchy = if number == "0" && controllers.is_empty() {
+                Hierarchy::Unified
+            } else {
+                Hierarchy::Legacy(controllers.split(',').map(str::to_owned).collect())
+            };
+            // A group that was removed under a process is still told, with this after it.
+            let path = path.strip_suffix(" (deleted)").unwrap_or(path);
+            Some((hierarchy, path.to_owned()))
+        });
+        Self(memberships.collect())
+    }
+
+    /// Each tree and the path of the process's group in it.
+    pub fn iter(&self) -> impl Iterator<Item = (&Hierarchy, &str)> {
+        self.0
+            .iter()
+            .map(|(hierarchy, path)| (hierarchy, path.as_str()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,10 +156,10 @@ mod tests {
     #[test]
     fn both_versions_are_found() {
         let found = Hierarchies::parse(
-            "cgroup /sys/fs/cgroup/cpu cgroup rw,relatime,cpu,cpuacct 0 0\n\
-             cgroup /sys/fs/cgroup/freezer cgroup rw,freezer 0 0\n\
-             cgroup2 /sys/fs/cgroup/unified cgroup2 rw,relatime 0 0\n\
-             tmpfs /run tmpfs rw 0 0\n",
+            "50 49 0:30 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu,cpuacct\n\
+             51 49 0:31 /docker/x /sys/fs/cgroup/freezer rw shared:7 - cgroup cgroup rw,freezer\n\
+             52 49 0:32 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n\
+             53 49 0:33 / /run rw - tmpfs tmpfs rw\n",
         );
         assert_eq!(
             found.unified.as_deref(),
@@ -85,5 +174,52 @@ mod tests {
             Some(Path::new("/sys/fs/cgroup/freezer"))
         );
         assert_eq!(found.controller("memory"), None);
+    }
+
+    #[test]
+    fn a_directory_is_a_group_of_its_tree() {
+        let found = Hierarchies::parse(
+            "50 49 0:30 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n\
+             51 49 0:31 /docker/x /sys/fs/cgroup/freezer rw - cgroup cgroup rw,freezer\n",
+        );
+        let at = |path: &str| {
+            let (hierarchy, group) = found.group_at(Path::new(path))?;
+            Some((hierarchy.clone(), group))
+        };
+        let freezer = Hierarchy::Legacy(vec!["freezer".to_owned()]);
+        assert_eq!(
+            at("/sys/fs/cgroup/a/b"),
+            Some((Hierarchy::Unified, "/a/b".to_owned()))
+        );
+        assert_eq!(
+            at("/sys/fs/cgroup"),
+            Some((Hierarchy::Unified, "/".to_owned()))
+        );
+        assert_eq!(
+            at("/sys/fs/cgroup/freezer/y"),
+            Some((freezer.clone(), "/docker/x/y".to_owned()))
+        );
+        assert_eq!(
+            at("/sys/fs/cgroup/freezer"),
+            Some((freezer, "/docker/x".to_owned()))
+        );
+        assert_eq!(at("/docker/x"), None);
+    }
+
+    #[test]
+    fn memberships_tell_the_trees_apart() {
+        let found = Memberships::parse("9:name=systemd:/a\n3:cpu,cpuacct:/b:c\n0::/d (deleted)\n");
+        let all: Vec<_> = found.iter().collect();
+        let legacy = |names: &[&str]| {
+            Hierarchy::Legacy(names.iter().map(|name| (*name).to_owned()).collect())
+        };
+        assert_eq!(
+            all,
+            [
+                (&legacy(&["name=systemd"]), "/a"),
+                (&legacy(&["cpu", "cpuacct"]), "/b:c"),
+                (&Hierarchy::Unified, "/d"),
+            ]
+        );
     }
 }
