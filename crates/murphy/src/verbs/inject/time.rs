@@ -298,24 +298,16 @@ fn say_ended(effect: &Skewed, taken_back: bool) {
         .filter_map(|clock| clock.after_ns)
         .map(i64::abs)
         .max();
-    let mut text = format!(
-        "ended{by}: {} carried it",
-        plural(effect.processes.len() as u64, "process")
-    );
-    if effect.executed > 0 {
-        text.push_str(&format!(
-            ", {} followed",
-            plural(effect.executed, "executed program")
-        ));
-    }
-    match after {
-        Some(after) => text.push_str(&format!(
-            "; furthest from the true time now: {}",
-            shown(after)
-        )),
-        None => text.push_str("; all of them have ended"),
-    }
-    output::line(&text);
+    let carried = plural(effect.processes.len() as u64, "process");
+    let followed = match effect.executed {
+        0 => String::new(),
+        count => format!(", {} followed", plural(count, "executed program")),
+    };
+    let now = match after {
+        Some(after) => format!("furthest from the true time now: {}", shown(after)),
+        None => "all of them have ended".into(),
+    };
+    output::line(&format!("ended{by}: {carried} carried it{followed}; {now}"));
     if effect.dormant > 0 {
         output::note(&format!(
             "murphy: {} left in memory, run by nobody new",
