@@ -32,6 +32,8 @@ use crate::{
 const SCANS_MAX: usize = 200;
 /// At first, two scans in a row must find nobody new: one may have missed a child being born.
 const QUIET_SCANS: usize = 2;
+/// How long hooking may take without the end being put off by it.
+const LATE_NS: u64 = 10_000_000;
 /// How far a reading of a clock may be from what was asked.
 const ERROR_NS: i64 = 5_000_000;
 /// A coarse clock stands still for a tick of the kernel: 10 ms at 100 Hz.
@@ -197,8 +199,22 @@ impl Skew {
             let _ = skew.end();
             return Err(SkewError::Escaped(why));
         }
+        skew.begin_again()?;
         skew.read_clocks()?;
         Ok(skew)
+    }
+
+    /// Where hooking took long, the time that was asked for begins when everybody is hooked.
+    fn begin_again(&mut self) -> Result<(), SkewError> {
+        let now = boottime_ns();
+        let late = now - self.course.began_ns;
+        if late < LATE_NS {
+            return Ok(());
+        }
+        self.course.began_ns += late;
+        self.course.until_ns = self.course.until_ns.map(|until| until.saturating_add(late));
+        self.entry.specify(&self.course)?;
+        self.renew()
     }
 
     /// The id of the injection.
@@ -219,6 +235,13 @@ impl Skew {
     /// Everyone it is known to be carried by.
     pub fn processes(&self) -> impl Iterator<Item = ProcessId> + '_ {
         self.processes.keys().copied()
+    }
+
+    /// How long until its deadline; `Duration::MAX` for one without.
+    pub fn left(&self) -> Duration {
+        self.course.until_ns.map_or(Duration::MAX, |until| {
+            Duration::from_nanos(until.saturating_sub(boottime_ns()))
+        })
     }
 
     /// How long at most until [`Skew::follow`] must be called again.

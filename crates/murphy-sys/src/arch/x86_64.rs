@@ -173,7 +173,8 @@ murphy_hook_skewed:
     mov rbp, rsp
     push rbx
     push r12
-    sub rsp, 16
+    push r13
+    sub rsp, 40
     mov ebx, edi
     mov r12, rsi
     // Into a place of its own: another thread may look at the caller's and must not see the true time.
@@ -181,8 +182,10 @@ murphy_hook_skewed:
     call murphy_hook_clock_gettime_beginning
     test eax, eax
     jne 9f
-    imul r10, [rsp], 1000000000
-    add r10, [rsp + 8]
+    // r10 is what is shown true, r13 what decides on the segment.
+    imul r13, [rsp], 1000000000
+    add r13, [rsp + 8]
+    mov r10, r13
 2:
     lea rsi, [rip + murphy_hook_data]
     mov r8d, [rsi]
@@ -197,12 +200,31 @@ murphy_hook_skewed:
     and r9d, 15
     imul r9d, r9d, {timescale}
     add r9, rdi
-    cmp r10, [r9]
+    cmp r13, [r9]
     jl 3f
     add r9, {segment}
-    cmp r10, [r9]
+    cmp r13, [r9]
     jge 6f
 3:
+    // A coarse clock lags, and would enter the next segment later than the others: near an edge the fine
+    // one of its timescale decides.
+    lea eax, [rbx - 5]
+    cmp eax, 1
+    ja 7f
+    mov rax, [r9]
+    sub rax, r13
+    cmp rax, {coarse}
+    ja 7f
+    sub ebx, 5
+    mov edi, ebx
+    lea rsi, [rsp + 16]
+    call murphy_hook_clock_gettime_beginning
+    imul r13, [rsp + 16], 1000000000
+    add r13, [rsp + 24]
+    imul r10, [rsp], 1000000000
+    add r10, [rsp + 8]
+    jmp 2b
+7:
     mov r11, r10
     add r11, [r9 + 8]
     mov rcx, [r9 + 16]
@@ -241,7 +263,8 @@ murphy_hook_skewed:
     mov [r12 + 8], rdx
     xor eax, eax
 9:
-    add rsp, 16
+    add rsp, 40
+    pop r13
     pop r12
     pop rbx
     pop rbp
@@ -324,6 +347,8 @@ murphy_hook_end:
     segment = const crate::vdso::SEGMENT,
     timescales = const crate::vdso::TIMESCALE_OF_CLOCK,
     data = const crate::vdso::DATA,
+    // More than a tick of any kernel, and of a virtual machine's that gets no processor for a while.
+    coarse = const 100_000_000,
 );
 
 unsafe extern "C" {

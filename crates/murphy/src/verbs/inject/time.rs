@@ -217,7 +217,7 @@ fn skew(
     if !json {
         say_active(&skew, &effect, target, until, &fault);
     }
-    let failed = keep_skewed(injector, interrupts, &mut skew, until, &said);
+    let failed = keep_skewed(injector, interrupts, &mut skew, &said);
     let taken_back = skew.is_over();
     let effect = skew.end();
     let value = json!(effect);
@@ -329,32 +329,23 @@ fn shown(ns: i64) -> String {
     Shift((ns + ns.signum() * unit / 2) / unit * unit).to_string()
 }
 
-fn until_left(until: Until, began: Instant) -> Duration {
-    match until {
-        Until::After(span) => span.0.saturating_sub(began.elapsed()),
-        Until::Forever => Duration::MAX,
-    }
-}
-
 /// Waits until the skew is over, whoever ends it, and follows the target meanwhile.
 fn keep_skewed(
     injector: &Injector,
     interrupts: &Interrupts,
     skew: &mut Skew,
-    until: Until,
     said: &Said<'_>,
 ) -> Result<(), Failure> {
-    let began = Instant::now();
-    let mut said_at = began;
+    let mut said_at = Instant::now();
     loop {
-        let left = until_left(until, began);
+        let left = skew.left();
         let is_last = left <= LOOK_EVERY * 2;
         if is_last {
             // The last look before the deadline, which acts in the target by itself.
             skew.effect().map_err(skew_failure)?;
         }
         let wait = if is_last {
-            until_left(until, began)
+            skew.left()
         } else {
             LOOK_EVERY.min(skew.due_in())
         };
