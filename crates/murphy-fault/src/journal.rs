@@ -124,6 +124,10 @@ enum Line {
     Header(Header),
     Keeper(ProcessId),
     Undo(Undo),
+    /// What the fault does from now on, in its family's words.
+    Spec(serde_json::Value),
+    /// Its undos are about to be run: it does nothing any more.
+    Ending,
 }
 
 /// What a file says.
@@ -135,6 +139,8 @@ pub struct Record {
     pub keeper: Option<ProcessId>,
     /// The way back, in the order of the changes.
     pub undos: Vec<Undo>,
+    /// What it does, as said last; `None` for a family that does not say, and once it is ending.
+    pub spec: Option<serde_json::Value>,
 }
 
 impl Record {
@@ -218,6 +224,7 @@ impl Journal {
                         header,
                         keeper,
                         undos: Vec::new(),
+                        spec: None,
                     };
                     return Ok(Entry {
                         journal: self.clone(),
@@ -302,14 +309,19 @@ impl Journal {
             return Ok(Vec::new());
         }
         let (record, damage) = match parse(&path, &bytes) {
-            Ok(record) => (record.undos, None),
+            Ok(record) => {
+                if record.spec.is_some() {
+                    self.say_ending(id)?;
+                }
+                (record.undos, None)
+            }
             Err(error) => (readable_undos(&bytes), Some(error)),
         };
         let outcomes: Vec<Outcome> = record
             .into_iter()
             .rev()
             .map(|undo| Outcome {
-                result: undo.run(),
+                result: undo.run(self),
                 undo,
             })
             .collect();
@@ -326,6 +338,37 @@ impl Journal {
             durable::sync_directory(&self.directory).map_err(refused("sync", &self.directory))?;
         }
         Ok(outcomes)
+    }
+
+    /// Whoever combines what several injections do leaves this one out from now on.
+    fn say_ending(&self, id: &str) -> Result<(), JournalError> {
+        let path = self.directory.join(id);
+        File::options()
+            .append(true)
+            .open(&path)
+            .and_then(|mut file| {
+                file.write_all(line(&Line::Ending).as_bytes())?;
+                file.sync_data()
+            })
+            .map_err(refused("write", &path))
+    }
+
+    /// Says on disk what an injection in force does from now on, whoever began it.
+    pub fn respecify(&self, id: &str, spec: &impl Serialize) -> Result<(), JournalError> {
+        let path = self.directory.join(id);
+        let mut file = match File::options().append(true).open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(JournalError::Ended(id.into()));
+            }
+            other => other.map_err(refused("open", &path))?,
+        };
+        file.lock().map_err(refused("lock", &path))?;
+        if !is_linked(&file) {
+            return Err(JournalError::Ended(id.into()));
+        }
+        file.write_all(spec_line(spec).as_bytes())
+            .and_then(|()| file.sync_data())
+            .map_err(refused("write", &path))
     }
 
     /// Says that everything of `owner` has another keeper from now on.
@@ -409,6 +452,9 @@ impl Entry {
     }
 
     fn append(&mut self, undos: &[Undo]) -> Result<(), JournalError> {
+        if undos.is_empty() {
+            return Ok(());
+        }
         let mut text = String::new();
         for undo in undos {
             text.push_str(&line(&Line::Undo(undo.clone())));
@@ -428,6 +474,21 @@ impl Entry {
             let _ = self.file.set_len(length);
         }
         written.map_err(refused)
+    }
+
+    /// Says on disk what the injection does from now on.
+    pub fn specify(&self, spec: &impl Serialize) -> Result<(), JournalError> {
+        self.journal.respecify(self.id(), spec)
+    }
+
+    /// What it does, as said last by anybody; `None` once it is over or ending.
+    pub fn spec(&self) -> Result<Option<serde_json::Value>, JournalError> {
+        Ok(self.journal.read(self.id())?.and_then(|record| record.spec))
+    }
+
+    /// The journal it is in.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     /// Says what the injection has done so far, for `murphy ls`. Not synced: it protects nothing.
@@ -517,7 +578,15 @@ fn fresh_id() -> String {
     let count = u64::from(COUNTER.fetch_add(1, Ordering::Relaxed));
     let mixed = (realtime_ns() ^ (u64::from(std::process::id()) << 32) ^ (count << 20))
         .wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    format!("{:06x}", mixed >> 40)
+    // Zero means nobody where an id is kept as a number.
+    format!("{:06x}", (mixed >> 40).max(1))
+}
+
+fn spec_line(spec: &impl Serialize) -> String {
+    // As above.
+    line(&Line::Spec(
+        serde_json::to_value(spec).expect("a spec is JSON"),
+    ))
 }
 
 fn line(record: &Line) -> String {
@@ -538,6 +607,8 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Record, JournalError> {
     let mut header = None;
     let mut keeper = None;
     let mut undos = Vec::new();
+    let mut spec = None;
+    let mut ending = false;
     let mut rest = bytes;
     let mut number = 0;
     // A last line without its end was being written when Murphy died: its change was never made.
@@ -548,6 +619,8 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Record, JournalError> {
             Ok(Line::Header(first)) if number == 1 => header = Some(first),
             Ok(Line::Keeper(process)) => keeper = Some(process),
             Ok(Line::Undo(undo)) => undos.push(undo),
+            Ok(Line::Spec(said)) => spec = Some(said),
+            Ok(Line::Ending) => ending = true,
             Ok(Line::Header(_)) => return Err(damaged(number, "a second header")),
             Err(reason) => return Err(damaged(number, &reason)),
         }
@@ -558,6 +631,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Record, JournalError> {
         header,
         keeper,
         undos,
+        spec: spec.filter(|_| !ending),
     })
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Nothing is changed on a system before the way back is on disk. An [`injector::Injector`] is one Murphy
 //! at work: it holds the [`journal::Journal`] and a [`keeper::Keeper`] that goes the way back should Murphy
-//! die. A family of faults is a folder; today there is one, [`process`].
+//! die. A family of faults is a folder: [`process`], [`time`].
 //!
 //! ```no_run
 //! use murphy_fault::{injector::Injector, journal::Journal, process::Pause, span::Until};
@@ -28,4 +28,5 @@ pub mod keeper;
 pub mod plan;
 pub mod process;
 pub mod span;
+pub mod time;
 pub mod undo;

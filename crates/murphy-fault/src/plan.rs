@@ -10,6 +10,8 @@ use crate::{span::Until, undo::Undo};
 pub enum EndsBy {
     /// It is over as soon as it has happened.
     Itself,
+    /// It ends at its time inside the target, whoever lives; its keeper clears away what is left.
+    Deadline,
     /// The keeper runs its undos.
     Keeper,
 }
@@ -19,6 +21,9 @@ impl EndsBy {
     pub fn text(self) -> &'static str {
         match self {
             Self::Itself => "nothing is left to undo",
+            Self::Deadline => {
+                "its keeper undoes it within a second; without one it ends in the target, in time"
+            }
             Self::Keeper => "its keeper undoes it within a second",
         }
     }

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr, time::Duration};
 use serde::{Deserialize, Serialize};
 
 /// Units, longest name first where one begins another, with their nanoseconds.
-const UNITS: [(&str, u64); 7] = [
+const UNITS: [(&str, u64); 8] = [
     ("ns", 1),
     ("us", 1_000),
     ("µs", 1_000),
@@ -13,7 +13,10 @@ const UNITS: [(&str, u64); 7] = [
     ("s", 1_000_000_000),
     ("m", 60_000_000_000),
     ("h", 3_600_000_000_000),
+    ("d", 86_400_000_000_000),
 ];
+/// The most digits of one number.
+const DIGITS_MAX: usize = 18;
 /// Nothing lasts longer than this.
 const MAX: Duration = Duration::from_hours(30 * 24);
 
@@ -26,7 +29,7 @@ pub struct Span(pub Duration);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadSpan {
     /// It has no unit.
-    #[error("read the time {0:?}: a number needs a unit: ns, us, ms, s, m or h, such as `{0}s`")]
+    #[error("read the time {0:?}: a number needs a unit: ns, us, ms, s, m, h or d, such as `{0}s`")]
     NoUnit(String),
     /// It is not a time.
     #[error("read the time {0:?}: expected numbers with units, such as 10s, 250ms or 1m30s")]
@@ -34,46 +37,63 @@ pub enum BadSpan {
     /// It is longer than anything may last.
     #[error("read the time {0:?}: at most 30 days")]
     TooLong(String),
+    /// It is further than a clock of the kernel counts.
+    #[error("read the time {0:?}: further than the kernel's 64-bit nanoseconds hold, 292 years")]
+    TooFar(String),
 }
 
 impl FromStr for Span {
     type Err = BadSpan;
 
     fn from_str(text: &str) -> Result<Self, BadSpan> {
-        let form = || BadSpan::Form(text.into());
-        let mut rest = text.trim();
-        if rest.is_empty() {
-            return Err(form());
-        }
-        let mut total = 0.0;
-        while !rest.is_empty() {
-            let end = rest
-                .find(|c: char| !c.is_ascii_digit() && c != '.')
-                .unwrap_or(rest.len());
-            let number: f64 = rest[..end].parse().map_err(|_| form())?;
-            rest = &rest[end..];
-            let letters = rest
-                .find(|c: char| c.is_ascii_digit() || c == '.')
-                .unwrap_or(rest.len());
-            let unit = &rest[..letters];
-            if unit.is_empty() {
-                return Err(BadSpan::NoUnit(text.into()));
-            }
-            let (_, nanos) = UNITS
-                .iter()
-                .find(|(name, _)| *name == unit)
-                .ok_or_else(form)?;
-            total += number * *nanos as f64;
-            rest = &rest[letters..];
-        }
-        let span =
-            Duration::try_from_secs_f64(total / 1e9).map_err(|_| BadSpan::TooLong(text.into()))?;
-        if span > MAX {
-            Err(BadSpan::TooLong(text.into()))
-        } else {
-            Ok(Self(span))
+        let nanos = nanos(text)?;
+        match u64::try_from(nanos).map(Duration::from_nanos) {
+            Ok(span) if span <= MAX => Ok(Self(span)),
+            _ => Err(BadSpan::TooLong(text.into())),
         }
     }
+}
+
+/// The nanoseconds of numbers with units, such as `1m30s`; parts of a nanosecond are dropped.
+fn nanos(text: &str) -> Result<i128, BadSpan> {
+    let form = || BadSpan::Form(text.into());
+    let mut rest = text.trim();
+    if rest.is_empty() {
+        return Err(form());
+    }
+    let mut total: i128 = 0;
+    while !rest.is_empty() {
+        let end = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(rest.len());
+        let (whole, part) = rest[..end].split_once('.').unwrap_or((&rest[..end], ""));
+        if whole.is_empty() && part.is_empty() || part.contains('.') {
+            return Err(form());
+        }
+        rest = &rest[end..];
+        let letters = rest
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(rest.len());
+        let unit = &rest[..letters];
+        if unit.is_empty() {
+            return Err(BadSpan::NoUnit(text.into()));
+        }
+        let (_, unit) = UNITS
+            .iter()
+            .find(|(name, _)| *name == unit)
+            .ok_or_else(form)?;
+        let unit = i128::from(*unit);
+        // More digits than any time has would not fit a number.
+        if whole.len() > DIGITS_MAX {
+            return Err(BadSpan::TooLong(text.into()));
+        }
+        let number = |digits: &str| digits.bytes().fold(0, |n, b| n * 10 + i128::from(b - b'0'));
+        let part = &part[..part.len().min(DIGITS_MAX)];
+        let scale = 10_i128.pow(u32::try_from(part.len()).unwrap_or(0));
+        total += number(whole) * unit + number(part) * unit / scale;
+        rest = &rest[letters..];
+    }
+    Ok(total)
 }
 
 impl fmt::Display for Span {
@@ -113,6 +133,51 @@ impl TryFrom<String> for Span {
 impl From<Span> for String {
     fn from(span: Span) -> Self {
         span.to_string()
+    }
+}
+
+/// A length of time with its sign: `-10m`, `+1h30m`, `250ms`; what a clock is moved by, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Shift(pub i64);
+
+impl FromStr for Shift {
+    type Err = BadSpan;
+
+    fn from_str(text: &str) -> Result<Self, BadSpan> {
+        let (sign, size) = match text.trim().split_at_checked(1) {
+            Some(("-", size)) => (-1, size),
+            Some(("+", size)) => (1, size),
+            _ => (1, text.trim()),
+        };
+        i64::try_from(sign * nanos(size)?)
+            .map(Self)
+            .map_err(|_| BadSpan::TooFar(text.into()))
+    }
+}
+
+impl fmt::Display for Shift {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.0 < 0 { '-' } else { '+' };
+        write!(
+            f,
+            "{sign}{}",
+            Span(Duration::from_nanos(self.0.unsigned_abs()))
+        )
+    }
+}
+
+impl TryFrom<String> for Shift {
+    type Error = BadSpan;
+
+    fn try_from(text: String) -> Result<Self, BadSpan> {
+        text.parse()
+    }
+}
+
+impl From<Shift> for String {
+    fn from(shift: Shift) -> Self {
+        shift.to_string()
     }
 }
 
@@ -161,6 +226,8 @@ mod tests {
             ("2h", 7_200_000_000_000, "2h"),
             ("0s", 0, "0s"),
             ("7us", 7_000, "7us"),
+            ("0.000000001s", 1, "1ns"),
+            ("1d", 86_400_000_000_000, "24h"),
         ] {
             let span: Span = text.parse().unwrap();
             assert_eq!(span.0.as_nanos(), nanos, "{text}");
@@ -172,7 +239,7 @@ mod tests {
     #[test]
     fn a_number_without_a_unit_names_the_units() {
         assert_eq!("60".parse::<Span>(), Err(BadSpan::NoUnit("60".into())));
-        for text in ["", "s", "-1s", "1x", "1..2s", "soon", "1s2"] {
+        for text in ["", "s", ".s", "-1s", "1x", "1..2s", "soon", "1s2"] {
             assert!(text.parse::<Span>().is_err(), "{text}");
         }
         assert_eq!(
@@ -180,5 +247,27 @@ mod tests {
             Err(BadSpan::TooLong("31000h".into()))
         );
         assert_eq!("forever".parse::<Until>(), Ok(Until::Forever));
+    }
+
+    #[test]
+    fn a_shift_has_a_sign_and_reads_back_exactly() {
+        for (text, nanos, written) in [
+            ("-10m", -600_000_000_000, "-10m"),
+            ("+1h", 3_600_000_000_000, "+1h"),
+            ("250ms", 250_000_000, "+250ms"),
+            ("-8773h", -31_582_800_000_000_000, "-8773h"),
+            ("-1.000000001s", -1_000_000_001, "-1000000001ns"),
+            ("0s", 0, "+0s"),
+        ] {
+            let shift: Shift = text.parse().unwrap();
+            assert_eq!(shift.0, nanos, "{text}");
+            assert_eq!(shift.to_string(), written);
+            assert_eq!(written.parse::<Shift>().unwrap(), shift);
+        }
+        let far = "200000000h".to_owned();
+        assert_eq!(far.parse::<Shift>(), Err(BadSpan::TooFar(far)));
+        for text in ["", "-", "--1s", "+-1s", "10", "-10"] {
+            assert!(text.parse::<Shift>().is_err(), "{text}");
+        }
     }
 }

@@ -16,6 +16,11 @@ use murphy_sys::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::{
+    journal::Journal,
+    time::{SkewError, restore_vdso},
+};
+
 /// The environment variable that marks the processes of a launched command or a lab.
 pub const TAG_VARIABLE: &str = "MURPHY_TAG";
 /// How often [`Undo::EndTagged`] looks for more processes before it gives up.
@@ -37,6 +42,11 @@ pub enum Undo {
     /// Kills a process that Murphy started, with its descendants: some programs write their title over
     /// their environment, and with it over the tag.
     EndTree(ProcessId),
+    /// Takes a skew off every process that carries it, by the id in their memory: children inherit it.
+    RestoreVdso {
+        /// The injection.
+        id: String,
+    },
     /// Removes a directory that Murphy made, with all in it.
     RemoveTree {
         /// Where it is.
@@ -58,6 +68,9 @@ pub enum Undone {
     AlreadyDone,
     /// Whoever was changed is gone, and the change with it.
     TargetGone,
+    /// It was done now; in so many processes a hook that is no longer run stays in memory, because a thread
+    /// has not left it yet.
+    Dormant(usize),
 }
 
 /// Why an undo could not be done.
@@ -77,6 +90,9 @@ pub enum UndoError {
         /// How many.
         left: usize,
     },
+    /// A skew stays.
+    #[error(transparent)]
+    Skew(#[from] SkewError),
     /// The directory stays.
     #[error("remove {}: {source}", path.display())]
     Tree {
@@ -98,9 +114,10 @@ impl Undo {
         })
     }
 
-    /// Goes the way back.
-    pub fn run(&self) -> Result<Undone, UndoError> {
+    /// Goes the way back. `journal` is where it stands: what others do to the same target goes on.
+    pub fn run(&self, journal: &Journal) -> Result<Undone, UndoError> {
         match self {
+            Self::RestoreVdso { id } => Ok(restore_vdso(journal, id)?),
             Self::Resume(process) => resume(*process),
             Self::EndTagged { tag } => end_tagged(tag),
             Self::EndTree(process) => end_tree(*process),
@@ -136,6 +153,9 @@ impl fmt::Display for Undo {
         match self {
             Self::Resume(process) => write!(f, "resume {process} with SIGCONT"),
             Self::EndTagged { tag } => write!(f, "kill every process tagged {TAG_VARIABLE}={tag}"),
+            Self::RestoreVdso { id } => {
+                write!(f, "take skew {id} off every process that carries it")
+            }
             Self::EndTree(process) => write!(f, "kill {process} and its descendants"),
             Self::RemoveTree { path, .. } => write!(f, "remove {}", path.display()),
         }
@@ -266,6 +286,11 @@ mod tests {
     use super::*;
     use std::process::Command;
 
+    /// None of these undos shares its target with another injection.
+    fn nowhere() -> Journal {
+        Journal::at("/nonexistent".into())
+    }
+
     #[test]
     fn a_stopped_process_is_resumed_once_and_a_dead_one_is_gone() {
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
@@ -275,21 +300,21 @@ mod tests {
             std::thread::yield_now();
         }
         let undo = Undo::Resume(process);
-        assert_eq!(undo.run().unwrap(), Undone::Now);
+        assert_eq!(undo.run(&nowhere()).unwrap(), Undone::Now);
         while process.stat().unwrap().state == State::Stopped {
             std::thread::yield_now();
         }
-        assert_eq!(undo.run().unwrap(), Undone::AlreadyDone);
+        assert_eq!(undo.run(&nowhere()).unwrap(), Undone::AlreadyDone);
         child.kill().unwrap();
         child.wait().unwrap();
-        assert_eq!(undo.run().unwrap(), Undone::TargetGone);
+        assert_eq!(undo.run(&nowhere()).unwrap(), Undone::TargetGone);
     }
 
     #[test]
     fn tagged_processes_end_with_their_children_and_nobody_else() {
         let tag = format!("test-{}", std::process::id());
         let undo = Undo::EndTagged { tag: tag.clone() };
-        assert_eq!(undo.run().unwrap(), Undone::AlreadyDone);
+        assert_eq!(undo.run(&nowhere()).unwrap(), Undone::AlreadyDone);
         let mut tagged = Command::new("sh");
         let mut tagged = tagged
             .args(["-c", "sleep 60 & wait"])
@@ -301,7 +326,7 @@ mod tests {
             .env(TAG_VARIABLE, "other")
             .spawn()
             .unwrap();
-        assert_eq!(undo.run().unwrap(), Undone::Now);
+        assert_eq!(undo.run(&nowhere()).unwrap(), Undone::Now);
         assert!(!tagged.wait().unwrap().success());
         assert!(
             other.try_wait().unwrap().is_none(),
@@ -330,10 +355,10 @@ mod tests {
         }
         let family = family();
         let undo = Undo::EndTree(process);
-        assert_eq!(undo.run().unwrap(), Undone::Now);
+        assert_eq!(undo.run(&nowhere()).unwrap(), Undone::Now);
         assert!(!parent.wait().unwrap().success());
         assert!(family.iter().all(|process| !process.is_alive()));
-        assert_eq!(undo.run().unwrap(), Undone::TargetGone);
+        assert_eq!(undo.run(&nowhere()).unwrap(), Undone::TargetGone);
     }
 
     #[test]
@@ -343,8 +368,8 @@ mod tests {
         std::fs::create_dir(&tree).unwrap();
         let undo = Undo::remove_tree(&tree).unwrap();
         std::fs::write(tree.join("file"), "x").unwrap();
-        assert_eq!(undo.run().unwrap(), Undone::Now);
-        assert_eq!(undo.run().unwrap(), Undone::AlreadyDone);
+        assert_eq!(undo.run(&nowhere()).unwrap(), Undone::Now);
+        assert_eq!(undo.run(&nowhere()).unwrap(), Undone::AlreadyDone);
         std::fs::create_dir(&tree).unwrap();
         std::fs::write(dir.path().join("occupy"), "x").unwrap();
         let json = serde_json::to_string(&undo).unwrap();

@@ -212,11 +212,13 @@ impl Stopped {
         let skip = usize::try_from(address - first).unwrap_or(0);
         whole[skip..skip + bytes.len()].copy_from_slice(bytes);
         for (i, word) in whole.as_chunks().0.iter().enumerate() {
-            let at = first + 8 * i as u64;
+            let Ok(at) = usize::try_from(first + 8 * i as u64) else {
+                continue;
+            };
             ptrace(
                 libc::PTRACE_POKEDATA,
                 stop.thread,
-                at as usize,
+                at,
                 usize::from_le_bytes(*word),
             )
             .map_err(|source| MemoryError::Io {

@@ -18,6 +18,7 @@ use crate::{exit::Exit, verbs};
 Examples:
   murphy doctor                                       what this machine can do
   murphy inject process pause -t pid:42 --for 10s     stop a process for ten seconds
+  murphy inject time -t pid:42 --offset -10m --for 10s  let it believe that it is ten minutes earlier
   murphy hunt etcd --etcd 3.5.0 --faults kill --for 60s
   murphy check history.jsonl --model etcd             judge a recorded history
 
@@ -41,6 +42,8 @@ pub enum Verb {
     Doctor(verbs::doctor::DoctorArgs),
     /// Inject one fault now.
     Inject(verbs::inject::InjectArgs),
+    /// Change a skew that is in force, without stopping anybody.
+    Update(verbs::update::UpdateArgs),
     /// Show what is in force.
     Ls(verbs::ls::LsArgs),
     /// Undo what is in force, whoever injected it.

@@ -125,7 +125,7 @@ impl Launched {
             Ok(()) => Ok(()),
             Err(error) => {
                 // What the journal does not hold may not run.
-                let _ = undo.run();
+                let _ = undo.run(self.entry.journal());
                 let _ = self.entry.end();
                 Err(error.into())
             }
@@ -171,7 +171,7 @@ impl Launched {
         let _ = Undo::EndTagged {
             tag: self.entry.id().into(),
         }
-        .run();
+        .run(self.entry.journal());
         wait(down);
         self.child = spawn(&self.argv, self.entry.id(), self.output)?;
         self.protect_tree()?;

@@ -265,7 +265,7 @@ impl Pause {
         // Whoever ran the undos may have done so between two of our signals: what this process has stopped
         // it lets go on itself, too, which is no change where it has been done.
         for stopped in &self.stopped {
-            if let Err(error) = Undo::Resume(stopped.process).run() {
+            if let Err(error) = Undo::Resume(stopped.process).run(self.entry.journal()) {
                 effect.left.push(error.to_string());
             }
         }

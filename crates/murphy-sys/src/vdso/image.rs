@@ -213,13 +213,7 @@ mod tests {
 
     #[test]
     fn the_hook_fits_into_this_kernels_vdso() {
-        let image = match Image::own() {
-            Ok(image) => image,
-            Err(error) => {
-                println!("skipped: {error}");
-                return;
-            }
-        };
+        let image = Image::own().unwrap();
         let (needed, free) = image.room();
         assert!(needed <= free, "{needed} of {free}");
         assert_eq!(image.jumps.len(), 3);

@@ -383,6 +383,14 @@ impl Page {
         self.write(data + HOLDERS_AT, &holder_bytes(holders))
     }
 
+    /// Changes who holds the hook, and nothing else.
+    pub fn hold(&self, holders: &[u32]) -> Result<(), PageError> {
+        if holders.len() > HOLDERS_MAX {
+            return Err(PageError::Full(self.process));
+        }
+        self.write(self.image.data_at + HOLDERS_AT, &holder_bytes(holders))
+    }
+
     /// Takes the jumps back: from here on every clock is true. Returns the threads that were inside the hook
     /// then, too; nobody else can come in any more.
     pub fn restore(&self, patience: Duration) -> Result<(Stopping, Vec<i32>), PageError> {
@@ -432,12 +440,11 @@ impl Page {
     /// then stays as it is, not run by anybody new and harmless.
     pub fn wipe(&self, inside: Option<Vec<i32>>, patience: Duration) -> Result<bool, PageError> {
         let until = Instant::now() + patience;
-        let mut left = match inside {
-            Some(threads) => threads,
-            None => {
-                let look = |stopped: &Stopped| self.inside(stopped);
-                while_stopped(self.process, Who::Everybody, patience, look)?.0
-            }
+        let mut left = if let Some(threads) = inside {
+            threads
+        } else {
+            let look = |stopped: &Stopped| self.inside(stopped);
+            while_stopped(self.process, Who::Everybody, patience, look)?.0
         };
         while !left.is_empty() {
             if Instant::now() > until {

@@ -184,7 +184,7 @@ impl Segment {
             reason = "saturates, and is far below that"
         )]
         let slope = (rate * ONE).round() as i64;
-        let gained = i128::from(at_ns) * i128::from(slope) >> 40;
+        let gained = (i128::from(at_ns) * i128::from(slope)) >> 40;
         #[allow(
             clippy::cast_possible_truncation,
             reason = "the hook wraps in the same way"
@@ -203,7 +203,7 @@ impl Segment {
             clippy::cast_possible_truncation,
             reason = "the hook wraps in the same way"
         )]
-        let gained = (i128::from(true_ns) * i128::from(self.slope) >> 40) as i64;
+        let gained = ((i128::from(true_ns) * i128::from(self.slope)) >> 40) as i64;
         true_ns
             .wrapping_add(self.offset)
             .wrapping_add(gained)

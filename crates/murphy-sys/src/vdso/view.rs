@@ -22,6 +22,8 @@ const CLOCKS: usize = 12;
 /// What the child says: for each clock the true time, the time seen, and the true time again, in
 /// nanoseconds.
 const SAID: usize = CLOCKS * 3 * 8;
+/// Said of a clock that this machine has not, as one without an alarm has no alarm clocks.
+const UNREAD: i64 = i64::MIN;
 
 /// Why a view cannot be taken.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +47,7 @@ pub struct Shift {
     pub within_ns: i64,
 }
 
-/// Reads every clock that can be skewed as a process with this page sees it.
+/// Reads every clock of this machine that can be skewed as a process with this page sees it.
 pub fn shifts(page: &[u8]) -> Result<Vec<Shift>, ViewError> {
     let image = Image::own()?;
     let (base, length) = image::place(std::process::id()).ok_or(ImageError::None)?;
@@ -61,14 +63,17 @@ pub fn shifts(page: &[u8]) -> Result<Vec<Shift>, ViewError> {
         i64::from_le_bytes(word)
     };
     Ok(Clock::all()
-        .map(|clock| {
+        .filter_map(|clock| {
             let at = 3 * usize::from(clock.id());
             let (before, seen, after) = (number(at), number(at + 1), number(at + 2));
-            Shift {
+            let is_read = [before, seen, after]
+                .iter()
+                .all(|reading| *reading != UNREAD);
+            is_read.then(|| Shift {
                 clock,
                 shift_ns: seen.wrapping_sub(before.midpoint(after)),
                 within_ns: after - before,
-            }
+            })
         })
         .collect())
 }
@@ -101,7 +106,10 @@ fn in_child(base: u64, page: &[u8], entry: usize) -> io::Result<Vec<u8>> {
 ///
 /// To be called in a forked child only, which must end right after: its own clock functions are replaced.
 unsafe fn answer(base: u64, page: &[u8], entry: usize, writing: &OwnedFd) -> c_int {
-    let place = base as usize as *mut u8;
+    let Ok(address) = usize::try_from(base) else {
+        return 1;
+    };
+    let place: *mut u8 = std::ptr::with_exposed_provenance_mut(address);
     let all = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
     // SAFETY: the range is this child's own vDSO, mapped by the kernel, and `page` is as long as that.
     let made = unsafe { libc::mprotect(place.cast(), page.len(), all) } == 0;
@@ -149,7 +157,10 @@ fn true_ns(clock: c_int) -> i64 {
         tv_nsec: 0,
     };
     // SAFETY: `time` is a valid place for the answer.
-    unsafe { libc::syscall(libc::SYS_clock_gettime, clock, &raw mut time) };
+    let failed = unsafe { libc::syscall(libc::SYS_clock_gettime, clock, &raw mut time) };
+    if failed != 0 {
+        return UNREAD;
+    }
     time.tv_sec * 1_000_000_000 + time.tv_nsec
 }
 
@@ -158,7 +169,9 @@ fn seen_ns(clock_gettime: extern "C" fn(c_int, *mut timespec) -> c_int, clock: c
         tv_sec: 0,
         tv_nsec: 0,
     };
-    clock_gettime(clock, &raw mut time);
+    if clock_gettime(clock, &raw mut time) != 0 {
+        return UNREAD;
+    }
     time.tv_sec
         .wrapping_mul(1_000_000_000)
         .wrapping_add(time.tv_nsec)

@@ -1,6 +1,10 @@
 //! `murphy inject FAMILY …` injects one fault now, says what it did, and takes it back.
 
+mod aim;
 mod process;
+mod time;
+
+pub use time::{How, skew_failure};
 
 use clap::{Args, Subcommand};
 
@@ -19,11 +23,14 @@ pub struct InjectArgs {
 pub enum Family {
     /// Kill, signal, pause or restart processes.
     Process(process::ProcessArgs),
+    /// Skew the clocks of running processes, and of nobody else.
+    Time(time::TimeArgs),
 }
 
 /// Injects it.
 pub fn run(args: &InjectArgs, json: bool) -> Result<Exit, Failure> {
     match &args.family {
         Family::Process(args) => process::run(args, json),
+        Family::Time(args) => time::run(args, json),
     }
 }

@@ -11,6 +11,7 @@ pub mod ls;
 pub mod recover;
 pub mod report;
 mod said;
+pub mod update;
 mod verdict;
 
 use std::path::Path;
@@ -35,6 +36,7 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
     match cli.verb {
         Verb::Doctor(args) => doctor::run(&args, json),
         Verb::Inject(args) => inject::run(&args, json),
+        Verb::Update(args) => update::run(&args, json),
         Verb::Ls(_) => ls::run(json),
         Verb::Recover(args) => recover::run(&args, json),
         Verb::Hunt(args) => hunt::run(&args, json),

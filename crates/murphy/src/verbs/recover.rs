@@ -130,6 +130,10 @@ fn recover(journal: &Journal, record: &Record, json: bool) -> Result<usize, Fail
             Ok(murphy_fault::undo::Undone::Now) => "done".to_owned(),
             Ok(murphy_fault::undo::Undone::AlreadyDone) => "was done already".into(),
             Ok(murphy_fault::undo::Undone::TargetGone) => "the target is gone".into(),
+            Ok(murphy_fault::undo::Undone::Dormant(count)) => format!(
+                "done; {} left in memory, run by nobody new",
+                output::plural(*count as u64, "dormant hook")
+            ),
             Err(error) => format!("failed to {error}"),
         };
         output::line(&format!("  {}: {result}", outcome.undo));

@@ -1,12 +1,15 @@
 //! The lines of a fault under `--json`.
 
-use murphy_fault::process::ENGINE;
 use serde_json::{Value, json};
 
 use crate::output;
 
 /// One injection as its lines name it.
 pub struct Said<'a> {
+    /// Its family.
+    pub family: &'a str,
+    /// What makes it happen.
+    pub engine: &'a str,
     /// Six hex digits.
     pub id: &'a str,
     /// The fault.
@@ -32,8 +35,8 @@ impl Said<'_> {
     pub fn effect(&self, event: &str, effect: &Value) {
         if self.json {
             output::json(&json!({
-                "event": event, "id": self.id, "family": "process", "fault": self.fault,
-                "engine": ENGINE, "targets": self.targets, "effect": effect,
+                "event": event, "id": self.id, "family": self.family, "fault": self.fault,
+                "engine": self.engine, "targets": self.targets, "effect": effect,
             }));
         }
     }

@@ -1,7 +1,6 @@
 //! `murphy inject process FAULT` kills, signals, pauses or restarts processes.
 
 use std::{
-    ffi::OsString,
     str::FromStr,
     time::{Duration, Instant},
 };
@@ -10,9 +9,7 @@ use clap::Args;
 use murphy_fault::{
     injector::Injector,
     plan::Plan,
-    process::{
-        Launched, LaunchedError, Output, Pause, Restarted, Signalled, Spec, name_of, plan, send,
-    },
+    process::{ENGINE, Launched, Output, Pause, Restarted, Signalled, Spec, name_of, plan, send},
     span::{Span, Until},
 };
 use murphy_sys::{
@@ -20,13 +17,17 @@ use murphy_sys::{
     process::ProcessId,
     signal::{Interrupts, Masks},
 };
-use murphy_target::{MAX_TARGETS, Selector, Target, TargetError};
+use murphy_target::Target;
 use serde_json::{Value, json};
 
 use crate::{
     exit::{Exit, Failure},
     output::{self, plural},
-    verbs::{injector, said::Said},
+    verbs::{
+        inject::aim::{Aim, interrupts, launch_failure, say_left_out, say_plan, target_failure},
+        injector,
+        said::Said,
+    },
 };
 
 /// How long a killed process may take to be gone.
@@ -55,14 +56,6 @@ pub struct ProcessArgs {
     #[arg(value_name = "FAULT")]
     pub fault: Fault,
 
-    /// Who is hit: pid:42, name:etcd, netns:n1; repeatable. Children are hit, too.
-    #[arg(short, long = "target", value_name = "TARGET")]
-    pub targets: Vec<Selector>,
-
-    /// How long: 10s, 1m30s, 250ms, or `forever`.
-    #[arg(long = "for", value_name = "TIME")]
-    pub time: Option<Until>,
-
     /// Restart: how long the command runs before it is killed.
     #[arg(long, value_name = "TIME", default_value = "1s")]
     pub after: Span,
@@ -71,17 +64,9 @@ pub struct ProcessArgs {
     #[arg(long, value_name = "TIME", default_value = "0s")]
     pub down: Span,
 
-    /// Most processes that may be hit.
-    #[arg(long, value_name = "N", default_value_t = MAX_TARGETS)]
-    pub max_targets: usize,
-
-    /// Only say what would be changed, and how it would end.
-    #[arg(long)]
-    pub dry_run: bool,
-
-    /// A command to launch and hit; it ends with the fault.
-    #[arg(last = true, value_name = "CMD")]
-    pub command: Vec<OsString>,
+    /// Who, and how long.
+    #[command(flatten)]
+    pub aim: Aim,
 }
 
 /// A fault as it is typed.
@@ -124,11 +109,11 @@ pub fn run(args: &ProcessArgs, json: bool) -> Result<Exit, Failure> {
         other => other,
     };
     let until = sensible(args, &spec)?;
-    if args.dry_run {
+    if args.aim.dry_run {
         return dry_run(args, &spec, until, json);
     }
-    if args.command.is_empty() {
-        let target = find(args)?;
+    if args.aim.command.is_empty() {
+        let target = args.aim.find()?;
         reachable(&target)?;
         would_stay_stopped(&target, &spec)?;
         let interrupts = interrupts()?;
@@ -139,7 +124,7 @@ pub fn run(args: &ProcessArgs, json: bool) -> Result<Exit, Failure> {
     let injector = injector()?;
     let mut launched = Launched::start(
         &injector,
-        args.command.clone(),
+        args.aim.command.clone(),
         if json { Output::Aside } else { Output::Shared },
     )
     .map_err(launch_failure)?;
@@ -160,51 +145,18 @@ fn sensible(args: &ProcessArgs, spec: &Spec) -> Result<Until, Failure> {
             spec.name()
         )))
     };
-    match (args.targets.is_empty(), args.command.is_empty()) {
-        (true, true) => {
-            return refuse("name a target with -t, such as `-t pid:42`, or a command behind `--`");
-        }
-        (false, false) => {
-            return refuse("name a target with -t or a command behind `--`, not both");
-        }
-        _ => {}
-    }
-    if matches!(spec, Spec::Restart { .. }) && args.command.is_empty() {
+    args.aim.check(&format!("process {}", spec.name()))?;
+    if matches!(spec, Spec::Restart { .. }) && args.aim.command.is_empty() {
         return refuse(
             "only a command that Murphy has launched can be started again: put it behind `--`",
         );
     }
-    match (spec.lasts(), args.time) {
+    match (spec.lasts(), args.aim.time) {
         (true, None) => refuse("say how long with --for, such as `--for 10s` or `--for forever`"),
         (false, Some(_)) if !matches!(spec, Spec::Restart { .. }) => {
             refuse("it is over at once; leave --for away")
         }
         (_, time) => Ok(time.unwrap_or(Until::Forever)),
-    }
-}
-
-fn find(args: &ProcessArgs) -> Result<Target, Failure> {
-    Target::find(&args.targets, args.max_targets, keepers()).map_err(target_failure)
-}
-
-/// The keepers of every Murphy at work are not to be hit.
-fn keepers() -> Vec<ProcessId> {
-    let journal = murphy_fault::journal::Journal::of_user();
-    let records = journal
-        .and_then(|journal| journal.list())
-        .map(|(records, _)| records);
-    records
-        .unwrap_or_default()
-        .into_iter()
-        .filter_map(|record| record.keeper)
-        .collect()
-}
-
-fn target_failure(error: TargetError) -> Failure {
-    if error.is_bad_input() {
-        Failure::input(error)
-    } else {
-        Failure::machine(error)
     }
 }
 
@@ -239,52 +191,21 @@ fn would_stay_stopped(target: &Target, spec: &Spec) -> Result<(), Failure> {
     }
 }
 
-fn interrupts() -> Result<Interrupts, Failure> {
-    Interrupts::catch().map_err(|error| Failure::machine(format!("listen for Ctrl-C: {error}")))
-}
-
 fn dry_run(args: &ProcessArgs, spec: &Spec, until: Until, json: bool) -> Result<Exit, Failure> {
-    let plan = if args.command.is_empty() {
-        let target = find(args)?;
+    let plan = if args.aim.command.is_empty() {
+        let target = args.aim.find()?;
         reachable(&target)?;
         plan(spec, &target, until)
     } else {
         launch_plan(args, spec, until)?
     };
-    if json {
-        output::json(&json!({
-            "event": "planned", "dry_run": true, "family": plan.family, "fault": plan.fault,
-            "engine": plan.engine, "targets": plan.targets, "plan": plan,
-        }));
-        return Ok(Exit::Held);
-    }
-    output::line(&format!(
-        "would inject process {} (engine {})",
-        plan.fault, plan.engine
-    ));
-    for change in &plan.changes {
-        output::line(&format!("  {change}"));
-    }
-    for undo in plan.undo.iter().rev() {
-        output::line(&format!("  way back: {undo}"));
-    }
-    output::line(&format!(
-        "until: {until}; should Murphy die, {}",
-        plan.ends.text()
-    ));
-    output::line("nothing was changed");
-    Ok(Exit::Held)
+    Ok(say_plan(&plan, json))
 }
 
 /// What would happen to a command that is not running yet.
 fn launch_plan(args: &ProcessArgs, spec: &Spec, until: Until) -> Result<Plan, Failure> {
     let none = Target::of_processes("launch", &[], []).map_err(target_failure)?;
-    let words: Vec<_> = args
-        .command
-        .iter()
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect();
-    let command = words.join(" ");
+    let command = args.aim.command_line();
     let mut plan = plan(spec, &none, until);
     plan.targets = vec![format!("launch {command}")];
     plan.changes = vec![format!("start {command}"), format!("{} it", plan.fault)];
@@ -301,12 +222,7 @@ fn hit(
     until: Until,
     json: bool,
 ) -> Result<Exit, Failure> {
-    for left_out in &target.left_out {
-        output::note(&format!(
-            "murphy: pid {} ({}) is {}: it is left out",
-            left_out.pid, left_out.name, left_out.why
-        ));
-    }
+    say_left_out(target);
     if spec.lasts() {
         pause(injector, interrupts, target, until, json)
     } else {
@@ -339,6 +255,8 @@ fn once(injector: &Injector, target: &Target, spec: &Spec, json: bool) -> Result
         .begin("process", spec.name(), &names, Until::Forever)
         .map_err(Failure::machine)?;
     let said = Said {
+        family: "process",
+        engine: ENGINE,
         id: entry.id(),
         fault: spec.name(),
         targets: &names,
@@ -390,6 +308,8 @@ fn pause(
     let mut pause = Pause::inject(injector, target, &names, until).map_err(Failure::machine)?;
     let id = pause.id().to_owned();
     let said = Said {
+        family: "process",
+        engine: ENGINE,
         id: &id,
         fault: "pause",
         targets: &names,
@@ -499,6 +419,8 @@ fn hit_launched(
     let names = [name_of(process)];
     let id = launched.id().to_owned();
     let said = Said {
+        family: "process",
+        engine: ENGINE,
         id: &id,
         fault: "restart",
         targets: &names,
@@ -562,8 +484,4 @@ fn wait_while_running(
             return Ok(None);
         }
     }
-}
-
-fn launch_failure(error: LaunchedError) -> Failure {
-    Failure::machine(error)
 }

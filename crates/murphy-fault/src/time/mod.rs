@@ -1,0 +1,193 @@
+//! Family `time`: the clocks of running processes are skewed, for nobody else on the machine.
+//!
+//! Needs `x86_64`, a vDSO and `CAP_SYS_PTRACE` for other users' processes. Engine `vdso` writes a hook into
+//! the unused end of the target's own vDSO page ([`murphy_sys::vdso`]): programs in any language are
+//! skewed, no system call is added, and a skew ends at its deadline inside the target even when Murphy and
+//! its keeper are dead. Not skewed: the kernel's own stamps and timers (file times, `timerfd`, timeouts), and
+//! programs that read clocks by raw system calls; those are counted as escapes.
+//!
+//! Several skews of one process add up, per clock, and end in any order: each injection's [`course`] stands
+//! in the journal, and the page says which injections hold it, so that anybody can compute the sum.
+
+pub mod course;
+mod restore;
+mod skew;
+pub mod spec;
+mod update;
+
+pub use restore::restore_vdso;
+pub use skew::{ClockSeen, How, ProcessSkew, Skew, Skewed};
+pub use spec::{Clocks, Date, Drift, Jump, Spec, SpecError, Strobe};
+pub use update::{Updated, update};
+
+use murphy_sys::vdso::{Image, ImageError, Page, PageError, Timescale, view::ViewError};
+use murphy_target::Target;
+
+use crate::{
+    journal::{Journal, JournalError},
+    plan::{EndsBy, Plan},
+    process::name_of,
+    span::Until,
+    undo::Undo,
+};
+
+/// The engine for running processes.
+pub const ENGINE: &str = "vdso";
+
+/// Why a skew could not be injected, changed or undone.
+#[derive(Debug, thiserror::Error)]
+pub enum SkewError {
+    /// A process cannot be patched.
+    #[error(transparent)]
+    Page(#[from] PageError),
+    /// This machine cannot.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The clocks cannot be read.
+    #[error(transparent)]
+    View(#[from] ViewError),
+    /// The journal.
+    #[error(transparent)]
+    Journal(Box<JournalError>),
+    /// What is asked makes no sense.
+    #[error(transparent)]
+    Asked(#[from] SpecError),
+    /// The journal's course of another injection.
+    #[error("read the course of injection {id}: {error}")]
+    Spec {
+        /// The injection.
+        id: String,
+        /// What is wrong.
+        error: String,
+    },
+    /// Somebody else holds the page.
+    #[error(
+        "skew pid {pid}: injection {id} holds its clocks, and this journal does not know it; recover it with the journal it stands in"
+    )]
+    Stranger {
+        /// The process.
+        pid: u32,
+        /// The id in its page.
+        id: String,
+    },
+    /// Two skews of one timescale name different clocks of it.
+    #[error(
+        "skew pid {pid}: another injection skews other clocks of the same timescale ({timescale:?}); name the same clocks, or the timescale itself"
+    )]
+    Mixed {
+        /// The process.
+        pid: u32,
+        /// The timescale.
+        timescale: Timescale,
+    },
+    /// It is no skew.
+    #[error("update injection {id}: it is one of family {family}; only skews can be changed")]
+    NotASkew {
+        /// The injection.
+        id: String,
+        /// Its family.
+        family: String,
+    },
+    /// It is over.
+    #[error("update injection {0}: it is over")]
+    Over(String),
+    /// One process of the target cannot be skewed, so none is.
+    #[error("{0}")]
+    Escaped(String),
+    /// `/proc` cannot be read.
+    #[error("read /proc: {0}")]
+    Table(#[source] std::io::Error),
+    /// New children appear faster than they can be skewed.
+    #[error("skew the target: it starts processes faster than they can be skewed")]
+    Runaway,
+}
+
+impl From<JournalError> for SkewError {
+    fn from(error: JournalError) -> Self {
+        // A journal's undo may fail on a skew: the two hold each other.
+        Self::Journal(Box::new(error))
+    }
+}
+
+impl SkewError {
+    /// Whether the process it is about is gone.
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Page(error) if error.is_gone())
+    }
+}
+
+/// Asks this machine whether the engine works.
+pub fn trial() -> Result<(), ImageError> {
+    Image::own().map(|_| ())
+}
+
+/// What `spec` would do to `target`. Changes nothing; an error for what would be refused.
+pub fn plan(
+    journal: &Journal,
+    spec: &Spec,
+    target: &Target,
+    until: Until,
+) -> Result<Plan, SkewError> {
+    trial()?;
+    spec.check(until)?;
+    let mut changes = Vec::new();
+    for process in target.processes() {
+        match examine(journal, spec, process) {
+            Ok(()) => changes.push(format!("hook the vDSO of {}", name_of(process))),
+            Err(error) if error.is_gone() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Plan {
+        family: "time",
+        fault: spec.to_string(),
+        engine: ENGINE,
+        targets: target.processes().map(name_of).collect(),
+        changes,
+        undo: vec![Undo::RestoreVdso { id: "new".into() }],
+        ends: match until {
+            Until::After(_) => EndsBy::Deadline,
+            Until::Forever => EndsBy::Keeper,
+        },
+        until,
+    })
+}
+
+/// Whether one process can be skewed, as far as that is known without touching it.
+fn examine(
+    journal: &Journal,
+    spec: &Spec,
+    process: murphy_sys::process::ProcessId,
+) -> Result<(), SkewError> {
+    let page = Page::open(process)?;
+    page.examine()?;
+    let holders = page.holders()?;
+    if holders.len() == murphy_sys::vdso::HOLDERS_MAX {
+        return Err(PageError::Full(process).into());
+    }
+    compatible(journal, &holders, &spec.clocks, process.pid)
+}
+
+/// Whether a skew of `clocks` can be added to those of `holders`.
+fn compatible(
+    journal: &Journal,
+    holders: &[u32],
+    clocks: &Clocks,
+    pid: u32,
+) -> Result<(), SkewError> {
+    for holder in holders {
+        let id = course::id_of(*holder);
+        if journal.read(&id)?.is_none() {
+            return Err(SkewError::Stranger { pid, id });
+        }
+    }
+    for course in course::of_holders(journal, holders)? {
+        for timescale in Timescale::ALL {
+            let (theirs, ours) = (course.clocks().of(timescale), clocks.of(timescale));
+            if !theirs.is_empty() && !ours.is_empty() && theirs != ours {
+                return Err(SkewError::Mixed { pid, timescale });
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! The way back of a skew: found by its id in the memory of whoever carries it.
+
+use std::time::{Duration, Instant};
+
+use murphy_sys::{
+    process::ProcessId,
+    table::ProcessTable,
+    vdso::{Page, State, holders_of},
+};
+
+use super::{SkewError, course};
+use crate::{journal::Journal, undo::Undone};
+
+/// How long a thread may take to stop.
+pub(super) const STOP_PATIENCE: Duration = Duration::from_secs(2);
+/// How long threads may take to leave a hook before it is left dormant, for all processes together.
+const WIPE_PATIENCE: Duration = Duration::from_secs(10);
+/// How often the process table is searched for children that were born meanwhile.
+const ROUNDS_MAX: usize = 100;
+
+/// Takes injection `id` off every process that carries it: first its skew ends everywhere, then the pages
+/// that nobody else holds become pristine again.
+pub fn restore_vdso(journal: &Journal, id: &str) -> Result<Undone, SkewError> {
+    let number = course::number_of(id);
+    let until = Instant::now() + WIPE_PATIENCE;
+    let mut undone = Undone::AlreadyDone;
+    let mut dormant = 0;
+    for _ in 0..ROUNDS_MAX {
+        let carriers = carriers(number)?;
+        if carriers.is_empty() {
+            return Ok(if dormant > 0 {
+                Undone::Dormant(dormant)
+            } else {
+                undone
+            });
+        }
+        undone = Undone::Now;
+        for process in &carriers {
+            or_gone(end_skew(journal, *process, number))?;
+        }
+        let mut free = Vec::new();
+        for process in &carriers {
+            free.extend(or_gone(free_page(*process, number))?.flatten());
+        }
+        for (process, inside) in free {
+            let left = until.saturating_duration_since(Instant::now());
+            let wiped = or_gone(
+                Page::open(process)
+                    .and_then(|page| match page.state()? {
+                        State::Dormant => page.wipe(inside, left),
+                        // Somebody else has hooked it again, or wiped it.
+                        _ => Ok(true),
+                    })
+                    .map_err(SkewError::from),
+            )?;
+            dormant += usize::from(wiped == Some(false));
+        }
+    }
+    Err(SkewError::Runaway)
+}
+
+/// Everyone who carries it now.
+pub(super) fn carriers(number: u32) -> Result<Vec<ProcessId>, SkewError> {
+    let table = ProcessTable::read().map_err(SkewError::Table)?;
+    Ok(table
+        .iter()
+        .filter(|stat| !stat.is_kernel_thread())
+        .filter(|stat| holders_of(stat.pid).contains(&number))
+        .map(murphy_sys::process::Stat::id)
+        .collect())
+}
+
+/// Ends what one injection adds in one process, without stopping it.
+fn end_skew(journal: &Journal, process: ProcessId, number: u32) -> Result<(), SkewError> {
+    let page = Page::open(process)?;
+    let holders = page.holders()?;
+    if page.state()? == State::Dormant || !holders.contains(&number) {
+        return Ok(());
+    }
+    let others: Vec<u32> = holders.iter().copied().filter(|h| *h != number).collect();
+    let (slot, _) = course::slot(&course::of_holders(journal, &others)?);
+    // It still is a holder: whoever comes after a crash right here must find it.
+    Ok(page.configure(&holders, &slot)?)
+}
+
+/// Gives up the hold of one injection; takes the jumps back where nobody else has one. Says who is left to be
+/// wiped, with the threads still inside where they are known.
+#[allow(
+    clippy::type_complexity,
+    reason = "a process to wipe, and who is inside where known"
+)]
+fn free_page(
+    process: ProcessId,
+    number: u32,
+) -> Result<Option<(ProcessId, Option<Vec<i32>>)>, SkewError> {
+    let page = Page::open(process)?;
+    let others: Vec<u32> = page
+        .holders()?
+        .into_iter()
+        .filter(|h| *h != number)
+        .collect();
+    if !others.is_empty() {
+        page.hold(&others)?;
+        return Ok(None);
+    }
+    let inside = match page.state()? {
+        State::Pristine => return Ok(None),
+        State::Dormant => None,
+        State::Hooked | State::Half => Some(page.restore(STOP_PATIENCE)?.1),
+    };
+    page.hold(&[])?;
+    Ok(Some((process, inside)))
+}
+
+/// Nobody is left to be restored in a process that has ended or executed another program.
+fn or_gone<T>(outcome: Result<T, SkewError>) -> Result<Option<T>, SkewError> {
+    match outcome {
+        Ok(done) => Ok(Some(done)),
+        Err(error) if error.is_gone() => Ok(None),
+        Err(SkewError::Page(murphy_sys::vdso::PageError::Executed(_))) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,514 @@
+//! A skew in force: who carries it, what their clocks show, and who joins them.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use murphy_sys::{
+    clock::boottime_ns,
+    process::ProcessId,
+    table::ProcessTable,
+    vdso::{
+        Page, PageError, Slot, State, Stopping, holders_of,
+        view::{self, Shift as Seen},
+    },
+};
+use murphy_target::{Target, Tree};
+use serde::Serialize;
+
+use super::{
+    SkewError, compatible,
+    course::{self, Course},
+    examine,
+    restore::STOP_PATIENCE,
+    spec::Spec,
+};
+use crate::{
+    injector::{Injector, failures},
+    journal::{Entry, JournalError},
+    span::Until,
+    undo::Undo,
+};
+
+/// How often the target is searched for processes that do not carry it yet.
+const SCANS_MAX: usize = 200;
+/// At first, two scans in a row must find nobody new: one may have missed a child being born.
+const QUIET_SCANS: usize = 2;
+/// How far a reading of a clock may be from what was asked.
+const ERROR_NS: i64 = 5_000_000;
+/// A coarse clock stands still for a tick of the kernel: 10 ms at 100 Hz.
+const COARSE_ERROR_NS: i64 = 15_000_000;
+
+/// How a process came to carry a skew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum How {
+    /// Its page was hooked.
+    Hooked,
+    /// It was born with it.
+    Inherited,
+    /// It has executed another program and was hooked again.
+    Executed,
+}
+
+/// One clock of one process, read through the process's own page; nanoseconds from the true time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ClockSeen {
+    /// The kernel's name.
+    pub clock: &'static str,
+    /// Before.
+    pub before_ns: i64,
+    /// What was asked for, when it was last read.
+    pub asked_ns: i64,
+    /// When it was last read.
+    pub during_ns: i64,
+    /// At the end; `None` until then, and for a process that is gone.
+    pub after_ns: Option<i64>,
+}
+
+impl ClockSeen {
+    fn is_as_asked(&self) -> bool {
+        let error = if self.clock.ends_with("COARSE") {
+            COARSE_ERROR_NS
+        } else {
+            ERROR_NS
+        };
+        (self.during_ns - self.asked_ns).abs() < error
+    }
+}
+
+/// One process that carries a skew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ProcessSkew {
+    /// Its pid.
+    pub pid: u32,
+    /// Its kernel name.
+    pub name: String,
+    /// How it came to it.
+    pub how: How,
+    /// Its threads when it was hooked.
+    pub threads: usize,
+    /// How long they were stopped for that, in microseconds.
+    pub stopped_us: u64,
+    /// Threads that were moved out of overwritten instructions.
+    pub moved: usize,
+    /// Whether it has ended.
+    pub gone: bool,
+    /// The skewed clocks.
+    pub clocks: Vec<ClockSeen>,
+    /// The furthest that any other clock of it was from the true time, in nanoseconds.
+    pub others_ns: i64,
+}
+
+/// What a skew has done, as measured at the target.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Skewed {
+    /// Every process that carries it or did.
+    pub processes: Vec<ProcessSkew>,
+    /// How many of them live and show what was asked for.
+    pub skewed: u64,
+    /// How many live.
+    pub living: u64,
+    /// How often a program was executed by one of them, and hooked again.
+    pub executed: u64,
+    /// Processes that could not be skewed, and why.
+    pub escapes: Vec<String>,
+    /// Programs that came and went before they could be skewed.
+    pub short_lived: u64,
+    /// What could not be undone.
+    pub left: Vec<String>,
+    /// Hooks that are not run any more and stay in memory until their process ends.
+    pub dormant: u64,
+}
+
+impl Skewed {
+    /// Whether any clock showed what was asked for.
+    pub fn had_effect(&self) -> bool {
+        self.processes.iter().any(|process| {
+            process
+                .clocks
+                .iter()
+                .any(|clock| clock.during_ns != 0 && clock.is_as_asked())
+        })
+    }
+}
+
+/// A skew in force.
+#[derive(Debug)]
+pub struct Skew {
+    entry: Entry,
+    number: u32,
+    course: Course,
+    tree: Tree,
+    processes: BTreeMap<ProcessId, ProcessSkew>,
+    escapes: BTreeMap<ProcessId, String>,
+    executed: u64,
+    /// What the hooks hold must have been written anew by then, ns of boottime.
+    renew_ns: Option<u64>,
+}
+
+/// Slots already computed, so that processes held by the same injections get the same bytes.
+type Slots = BTreeMap<Vec<u32>, Slot>;
+
+impl Skew {
+    /// Skews every process of the target, or none. The way back is on disk before.
+    pub fn inject(
+        injector: &Injector,
+        target: &Target,
+        names: &[String],
+        spec: Spec,
+        until: Until,
+        seed: u64,
+    ) -> Result<Self, SkewError> {
+        super::trial()?;
+        spec.check(until)?;
+        for process in target.processes() {
+            match examine(injector.journal(), &spec, process) {
+                Err(error) if !error.is_gone() => return Err(error),
+                _ => {}
+            }
+        }
+        let mut entry = injector.begin("time", &spec.to_string(), names, until)?;
+        let id = entry.id().to_owned();
+        entry.protect(&[Undo::RestoreVdso { id: id.clone() }])?;
+        let course = Course::begin(spec, until, seed);
+        entry.specify(&course)?;
+        let mut skew = Self {
+            entry,
+            number: course::number_of(&id),
+            course,
+            tree: target.follow(),
+            processes: BTreeMap::new(),
+            escapes: BTreeMap::new(),
+            executed: 0,
+            renew_ns: None,
+        };
+        let members: Vec<_> = target.processes().collect();
+        match skew
+            .hook_all(&members)
+            .and_then(|()| skew.hook_newcomers(QUIET_SCANS))
+        {
+            Ok(()) => {}
+            Err(error) => {
+                // Nobody may stay half skewed. What cannot be undone stays in the journal.
+                let _ = skew.end();
+                return Err(error);
+            }
+        }
+        if let Some((_, why)) = skew.escapes.pop_first() {
+            let _ = skew.end();
+            return Err(SkewError::Escaped(why));
+        }
+        skew.read_clocks()?;
+        Ok(skew)
+    }
+
+    /// The id of the injection.
+    pub fn id(&self) -> &str {
+        self.entry.id()
+    }
+
+    /// What it does now; `murphy update` may have changed that.
+    pub fn course(&self) -> &Course {
+        &self.course
+    }
+
+    /// Whether somebody else has ended it.
+    pub fn is_over(&self) -> bool {
+        self.entry.is_over()
+    }
+
+    /// Everyone it is known to be carried by.
+    pub fn processes(&self) -> impl Iterator<Item = ProcessId> + '_ {
+        self.processes.keys().copied()
+    }
+
+    /// How long at most until [`Skew::follow`] must be called again.
+    pub fn due_in(&self) -> Duration {
+        match self.renew_ns {
+            None => Duration::MAX,
+            Some(at) => Duration::from_nanos(at.saturating_sub(boottime_ns())),
+        }
+    }
+
+    /// Skews who joined the target or executed another program since, takes over what `murphy update` said,
+    /// and writes the next steps of a course that has several.
+    pub fn follow(&mut self) -> Result<(), SkewError> {
+        if self.is_over() {
+            return Ok(());
+        }
+        if let Some(spec) = self.entry.spec()? {
+            let course: Course = serde_json::from_value(spec).map_err(|error| SkewError::Spec {
+                id: self.id().to_owned(),
+                error: error.to_string(),
+            })?;
+            if course != self.course {
+                self.course = course;
+                self.renew_ns = Some(0);
+            }
+        }
+        if self.renew_ns.is_some_and(|at| boottime_ns() >= at) {
+            self.renew()?;
+        }
+        self.hook_newcomers(1)
+    }
+
+    /// Writes what the hooks are to do from now on.
+    fn renew(&mut self) -> Result<(), SkewError> {
+        self.renew_ns = None;
+        let mut slots = Slots::new();
+        let members: Vec<_> = self.processes.keys().copied().collect();
+        for process in members {
+            let configured = Page::open(process)
+                .map_err(SkewError::from)
+                .and_then(|page| {
+                    let holders = page.holders()?;
+                    if page.state()? == State::Hooked && holders.contains(&self.number) {
+                        let slot = self.slot(&holders, &mut slots)?;
+                        page.configure(&holders, &slot)?;
+                    }
+                    Ok(())
+                });
+            match configured {
+                Err(error) if !error.is_gone() => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn slot(&mut self, holders: &[u32], slots: &mut Slots) -> Result<Slot, SkewError> {
+        if let Some(slot) = slots.get(holders) {
+            return Ok(slot.clone());
+        }
+        let courses = course::of_holders(self.entry.journal(), holders)?;
+        let (slot, renew) = course::slot(&courses);
+        self.renew_ns = self.renew_ns.into_iter().chain(renew).min();
+        slots.insert(holders.to_vec(), slot.clone());
+        Ok(slot)
+    }
+
+    fn hook_newcomers(&mut self, quiet_scans: usize) -> Result<(), SkewError> {
+        let mut quiet = 0;
+        for _ in 0..SCANS_MAX {
+            if self.is_over() {
+                return Ok(());
+            }
+            let table = ProcessTable::read().map_err(SkewError::Table)?;
+            let mut fresh: Vec<_> = self
+                .tree
+                .newcomers(&table)
+                .iter()
+                .map(|member| member.process)
+                .collect();
+            // A program that was executed has a page of its own, without the hook.
+            fresh.extend(self.processes.keys().copied().filter(|process| {
+                table.holds(process) && !holders_of(process.pid).contains(&self.number)
+            }));
+            if fresh.is_empty() {
+                quiet += 1;
+                if quiet == quiet_scans {
+                    return Ok(());
+                }
+                continue;
+            }
+            quiet = 0;
+            self.hook_all(&fresh)?;
+        }
+        Err(SkewError::Runaway)
+    }
+
+    /// Hooks each; who cannot be hooked is an escape.
+    fn hook_all(&mut self, processes: &[ProcessId]) -> Result<(), SkewError> {
+        let mut slots = Slots::new();
+        for process in processes {
+            if self.escapes.contains_key(process) {
+                continue;
+            }
+            match self.hook(*process, &mut slots) {
+                // Somebody has taken the skew back; the caller sees that it is over.
+                Err(SkewError::Journal(error)) if matches!(*error, JournalError::Ended(_)) => {
+                    return Ok(());
+                }
+                // One that has executed another program meanwhile is looked at again at the next scan.
+                Ok(()) | Err(SkewError::Page(PageError::Executed(_))) => {}
+                Err(error) if error.is_gone() => {}
+                Err(error @ SkewError::Journal(_)) => return Err(error),
+                Err(error) => {
+                    self.escapes.insert(*process, error.to_string());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn hook(&mut self, process: ProcessId, slots: &mut Slots) -> Result<(), SkewError> {
+        let page = Page::open(process)?;
+        let before = page.bytes()?;
+        let mut holders = page.holders()?;
+        let is_heir = holders.contains(&self.number);
+        if !is_heir {
+            compatible(
+                self.entry.journal(),
+                &holders,
+                self.course.clocks(),
+                process.pid,
+            )?;
+            holders.push(self.number);
+        }
+        let slot = self.slot(&holders, slots)?;
+        let stopping = self
+            .entry
+            .change(&[], || page.hook(&holders, &slot, STOP_PATIENCE))??;
+        let known = self.processes.get(&process);
+        let how = match known {
+            Some(_) => How::Executed,
+            None if is_heir => How::Inherited,
+            None => How::Hooked,
+        };
+        self.executed += u64::from(how == How::Executed);
+        let before = if is_heir {
+            Vec::new()
+        } else {
+            view::shifts(&before)?
+        };
+        let skew = ProcessSkew {
+            clocks: self.clocks_before(&before),
+            ..of(process, how, stopping)
+        };
+        self.processes.insert(process, skew);
+        Ok(())
+    }
+
+    fn clocks_before(&self, before: &[Seen]) -> Vec<ClockSeen> {
+        let shift = |clock| {
+            before
+                .iter()
+                .find(|seen| seen.clock == clock)
+                .map_or(0, |s| s.shift_ns)
+        };
+        self.course
+            .clocks()
+            .iter()
+            .map(|clock| ClockSeen {
+                clock: clock.name(),
+                before_ns: shift(clock),
+                asked_ns: 0,
+                during_ns: 0,
+                after_ns: None,
+            })
+            .collect()
+    }
+
+    /// Reads every clock of every process through the process's own page.
+    fn read_clocks(&mut self) -> Result<(), SkewError> {
+        let mut views: BTreeMap<Vec<u8>, (u64, Vec<Seen>)> = BTreeMap::new();
+        for (process, skew) in &mut self.processes {
+            let bytes = Page::open(*process).and_then(|page| page.bytes());
+            let Ok(bytes) = bytes else {
+                skew.gone = !process.is_alive();
+                continue;
+            };
+            if !views.contains_key(&bytes) {
+                let at = boottime_ns();
+                let seen = view::shifts(&bytes)?;
+                views.insert(bytes.clone(), (at.midpoint(boottime_ns()), seen));
+            }
+            let Some((at, seen)) = views.get(&bytes) else {
+                continue;
+            };
+            let asked = self.course.shift_ns(*at);
+            skew.others_ns = 0;
+            // A machine without an alarm has no alarm clocks.
+            skew.clocks
+                .retain(|clock| seen.iter().any(|s| s.clock.name() == clock.clock));
+            for seen in seen {
+                match skew
+                    .clocks
+                    .iter_mut()
+                    .find(|c| c.clock == seen.clock.name())
+                {
+                    Some(clock) => {
+                        clock.during_ns = seen.shift_ns;
+                        clock.asked_ns = asked;
+                    }
+                    None => skew.others_ns = skew.others_ns.max(seen.shift_ns.abs()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What it has done so far.
+    pub fn effect(&mut self) -> Result<Skewed, SkewError> {
+        // Past its deadline a clock is true again, and that would be no reading of the skew.
+        let is_due = self
+            .course
+            .until_ns
+            .is_some_and(|until| boottime_ns() >= until);
+        if !self.is_over() && !is_due {
+            self.read_clocks()?;
+        }
+        Ok(self.figures())
+    }
+
+    fn figures(&self) -> Skewed {
+        let processes: Vec<_> = self.processes.values().cloned().collect();
+        let living = processes.iter().filter(|process| !process.gone);
+        let shows = |process: &&ProcessSkew| process.clocks.iter().all(ClockSeen::is_as_asked);
+        Skewed {
+            skewed: living.clone().filter(shows).count() as u64,
+            living: living.count() as u64,
+            executed: self.executed,
+            escapes: self.escapes.values().cloned().collect(),
+            processes,
+            ..Skewed::default()
+        }
+    }
+
+    /// Tells the journal what it has done so far, for `murphy ls`.
+    pub fn say(&mut self) -> Result<Skewed, SkewError> {
+        let effect = self.effect()?;
+        self.entry.say(&effect)?;
+        Ok(effect)
+    }
+
+    /// Takes it back everywhere, and reads the clocks once more.
+    pub fn end(mut self) -> Skewed {
+        // The last reading counts where this one fails: the way back is what matters now.
+        let mut effect = self.effect().unwrap_or_else(|_| self.figures());
+        let outcomes = self.entry.end();
+        effect.left = failures(&outcomes);
+        for outcome in outcomes.into_iter().flatten() {
+            if let Ok(crate::undo::Undone::Dormant(count)) = outcome.result {
+                effect.dormant += count as u64;
+            }
+        }
+        for (process, skew) in self.processes.iter().zip(&mut effect.processes) {
+            let seen = Page::open(*process.0)
+                .and_then(|page| page.bytes())
+                .ok()
+                .and_then(|bytes| view::shifts(&bytes).ok());
+            for clock in &mut skew.clocks {
+                clock.after_ns = seen
+                    .iter()
+                    .flatten()
+                    .find(|seen| seen.clock.name() == clock.clock)
+                    .map(|seen| seen.shift_ns);
+            }
+        }
+        effect
+    }
+}
+
+fn of(process: ProcessId, how: How, stopping: Stopping) -> ProcessSkew {
+    ProcessSkew {
+        pid: process.pid,
+        name: process.stat().map(|stat| stat.comm).unwrap_or_default(),
+        how,
+        threads: stopping.threads,
+        stopped_us: stopping.stopped_ns / 1000,
+        moved: stopping.moved,
+        gone: false,
+        clocks: Vec::new(),
+        others_ns: 0,
+    }
+}

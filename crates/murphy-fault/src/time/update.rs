@@ -1,0 +1,98 @@
+//! A skew in force becomes another one, without stopping anybody.
+
+use std::time::Instant;
+
+use murphy_sys::vdso::{Page, State};
+use serde::Serialize;
+
+use super::{
+    SkewError,
+    course::{self, Course},
+    restore::carriers,
+    spec::Spec,
+};
+use crate::{
+    journal::{Journal, Record},
+    span::{Span, Until},
+};
+use murphy_sys::clock::boottime_ns;
+
+/// What an update has done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Updated {
+    /// How many processes were told.
+    pub processes: u64,
+    /// How long the longest of them took to tell, in nanoseconds; nobody was stopped.
+    pub longest_ns: u64,
+    /// What is added to its clocks now, in nanoseconds.
+    pub shift_ns: i64,
+}
+
+/// Replaces what injection `record` adds by what `spec` says, from now to the end it always had. The clocks
+/// stay those it was injected with.
+pub fn update(
+    journal: &Journal,
+    record: &Record,
+    mut spec: Spec,
+    seed: u64,
+) -> Result<Updated, SkewError> {
+    let id = &record.header.id;
+    if record.header.family != "time" {
+        return Err(SkewError::NotASkew {
+            id: id.clone(),
+            family: record.header.family.clone(),
+        });
+    }
+    let said = record
+        .spec
+        .clone()
+        .ok_or_else(|| SkewError::Over(id.clone()))?;
+    let old: Course = serde_json::from_value(said).map_err(|error| SkewError::Spec {
+        id: id.clone(),
+        error: error.to_string(),
+    })?;
+    let left = match old.until_ns {
+        None => Until::Forever,
+        Some(until) => {
+            let left = until.saturating_sub(boottime_ns());
+            if left == 0 {
+                return Err(SkewError::Over(id.clone()));
+            }
+            Until::After(Span(std::time::Duration::from_nanos(left)))
+        }
+    };
+    spec.clocks = old.spec.clocks.clone();
+    spec.force |= old.spec.force;
+    spec.check(left)?;
+    let mut course = Course::begin(spec, left, seed);
+    course.until_ns = old.until_ns;
+    // On disk first: whoever computes the sum from here on, its owner too, finds the new course.
+    journal.respecify(id, &course)?;
+    let number = course::number_of(id);
+    let mut updated = Updated {
+        processes: 0,
+        longest_ns: 0,
+        shift_ns: 0,
+    };
+    for process in carriers(number)? {
+        let page = match Page::open(process) {
+            Err(error) if error.is_gone() => continue,
+            other => other?,
+        };
+        let holders = page.holders()?;
+        if page.state()? != State::Hooked {
+            continue;
+        }
+        let (slot, _) = course::slot(&course::of_holders(journal, &holders)?);
+        let began = Instant::now();
+        match page.configure(&holders, &slot) {
+            Err(error) if error.is_gone() => continue,
+            other => other?,
+        }
+        let took = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        updated.longest_ns = updated.longest_ns.max(took);
+        updated.processes += 1;
+    }
+    updated.shift_ns = course.shift_ns(boottime_ns());
+    Ok(updated)
+}

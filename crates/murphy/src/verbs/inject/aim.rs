@@ -1,0 +1,145 @@
+//! What every family asks alike: who is hit, how long, and what only would happen.
+
+use std::ffi::OsString;
+
+use clap::Args;
+use murphy_fault::{plan::Plan, process::LaunchedError, span::Until};
+use murphy_sys::{process::ProcessId, signal::Interrupts};
+use murphy_target::{MAX_TARGETS, Selector, Target, TargetError};
+use serde_json::json;
+
+use crate::{
+    exit::{Exit, Failure},
+    output,
+};
+
+/// Who is hit, and how long.
+#[derive(Debug, Args)]
+pub struct Aim {
+    /// Who is hit: pid:42, name:etcd, container:web, unit:postgresql.service, … (docs/targets.md); repeatable.
+    /// Children are hit, too.
+    #[arg(short, long = "target", value_name = "TARGET")]
+    pub targets: Vec<Selector>,
+
+    /// How long: 10s, 1m30s, 250ms, or `forever`.
+    #[arg(long = "for", value_name = "TIME")]
+    pub time: Option<Until>,
+
+    /// Most processes that may be hit.
+    #[arg(long, value_name = "N", default_value_t = MAX_TARGETS)]
+    pub max_targets: usize,
+
+    /// Only say what would be changed, and how it would end.
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// A command to launch and hit; it ends with the fault.
+    #[arg(last = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
+}
+
+impl Aim {
+    /// Refuses a fault, `what`, that has no target or two kinds of them.
+    pub fn check(&self, what: &str) -> Result<(), Failure> {
+        let text = match (self.targets.is_empty(), self.command.is_empty()) {
+            (true, true) => "name a target with -t, such as `-t pid:42`, or a command behind `--`",
+            (false, false) => "name a target with -t or a command behind `--`, not both",
+            _ => return Ok(()),
+        };
+        Err(Failure::input(format!("inject {what}: {text}")))
+    }
+
+    /// How long a fault lasts that must have an end.
+    pub fn until(&self, what: &str) -> Result<Until, Failure> {
+        self.time.ok_or_else(|| {
+            Failure::input(format!(
+                "inject {what}: say how long with --for, such as `--for 10s` or `--for forever`"
+            ))
+        })
+    }
+
+    /// Everyone who is hit.
+    pub fn find(&self) -> Result<Target, Failure> {
+        Target::find(&self.targets, self.max_targets, keepers()).map_err(target_failure)
+    }
+
+    /// The command to be launched, as people write it.
+    pub fn command_line(&self) -> String {
+        let words: Vec<_> = self
+            .command
+            .iter()
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
+        words.join(" ")
+    }
+}
+
+/// The keepers of every Murphy at work are not to be hit.
+fn keepers() -> Vec<ProcessId> {
+    let journal = murphy_fault::journal::Journal::of_user();
+    let records = journal
+        .and_then(|journal| journal.list())
+        .map(|(records, _)| records);
+    records
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|record| record.keeper)
+        .collect()
+}
+
+/// Whether a selector was wrong or the machine has nobody.
+pub fn target_failure(error: TargetError) -> Failure {
+    if error.is_bad_input() {
+        Failure::input(error)
+    } else {
+        Failure::machine(error)
+    }
+}
+
+/// A command that does not start is the machine's.
+pub fn launch_failure(error: LaunchedError) -> Failure {
+    Failure::machine(error)
+}
+
+/// Ctrl-C and its like, from here on.
+pub fn interrupts() -> Result<Interrupts, Failure> {
+    Interrupts::catch().map_err(|error| Failure::machine(format!("listen for Ctrl-C: {error}")))
+}
+
+/// Says who was named and is not hit.
+pub fn say_left_out(target: &Target) {
+    for left_out in &target.left_out {
+        output::note(&format!(
+            "murphy: pid {} ({}) is {}: it is left out",
+            left_out.pid, left_out.name, left_out.why
+        ));
+    }
+}
+
+/// Says what would happen.
+pub fn say_plan(plan: &Plan, json: bool) -> Exit {
+    if json {
+        output::json(&json!({
+            "event": "planned", "dry_run": true, "family": plan.family, "fault": plan.fault,
+            "engine": plan.engine, "targets": plan.targets, "plan": plan,
+        }));
+        return Exit::Held;
+    }
+    output::line(&format!(
+        "would inject {} {} (engine {})",
+        plan.family, plan.fault, plan.engine
+    ));
+    for change in &plan.changes {
+        output::line(&format!("  {change}"));
+    }
+    for undo in plan.undo.iter().rev() {
+        output::line(&format!("  way back: {undo}"));
+    }
+    output::line(&format!(
+        "until: {}; should Murphy die, {}",
+        plan.until,
+        plan.ends.text()
+    ));
+    output::line("nothing was changed");
+    Exit::Held
+}

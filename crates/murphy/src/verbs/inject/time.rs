@@ -1,0 +1,378 @@
+//! `murphy inject time` skews the clocks of running processes.
+
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use murphy_fault::{
+    injector::Injector,
+    journal::Journal,
+    plan::{EndsBy, Plan},
+    process::{Launched, Output, name_of},
+    span::{Shift, Span, Until},
+    time::{Clocks, Date, Drift, ENGINE, Jump, Skew, SkewError, Skewed, Spec, Strobe, plan},
+};
+use murphy_sys::signal::Interrupts;
+use murphy_target::Target;
+use serde_json::json;
+
+use crate::{
+    exit::{Exit, Failure},
+    output::{self, plural},
+    verbs::{
+        inject::aim::{Aim, interrupts, launch_failure, say_left_out, say_plan, target_failure},
+        injector,
+        said::Said,
+    },
+};
+
+/// How often a skew in force is looked at: a program executed by a target is skewed that soon.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How many processes are said one by one.
+const SAID_MAX: usize = 12;
+
+/// Arguments of `murphy inject time`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  murphy inject time -t pid:42 --offset -10m --for 10s           ten minutes ago, for ten seconds
+  murphy inject time -t container:web --drift 200ppm --for 1h    gains 0.2 ms a second
+  murphy inject time -t name:etcd --at 2038-01-19T03:14:00Z --for 30s
+  murphy inject time -t pid:42 --jump -5s@10s --jump +5s@20s --for 30s
+  murphy inject time -t pid:42 --strobe 250ms every 10ms --for 5s
+  murphy update 4f --offset +1h                                  changes it live
+
+The skew is read back through the target's own clock functions. Children inherit it, programs they execute
+follow, and all are restored. By default the time of day is skewed, however a program asks for it; the
+monotonic clock is not. More: docs/faults/time.md, docs/targets.md.")]
+pub struct TimeArgs {
+    /// How the clocks are to go.
+    #[command(flatten)]
+    pub how: How,
+
+    /// The clocks: realtime, monotonic, monotonic-raw, boottime, tai, or the kernel's names; with commas.
+    #[arg(long = "clock", value_name = "CLOCKS", default_value_t)]
+    pub clocks: Clocks,
+
+    /// Skew backwards even a clock that never runs backwards.
+    #[arg(long)]
+    pub force: bool,
+
+    /// Who, and how long.
+    #[command(flatten)]
+    pub aim: Aim,
+}
+
+/// How clocks are to go; what does not exclude each other adds up.
+#[derive(Debug, Args)]
+pub struct How {
+    /// A fixed distance from the true time: -10m, +1h30m, 250ms.
+    #[arg(long, value_name = "±TIME", allow_hyphen_values = true)]
+    pub offset: Option<Shift>,
+
+    /// Begin at a date: 2038-01-19T03:14:07Z, 2038-01-19 (UTC).
+    #[arg(long, value_name = "DATE")]
+    pub at: Option<Date>,
+
+    /// Gain this much: 200ppm, -1%; at most half either way.
+    #[arg(long, value_name = "PPM", allow_hyphen_values = true)]
+    pub drift: Option<Drift>,
+
+    /// Stand still.
+    #[arg(long)]
+    pub freeze: bool,
+
+    /// Step by so much, so long after the start, and stay: -5s@10s; repeatable.
+    #[arg(long = "jump", value_name = "±TIME@TIME", allow_hyphen_values = true)]
+    pub jumps: Vec<Jump>,
+
+    /// Step to and fro: 250ms every 10ms.
+    #[arg(long, num_args = 3, value_names = ["±TIME", "every", "TIME"], allow_hyphen_values = true)]
+    pub strobe: Vec<String>,
+
+    /// A fixed distance of at most this, either way, drawn from the seed.
+    #[arg(long, value_name = "TIME")]
+    pub random: Option<Span>,
+
+    /// The seed of what is random; by default one that is printed.
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+}
+
+impl How {
+    /// The skew, for the clocks that are not said here.
+    pub fn spec(&self) -> Result<Spec, Failure> {
+        let strobe: Option<Strobe> = if self.strobe.is_empty() {
+            None
+        } else {
+            Some(self.strobe.join(" ").parse().map_err(Failure::input)?)
+        };
+        Ok(Spec {
+            offset: self.offset,
+            at: self.at,
+            drift: self.drift,
+            freeze: self.freeze,
+            jumps: self.jumps.clone(),
+            strobe,
+            random: self.random,
+            ..Spec::default()
+        })
+    }
+}
+
+/// What went wrong with a skew, and whose fault it is.
+pub fn skew_failure(error: SkewError) -> Failure {
+    match error {
+        SkewError::Asked(_) | SkewError::NotASkew { .. } => Failure::input(error),
+        other => Failure::machine(other),
+    }
+}
+
+/// Injects it.
+pub fn run(args: &TimeArgs, json: bool) -> Result<Exit, Failure> {
+    let spec = Spec {
+        clocks: args.clocks.clone(),
+        force: args.force,
+        ..args.how.spec()?
+    };
+    args.aim.check("time")?;
+    let until = args.aim.until("time")?;
+    spec.check(until).map_err(Failure::input)?;
+    for warning in spec.warnings() {
+        output::note(&format!("murphy: warning: {warning}"));
+    }
+    if args.aim.dry_run {
+        return dry_run(args, &spec, until, json);
+    }
+    let seed = args.how.seed.unwrap_or_else(murphy_sys::clock::realtime_ns);
+    if args.aim.command.is_empty() {
+        let target = args.aim.find()?;
+        let interrupts = interrupts()?;
+        let injector = injector()?;
+        return skew(&injector, &interrupts, &target, spec, until, seed, json);
+    }
+    let interrupts = interrupts()?;
+    let injector = injector()?;
+    let output = if json { Output::Aside } else { Output::Shared };
+    let launched =
+        Launched::start(&injector, args.aim.command.clone(), output).map_err(launch_failure)?;
+    let outcome = launched
+        .process()
+        .map_err(launch_failure)
+        .and_then(|process| Target::of_processes("launch", &[process], []).map_err(target_failure))
+        .and_then(|target| skew(&injector, &interrupts, &target, spec, until, seed, json));
+    let left = launched.end();
+    if left.is_empty() {
+        outcome
+    } else {
+        Err(Failure::cleanup(left.join("; ")))
+    }
+}
+
+fn dry_run(args: &TimeArgs, spec: &Spec, until: Until, json: bool) -> Result<Exit, Failure> {
+    let plan = if args.aim.command.is_empty() {
+        let journal = Journal::of_user().map_err(Failure::machine)?;
+        plan(&journal, spec, &args.aim.find()?, until).map_err(skew_failure)?
+    } else {
+        let command = args.aim.command_line();
+        Plan {
+            family: "time",
+            fault: spec.to_string(),
+            engine: ENGINE,
+            targets: vec![format!("launch {command}")],
+            changes: vec![format!("start {command}"), "hook its vDSO".into()],
+            undo: vec![murphy_fault::undo::Undo::EndTagged { tag: "ID".into() }],
+            ends: EndsBy::Keeper,
+            until,
+        }
+    };
+    Ok(say_plan(&plan, json))
+}
+
+fn skew(
+    injector: &Injector,
+    interrupts: &Interrupts,
+    target: &Target,
+    spec: Spec,
+    until: Until,
+    seed: u64,
+    json: bool,
+) -> Result<Exit, Failure> {
+    say_left_out(target);
+    let names: Vec<_> = target.processes().map(name_of).collect();
+    let fault = spec.to_string();
+    let mut skew =
+        Skew::inject(injector, target, &names, spec, until, seed).map_err(skew_failure)?;
+    let id = skew.id().to_owned();
+    let said = Said {
+        family: "time",
+        engine: ENGINE,
+        id: &id,
+        fault: &fault,
+        targets: &names,
+        json,
+    };
+    said.planned();
+    let effect = skew.say().map_err(skew_failure)?;
+    said.effect("active", &json!(effect));
+    if !json {
+        say_active(&skew, &effect, target, until, &fault);
+    }
+    let failed = keep_skewed(injector, interrupts, &mut skew, until, &said);
+    let taken_back = skew.is_over();
+    let effect = skew.end();
+    let value = json!(effect);
+    if !effect.left.is_empty() {
+        said.ended("failed", &value);
+        return Err(Failure::cleanup(effect.left.join("; ")).hint(format!(
+            "`murphy recover {id}` when what stands in the way is gone."
+        )));
+    }
+    failed?;
+    said.ended(
+        if effect.had_effect() {
+            "recovered"
+        } else {
+            "failed"
+        },
+        &value,
+    );
+    if !json {
+        say_ended(&effect, taken_back);
+    }
+    if effect.had_effect() {
+        Ok(Exit::Held)
+    } else {
+        Err(Failure::machine(format!(
+            "see any effect of {fault}: no clock of the target showed it"
+        )))
+    }
+}
+
+fn say_active(skew: &Skew, effect: &Skewed, target: &Target, until: Until, fault: &str) {
+    output::line(&format!(
+        "{fault} on {} ({}, engine {ENGINE})   id {}",
+        target.name,
+        plural(effect.living, "process"),
+        skew.id()
+    ));
+    for process in effect.processes.iter().take(SAID_MAX) {
+        let seen = process.clocks.first();
+        output::line(&format!(
+            "{:>7}  {:<15}  {}  stopped for {} µs, {}",
+            process.pid,
+            process.name,
+            seen.map_or_else(String::new, |seen| format!(
+                "{} reads {}",
+                seen.clock,
+                shown(seen.during_ns)
+            )),
+            process.stopped_us,
+            plural(process.threads as u64, "thread"),
+        ));
+    }
+    if effect.processes.len() > SAID_MAX {
+        let more = effect.processes.len() - SAID_MAX;
+        output::line(&format!("         and {more} more"));
+    }
+    output::line(&format!(
+        "active: {} of {} as asked, read through their own clock functions · {}",
+        effect.skewed,
+        plural(effect.living, "process"),
+        match until {
+            Until::After(span) => format!("ends after {span}, or at Ctrl-C"),
+            Until::Forever => "ends at Ctrl-C".into(),
+        }
+    ));
+}
+
+fn say_ended(effect: &Skewed, taken_back: bool) {
+    let by = if taken_back {
+        " (taken back by somebody else)"
+    } else {
+        ""
+    };
+    let after = effect
+        .processes
+        .iter()
+        .flat_map(|process| &process.clocks)
+        .filter_map(|clock| clock.after_ns)
+        .map(i64::abs)
+        .max();
+    let carried = plural(effect.processes.len() as u64, "process");
+    let followed = match effect.executed {
+        0 => String::new(),
+        count => format!(", {} followed", plural(count, "executed program")),
+    };
+    let now = match after {
+        Some(after) => format!("furthest from the true time now: {}", shown(after)),
+        None => "all of them have ended".into(),
+    };
+    output::line(&format!("ended{by}: {carried} carried it{followed}; {now}"));
+    if effect.dormant > 0 {
+        output::note(&format!(
+            "murphy: {} left in memory, run by nobody new",
+            plural(effect.dormant, "dormant hook")
+        ));
+    }
+    for escape in &effect.escapes {
+        output::note(&format!("murphy: escaped the skew: failed to {escape}"));
+    }
+}
+
+/// A shift as people read it: to the millisecond where it is large.
+fn shown(ns: i64) -> String {
+    let unit = if ns.abs() >= 1_000_000_000 {
+        1_000_000
+    } else {
+        1_000
+    };
+    Shift((ns + ns.signum() * unit / 2) / unit * unit).to_string()
+}
+
+fn until_left(until: Until, began: Instant) -> Duration {
+    match until {
+        Until::After(span) => span.0.saturating_sub(began.elapsed()),
+        Until::Forever => Duration::MAX,
+    }
+}
+
+/// Waits until the skew is over, whoever ends it, and follows the target meanwhile.
+fn keep_skewed(
+    injector: &Injector,
+    interrupts: &Interrupts,
+    skew: &mut Skew,
+    until: Until,
+    said: &Said<'_>,
+) -> Result<(), Failure> {
+    let began = Instant::now();
+    let mut said_at = began;
+    loop {
+        let left = until_left(until, began);
+        let is_last = left <= LOOK_EVERY * 2;
+        if is_last {
+            // The last look before the deadline, which acts in the target by itself.
+            skew.effect().map_err(skew_failure)?;
+        }
+        let wait = if is_last {
+            until_left(until, began)
+        } else {
+            LOOK_EVERY.min(skew.due_in())
+        };
+        let interrupted = interrupts
+            .wait(wait)
+            .map_err(|error| Failure::machine(format!("listen for Ctrl-C: {error}")))?;
+        if interrupted || is_last || skew.is_over() {
+            return Ok(());
+        }
+        skew.follow().map_err(skew_failure)?;
+        if said_at.elapsed() > Duration::from_secs(1) {
+            said_at = Instant::now();
+            injector.mind_keeper().map_err(Failure::machine)?;
+            let effect = skew.say().map_err(skew_failure)?;
+            said.effect("effect", &json!(effect));
+            if effect.living == 0 {
+                return Ok(());
+            }
+        }
+    }
+}
