@@ -4,10 +4,21 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// The kinds of this version, as its errors list them.
-const SUPPORTED: &str = "pid:42, name:etcd, netns:n1, or a command after `--`";
-/// Kinds whose place in the grammar is taken but which this version cannot find yet.
-const LATER: [&str; 5] = ["exe", "container", "cgroup", "unit", "pod"];
+use crate::{ContainerQuery, UnitName};
+
+/// The kinds, as errors list them.
+const SUPPORTED: &str = "pid:42, name:etcd, exe:/usr/bin/etcd, netns:n1, cgroup:/path, unit:postgresql.service, \
+                         container:web, pod:namespace/name, or a command after `--`";
+const KINDS: [&str; 8] = [
+    "pid",
+    "name",
+    "exe",
+    "netns",
+    "cgroup",
+    "unit",
+    "container",
+    "pod",
+];
 
 /// Which processes are meant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,9 +28,25 @@ pub enum Selector {
     Pid(u32),
     /// `name:etcd`: every process whose kernel name or basename of `argv[0]` is exactly this.
     Name(String),
+    /// `exe:/usr/bin/etcd`: every process that runs this file, as it sees the path itself.
+    Exe(PathBuf),
     /// `netns:n1`: every process in the network namespace of this name under `/run/netns`, or of the
     /// namespace file at this path.
     Netns(String),
+    /// `cgroup:/path`: every process in this group or below it. The path is one of `/proc/PID/cgroup`, or
+    /// a directory of a mounted tree.
+    Cgroup(PathBuf),
+    /// `unit:postgresql.service`: every process of this systemd unit.
+    Unit(UnitName),
+    /// `container:web`: every process of this container, or of these.
+    Container(ContainerQuery),
+    /// `pod:namespace/name`: every process of the containers of this pod on this node.
+    Pod {
+        /// The Kubernetes namespace.
+        namespace: String,
+        /// The name of the pod.
+        name: String,
+    },
 }
 
 impl Selector {
@@ -50,16 +77,6 @@ pub enum SelectorError {
         /// The part before the colon.
         kind: String,
     },
-    /// The kind is one of a later version.
-    #[error(
-        "read target {text:?}: {kind} is not supported yet by this version; supported: {SUPPORTED}"
-    )]
-    LaterKind {
-        /// What was written.
-        text: String,
-        /// The part before the colon.
-        kind: String,
-    },
     /// The value is missing.
     #[error("read target {text:?}: nothing after {kind}:")]
     Empty {
@@ -76,6 +93,33 @@ pub enum SelectorError {
         /// The part after the colon.
         value: String,
     },
+    /// The value of `exe:` or `cgroup:` does not begin at the root.
+    #[error("read target {text:?}: {value:?} is not an absolute path")]
+    RelativePath {
+        /// What was written.
+        text: String,
+        /// The part after the colon.
+        value: String,
+    },
+    /// The value of `container:` names no container.
+    #[error(
+        "read target {text:?}: {value:?} names no container; write container:NAME, container:ID, \
+         container:RUNTIME/NAME or container:label=KEY=VALUE"
+    )]
+    BadContainer {
+        /// What was written.
+        text: String,
+        /// The part after the colon.
+        value: String,
+    },
+    /// The value of `pod:` is not a namespace and a name.
+    #[error("read target {text:?}: {value:?} names no pod; write pod:NAMESPACE/NAME")]
+    BadPod {
+        /// What was written.
+        text: String,
+        /// The part after the colon.
+        value: String,
+    },
 }
 
 impl FromStr for Selector {
@@ -86,28 +130,43 @@ impl FromStr for Selector {
         let Some((kind, value)) = text.split_once(':') else {
             return Err(SelectorError::NoKind { text: whole() });
         };
-        let named = || kind.to_owned();
-        if LATER.contains(&kind) {
-            return Err(SelectorError::LaterKind {
-                text: whole(),
-                kind: named(),
-            });
-        }
-        if !["pid", "name", "netns"].contains(&kind) {
+        if !KINDS.contains(&kind) {
             return Err(SelectorError::UnknownKind {
                 text: whole(),
-                kind: named(),
+                kind: kind.to_owned(),
             });
         }
         if value.is_empty() {
             return Err(SelectorError::Empty {
                 text: whole(),
-                kind: named(),
+                kind: kind.to_owned(),
             });
         }
+        let (text, value) = (whole(), value.to_owned());
         match kind {
-            "name" => Ok(Self::Name(value.to_owned())),
-            "netns" => Ok(Self::Netns(value.to_owned())),
+            "name" => Ok(Self::Name(value)),
+            "netns" => Ok(Self::Netns(value)),
+            "unit" => Ok(Self::Unit(UnitName::new(&value))),
+            "exe" | "cgroup" if !value.starts_with('/') => {
+                Err(SelectorError::RelativePath { text, value })
+            }
+            "exe" => Ok(Self::Exe(value.into())),
+            "cgroup" => Ok(Self::Cgroup(value.into())),
+            "container" => match ContainerQuery::parse(&value) {
+                Some(query) => Ok(Self::Container(query)),
+                None => Err(SelectorError::BadContainer { text, value }),
+            },
+            "pod" => match value.split_once('/') {
+                Some((namespace, name))
+                    if !namespace.is_empty() && !name.is_empty() && !name.contains('/') =>
+                {
+                    Ok(Self::Pod {
+                        namespace: namespace.to_owned(),
+                        name: name.to_owned(),
+                    })
+                }
+                _ => Err(SelectorError::BadPod { text, value }),
+            },
             _ => match value.parse() {
                 // The kernel's pids are positive 32-bit signed numbers.
                 Ok(pid)
@@ -115,10 +174,7 @@ impl FromStr for Selector {
                 {
                     Ok(Self::Pid(pid))
                 }
-                _ => Err(SelectorError::BadPid {
-                    text: whole(),
-                    value: value.to_owned(),
-                }),
+                _ => Err(SelectorError::BadPid { text, value }),
             },
         }
     }
@@ -143,7 +199,12 @@ impl fmt::Display for Selector {
         match self {
             Self::Pid(pid) => write!(f, "pid:{pid}"),
             Self::Name(name) => write!(f, "name:{name}"),
+            Self::Exe(path) => write!(f, "exe:{}", path.display()),
             Self::Netns(name) => write!(f, "netns:{name}"),
+            Self::Cgroup(path) => write!(f, "cgroup:{}", path.display()),
+            Self::Unit(unit) => write!(f, "unit:{unit}"),
+            Self::Container(query) => write!(f, "container:{query}"),
+            Self::Pod { namespace, name } => write!(f, "pod:{namespace}/{name}"),
         }
     }
 }
@@ -160,22 +221,18 @@ mod tests {
             "name:a:b",
             "netns:n1",
             "netns:/proc/7/ns/net",
+            "exe:/usr/bin/etcd",
+            "cgroup:/system.slice",
+            "unit:postgresql@15-main.service",
+            "container:web",
+            "container:docker/web",
+            "container:containerd/k8s.io/web",
+            "container:label=app=web",
+            "container:label=app",
+            "container:podman/label=app=a/b",
+            "pod:default/web-0",
         ] {
             assert_eq!(text.parse::<Selector>().unwrap().to_string(), text);
-        }
-    }
-
-    #[test]
-    fn a_later_kind_says_so() {
-        for kind in LATER {
-            let error = format!("{kind}:x")
-                .parse::<Selector>()
-                .unwrap_err()
-                .to_string();
-            assert!(
-                error.contains("not supported yet by this version; supported: pid:42"),
-                "{error}"
-            );
         }
     }
 
@@ -193,6 +250,19 @@ mod tests {
             "pid:4294967297",
             "Name:x",
             "name:",
+            "exe:etcd",
+            "cgroup:x",
+            "unit:",
+            "container:",
+            "container:a/b",
+            "container:docker/",
+            "container:docker/a/b",
+            "container:label=",
+            "container:label==x",
+            "pod:web",
+            "pod:/web",
+            "pod:default/",
+            "pod:a/b/c",
         ] {
             assert!(text.parse::<Selector>().is_err(), "{text}");
         }

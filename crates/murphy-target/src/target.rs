@@ -1,14 +1,16 @@
 //! A target is the processes some selectors name at one moment, with their descendants.
 
-use std::{fs, io, os::unix::fs::MetadataExt, path::PathBuf};
-
 use murphy_sys::{
-    process::{self, ProcessId, Stat},
+    process::{ProcessId, Stat},
     table::ProcessTable,
 };
 use serde::Serialize;
 
-use crate::{Protected, Protection, Selector, Tree};
+use crate::{
+    Container, Mode, Protected, Protection, RuntimeError, Runtimes, Selector, TargetError, Tree,
+    find::{Finder, Found},
+    part::{Held, Part, Selection, birth, container_of},
+};
 
 /// How many processes one injection hits at most unless the user says otherwise.
 pub const MAX_TARGETS: usize = 100;
@@ -22,14 +24,18 @@ pub struct Member {
     pub name: String,
     /// Whether it belongs to the target because an ancestor of it was named.
     pub descendant: bool,
+    /// The container it belongs to, if it does and that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<Container>,
 }
 
 impl Member {
-    pub(crate) fn of(stat: &Stat, descendant: bool) -> Self {
+    pub(crate) fn of(stat: &Stat, descendant: bool, container: Option<Container>) -> Self {
         Self {
             process: stat.id(),
             name: stat.comm.clone(),
             descendant,
+            container,
         }
     }
 }
@@ -54,96 +60,14 @@ pub struct Target {
     pub members: Vec<Member>,
     /// Named, but protected.
     pub left_out: Vec<LeftOut>,
+    /// Named, but not among those that [`Target::choose`] drew.
+    pub not_chosen: Vec<Member>,
+    /// Runtimes that were asked and did not answer; they may know of more containers that match.
+    pub unheard: Vec<RuntimeError>,
     protected: Protected,
-}
-
-/// Why there is no target.
-#[derive(Debug, thiserror::Error)]
-pub enum TargetError {
-    /// No process has this pid.
-    #[error("find pid:{pid}: no such process")]
-    NoProcess {
-        /// The pid.
-        pid: u32,
-    },
-    /// It has ended and waits for its parent.
-    #[error("find pid:{pid}: it has ended (a zombie its parent has not waited for)")]
-    Zombie {
-        /// The pid.
-        pid: u32,
-    },
-    /// It is a thread.
-    #[error("find pid:{pid}: it is a thread of process {process}; use pid:{process}")]
-    Thread {
-        /// What was written.
-        pid: u32,
-        /// Whose thread it is.
-        process: u32,
-    },
-    /// Nobody matches.
-    #[error("find {selector}: no process matches")]
-    NoMatch {
-        /// The selector.
-        selector: Selector,
-    },
-    /// Everybody who matches is protected.
-    #[error("hit {name}: pid {pid} ({process}) is {why}; it is never hit")]
-    Refused {
-        /// What was written.
-        name: String,
-        /// The first process refused.
-        pid: u32,
-        /// Its kernel name.
-        process: String,
-        /// Why.
-        why: Protection,
-    },
-    /// There is no such namespace.
-    #[error("find netns:{value}: open {path}: {source}; `ip netns list` shows those with a name")]
-    NoNetns {
-        /// The value of the selector.
-        value: String,
-        /// Its file.
-        path: PathBuf,
-        /// The kernel's answer.
-        source: io::Error,
-    },
-    /// It is the namespace Murphy runs in, with everything else on the host.
-    #[error(
-        "hit netns:{value}: it is the network namespace Murphy itself runs in; name the processes instead"
-    )]
-    OwnNetns {
-        /// The value of the selector.
-        value: String,
-    },
-    /// More than the user allows.
-    #[error(
-        "hit {name}: {found} processes match and at most {max} may be hit; narrow it or raise --max-targets"
-    )]
-    TooMany {
-        /// What was written.
-        name: String,
-        /// How many match.
-        found: usize,
-        /// How many are allowed.
-        max: usize,
-    },
-    /// `/proc` cannot be read.
-    #[error("read the process table: {0}")]
-    Table(#[from] io::Error),
-}
-
-impl TargetError {
-    /// Whether what the user wrote is wrong, rather than the machine not having it.
-    pub fn is_bad_input(&self) -> bool {
-        matches!(
-            self,
-            Self::Refused { .. }
-                | Self::OwnNetns { .. }
-                | Self::TooMany { .. }
-                | Self::Thread { .. }
-        )
-    }
+    parts: Vec<Part>,
+    selections: Vec<Selection>,
+    runtimes: Runtimes,
 }
 
 impl Target {
@@ -153,19 +77,38 @@ impl Target {
         max: usize,
         keepers: impl IntoIterator<Item = ProcessId>,
     ) -> Result<Self, TargetError> {
+        let asks =
+            |selector: &Selector| matches!(selector, Selector::Container(_) | Selector::Pod { .. });
+        let runtimes = if selectors.iter().any(asks) {
+            Runtimes::of_this_machine()
+        } else {
+            Runtimes::default()
+        };
+        Self::find_asking(selectors, max, keepers, runtimes)
+    }
+
+    /// The same, where `container:` and `pod:` ask only the given runtimes.
+    pub fn find_asking(
+        selectors: &[Selector],
+        max: usize,
+        keepers: impl IntoIterator<Item = ProcessId>,
+        runtimes: Runtimes,
+    ) -> Result<Self, TargetError> {
         let table = ProcessTable::read()?;
         let protected = Protected::around_murphy(&table).with_keepers(keepers);
-        let mut named: Vec<&Stat> = Vec::new();
-        let mut left_out = Vec::new();
-        for selector in selectors {
-            let found = matches(selector, &table)?;
-            let free = allowed(selector, found, &protected, &mut left_out)?;
-            named.extend(free);
-        }
-        named.sort_by_key(|stat| stat.pid);
-        named.dedup_by_key(|stat| stat.pid);
+        let Found {
+            parts,
+            selections,
+            left_out,
+            unheard,
+        } = Finder::new(&table, &protected, &runtimes, selectors).find(selectors)?;
         let written: Vec<String> = selectors.iter().map(ToString::to_string).collect();
-        Self::of(written.join(" "), &named, &table, protected, left_out).within(max)
+        let mut target = Self::of(written.join(" "), parts, &table, protected);
+        target.left_out = left_out;
+        target.selections = selections;
+        target.unheard = unheard;
+        target.runtimes = runtimes;
+        target.within(max)
     }
 
     /// The target of processes Murphy started itself and holds by identity, with their descendants.
@@ -177,40 +120,37 @@ impl Target {
     ) -> Result<Self, TargetError> {
         let table = ProcessTable::read()?;
         let protected = Protected::around_murphy(&table).with_keepers(keepers);
-        let named: Vec<&Stat> = processes
+        let parts: Vec<Part> = processes
             .iter()
             .filter(|process| table.holds(process))
             .filter_map(|process| table.get(process.pid))
             .filter(|stat| protected.why(stat).is_none())
+            .map(|stat| Part::of_process(stat.id(), 0))
             .collect();
-        Ok(Self::of(
-            name.to_owned(),
-            &named,
-            &table,
-            protected,
-            Vec::new(),
-        ))
+        Ok(Self::of(name.to_owned(), parts, &table, protected))
     }
 
-    fn of(
-        name: String,
-        named: &[&Stat],
-        table: &ProcessTable,
-        protected: Protected,
-        left_out: Vec<LeftOut>,
-    ) -> Self {
-        let mut tree = Tree::new(named.iter().map(|stat| stat.id()), protected.clone());
-        let mut members: Vec<Member> = named.iter().map(|stat| Member::of(stat, false)).collect();
-        members.extend(tree.newcomers(table));
+    fn of(name: String, mut parts: Vec<Part>, table: &ProcessTable, protected: Protected) -> Self {
+        for part in &mut parts {
+            part.gather(table, &protected);
+        }
+        let members = members(&parts, table);
         Self {
             name,
             members,
-            left_out,
+            left_out: Vec::new(),
+            not_chosen: Vec::new(),
+            unheard: Vec::new(),
             protected,
+            parts,
+            selections: Vec::new(),
+            runtimes: Runtimes::default(),
         }
     }
 
-    fn within(self, max: usize) -> Result<Self, TargetError> {
+    /// The target, unless it has more than `max` processes. What a mode leaves is counted after
+    /// [`Target::choose`]: find with `usize::MAX`, choose, then this.
+    pub fn within(self, max: usize) -> Result<Self, TargetError> {
         if self.members.len() > max {
             return Err(TargetError::TooMany {
                 name: self.name,
@@ -221,104 +161,81 @@ impl Target {
         Ok(self)
     }
 
+    /// Keeps some of those that were named, with their descendants: each container counts as one, and so does
+    /// each process that was named otherwise. The same seed on the same processes keeps the same ones.
+    #[must_use]
+    pub fn choose(mut self, mode: Mode, seed: u64) -> Self {
+        let drawn = mode.draw(self.parts.len(), seed);
+        if drawn.len() == self.parts.len() {
+            return self;
+        }
+        let parts = std::mem::take(&mut self.parts);
+        let (kept, dropped): (Vec<_>, Vec<_>) = parts
+            .into_iter()
+            .enumerate()
+            .partition(|(place, _)| drawn.contains(place));
+        for (_, part) in &dropped {
+            for selection in &part.selections {
+                if let Some(selection) = self.selections.get_mut(*selection) {
+                    selection.is_whole = false;
+                }
+            }
+        }
+        self.parts = kept.into_iter().map(|(_, part)| part).collect();
+        let of_kept = |member: &Member| self.parts.iter().any(|part| part.holds(&member.process));
+        let (mut members, not_chosen): (Vec<_>, Vec<_>) =
+            self.members.into_iter().partition(of_kept);
+        for member in &mut members {
+            let names_it = |part: &Part| part.processes.contains(&member.process);
+            member.descendant = !self.parts.iter().any(names_it);
+        }
+        self.members = members;
+        self.not_chosen.extend(not_chosen);
+        self
+    }
+
+    /// How many there are to choose from: containers, and processes named otherwise.
+    pub fn parts(&self) -> usize {
+        self.parts.len()
+    }
+
     /// Every process, parents first.
     pub fn processes(&self) -> impl Iterator<Item = ProcessId> + '_ {
         self.members.iter().map(|member| member.process)
     }
 
-    /// Follows the target from here on: its members are known, their later children are newcomers.
+    /// Follows the target from here on: its members are known, their later children are newcomers, and so are
+    /// new processes of its containers, cgroups and units.
     pub fn follow(&self) -> Tree {
-        Tree::new(self.processes(), self.protected.clone())
+        Tree::new(self.processes(), self.protected.clone()).watching(
+            &self.parts,
+            &self.selections,
+            &self.runtimes,
+        )
     }
 }
 
-fn matches<'t>(selector: &Selector, table: &'t ProcessTable) -> Result<Vec<&'t Stat>, TargetError> {
-    let found = match selector {
-        Selector::Pid(pid) => vec![by_pid(*pid, table)?],
-        Selector::Name(name) => table.iter().filter(|stat| has_name(stat, name)).collect(),
-        Selector::Netns(value) => in_netns(value, table)?,
-    };
-    if found.is_empty() {
-        return Err(TargetError::NoMatch {
-            selector: selector.clone(),
-        });
-    }
-    Ok(found)
-}
-
-fn by_pid(pid: u32, table: &ProcessTable) -> Result<&Stat, TargetError> {
-    if let Some(stat) = table.get(pid) {
-        return Ok(stat);
-    }
-    // Not in the listing of /proc, yet /proc/PID may answer: for threads and for zombies.
-    match process::thread_group(pid) {
-        Ok(process) if process != pid => Err(TargetError::Thread { pid, process }),
-        Ok(_) => Err(TargetError::Zombie { pid }),
-        Err(_) => Err(TargetError::NoProcess { pid }),
-    }
-}
-
-fn has_name(stat: &Stat, name: &str) -> bool {
-    if stat.comm == name {
-        return true;
-    }
-    let words = process::command_line(stat.pid).unwrap_or_default();
-    words.first().and_then(|word| word.rsplit('/').next()) == Some(name)
-}
-
-fn in_netns<'t>(value: &str, table: &'t ProcessTable) -> Result<Vec<&'t Stat>, TargetError> {
-    let path = Selector::netns_path(value);
-    let inode = fs::metadata(&path)
-        .map_err(|source| TargetError::NoNetns {
-            value: value.to_owned(),
-            path,
-            source,
-        })?
-        .ino();
-    let of = |pid| process::namespace_inode(pid, "net").ok();
-    if of(std::process::id()) == Some(inode) {
-        return Err(TargetError::OwnNetns {
-            value: value.to_owned(),
-        });
-    }
-    Ok(table
+/// Everyone whom the parts hold, each process once, parents first.
+fn members(parts: &[Part], table: &ProcessTable) -> Vec<Member> {
+    let held: Vec<Held> = parts.iter().filter_map(|part| part.held.clone()).collect();
+    let mut stats: Vec<&Stat> = table
         .iter()
-        .filter(|stat| of(stat.pid) == Some(inode))
-        .collect())
-}
-
-/// Those of `found` that may be hit. A selector that names only protected processes is refused; a
-/// protected process among others is left out and remembered.
-fn allowed<'t>(
-    selector: &Selector,
-    found: Vec<&'t Stat>,
-    protected: &Protected,
-    left_out: &mut Vec<LeftOut>,
-) -> Result<Vec<&'t Stat>, TargetError> {
-    let mut free = Vec::new();
-    let mut refused = Vec::new();
-    for stat in found {
-        match protected.why(stat) {
-            None => free.push(stat),
-            Some(why) => refused.push(LeftOut {
-                pid: stat.pid,
-                name: stat.comm.clone(),
-                why,
-            }),
-        }
-    }
-    match refused.first() {
-        Some(first) if free.is_empty() => Err(TargetError::Refused {
-            name: selector.to_string(),
-            pid: first.pid,
-            process: first.name.clone(),
-            why: first.why,
-        }),
-        _ => {
-            left_out.extend(refused);
-            Ok(free)
-        }
-    }
+        .filter(|stat| parts.iter().any(|part| part.holds(&stat.id())))
+        .collect();
+    stats.sort_by_key(|stat| birth(stat));
+    let members = stats.into_iter().map(|stat| {
+        let mut naming = parts
+            .iter()
+            .filter(|part| part.processes.contains(&stat.id()))
+            .peekable();
+        let descendant = naming.peek().is_none();
+        let container = naming
+            .find_map(|part| part.held.as_ref())
+            .map(|held| held.container.clone())
+            .or_else(|| container_of(stat.pid, &held));
+        Member::of(stat, descendant, container)
+    });
+    members.collect()
 }
 
 #[cfg(test)]

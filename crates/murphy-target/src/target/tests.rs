@@ -1,4 +1,7 @@
-use std::process::{Child, Command};
+use std::{
+    fs,
+    process::{Child, Command},
+};
 
 use super::*;
 
