@@ -64,6 +64,10 @@ impl Watched {
                 .position(|word| option.contains(&word.as_str()))?;
             words.get(at + 1).cloned()
         };
+        // One that watches a command started in the container later, by `podman exec`.
+        if words.iter().any(|word| word == "--exec-process-spec") {
+            return None;
+        }
         let id = after(&["-c", "--cid"]).filter(|id| is_id(id))?;
         let name = after(&["-n", "--name"])?;
         let command = after(&["--exit-command"]);
@@ -201,6 +205,10 @@ mod tests {
         let watched = Watched::parse(&words(&line)).unwrap();
         assert_eq!(watched.runtime, Runtime::Crio);
         assert!(watched.listed().is_sandbox && watched.podman.is_empty());
+        assert_eq!(
+            Watched::parse(&words(&format!("{line} -e --exec-process-spec /x"))),
+            None
+        );
         assert_eq!(Watched::parse(&words("conmon -c short -n x")), None);
         assert_eq!(Watched::parse(&words("conmon")), None);
     }
