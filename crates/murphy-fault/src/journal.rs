@@ -491,15 +491,20 @@ impl Entry {
         &self.journal
     }
 
-    /// Says what the injection has done so far, for `murphy ls`. Not synced: it protects nothing.
-    pub fn say(&self, effect: &impl Serialize) -> Result<(), JournalError> {
+    /// Says what the injection has done so far, for `murphy ls`, and the same in words. Not synced: it
+    /// protects nothing.
+    pub fn say(&self, effect: &impl Serialize, text: &str) -> Result<(), JournalError> {
         let path = effect_path(&self.path);
         let refused = |source: io::Error| JournalError::Io {
             action: "write",
             path: path.clone(),
             source,
         };
-        let bytes = serde_json::to_vec(effect).map_err(|error| refused(error.into()))?;
+        let mut value = serde_json::to_value(effect).map_err(|error| refused(error.into()))?;
+        if let Some(fields) = value.as_object_mut() {
+            fields.insert("text".into(), text.into());
+        }
+        let bytes = value.to_string();
         let fresh = path.with_extension("new");
         fs::write(&fresh, bytes)
             .and_then(|()| fs::rename(&fresh, &path))
@@ -667,7 +672,8 @@ mod tests {
             tag: entry.id().into(),
         };
         entry.protect(std::slice::from_ref(&undo)).unwrap();
-        entry.say(&serde_json::json!({"stopped": 1})).unwrap();
+        let effect = serde_json::json!({"stopped": 1});
+        entry.say(&effect, "one stopped").unwrap();
         let (records, damaged) = journal.list().unwrap();
         assert!(damaged.is_empty());
         assert_eq!(records[0].undos, [undo]);

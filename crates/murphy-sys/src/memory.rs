@@ -64,8 +64,14 @@ impl Memory {
     }
 
     fn refused(action: &'static str, process: ProcessId, source: io::Error) -> MemoryError {
+        // A process that is ending has no memory any more: nothing is read, nothing written.
+        let is_empty = matches!(
+            source.kind(),
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::WriteZero
+        );
         match source.raw_os_error().map(Errno::from_raw_os_error) {
             Some(Errno::NOENT | Errno::SRCH) => MemoryError::Gone(process),
+            None if is_empty => MemoryError::Gone(process),
             _ => MemoryError::Io {
                 action,
                 process,

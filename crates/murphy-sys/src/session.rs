@@ -22,9 +22,15 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(pipe_with(PipeFlags::CLOEXEC)?)
 }
 
+/// Begins a session of its own.
+pub fn begin() -> io::Result<()> {
+    setsid()?;
+    Ok(())
+}
+
 /// Begins a session of its own and leaves the working directory, so that nothing is kept busy.
 pub fn leave_terminal() -> io::Result<()> {
-    setsid()?;
+    begin()?;
     chdir("/")?;
     Ok(())
 }

@@ -56,6 +56,8 @@ pub enum Output {
     Shared,
     /// To standard error, as Murphy's own output is for machines.
     Aside,
+    /// Nowhere, with its standard error, as Murphy goes on in the background.
+    Nowhere,
 }
 
 /// A command that runs because of Murphy.
@@ -200,8 +202,13 @@ impl Launched {
 fn spawn(argv: &[OsString], tag: &str, output: Output) -> Result<Child, SpawnError> {
     let mut launch = Launch::new(argv.to_vec());
     launch.env.push((TAG_VARIABLE.into(), tag.into()));
-    if output == Output::Aside {
-        launch.stdout = Stdio::from(io::stderr());
+    match output {
+        Output::Shared => {}
+        Output::Aside => launch.stdout = Stdio::from(io::stderr()),
+        Output::Nowhere => {
+            launch.stdout = Stdio::null();
+            launch.stderr = Stdio::null();
+        }
     }
     launch.own_group = true;
     launch.stdin = Stdio::null();

@@ -253,7 +253,7 @@ impl Pause {
     /// Tells the journal what it has done so far, for `murphy ls`.
     pub fn say(&self) -> Result<Paused, ProcessFaultError> {
         let effect = self.effect();
-        self.entry.say(&effect)?;
+        self.entry.say(&effect, &effect.text())?;
         Ok(effect)
     }
 

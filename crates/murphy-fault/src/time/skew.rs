@@ -7,7 +7,7 @@ use murphy_sys::{
     process::ProcessId,
     table::ProcessTable,
     vdso::{
-        Page, PageError, Slot, State, Stopping, holders_of,
+        Clock, Page, PageError, Slot, State, Stopping, holders_of,
         view::{self, Shift as Seen},
     },
 };
@@ -24,7 +24,7 @@ use super::{
 use crate::{
     injector::{Injector, failures},
     journal::{Entry, JournalError},
-    span::Until,
+    span::{Shift, Until},
     undo::Undo,
 };
 
@@ -58,7 +58,7 @@ pub struct ClockSeen {
     pub clock: &'static str,
     /// Before.
     pub before_ns: i64,
-    /// What was asked for, when it was last read.
+    /// What was asked for when it was last read, by all skews of it together.
     pub asked_ns: i64,
     /// When it was last read.
     pub during_ns: i64,
@@ -96,7 +96,7 @@ pub struct ProcessSkew {
     pub gone: bool,
     /// The skewed clocks.
     pub clocks: Vec<ClockSeen>,
-    /// The furthest that any other clock of it was from the true time, in nanoseconds.
+    /// The furthest that any other clock of it was from what it should show, in nanoseconds.
     pub others_ns: i64,
 }
 
@@ -122,6 +122,23 @@ pub struct Skewed {
 }
 
 impl Skewed {
+    /// The effect in words.
+    pub fn text(&self) -> String {
+        let furthest = self
+            .processes
+            .iter()
+            .flat_map(|process| &process.clocks)
+            .max_by_key(|clock| clock.during_ns.abs());
+        let seen = furthest.map_or_else(String::new, |clock| {
+            let millis = (clock.during_ns + 500_000).div_euclid(1_000_000) * 1_000_000;
+            format!(", {} {}", clock.clock, Shift(millis))
+        });
+        format!(
+            "{} of {} processes as asked{seen}",
+            self.skewed, self.living
+        )
+    }
+
     /// Whether any clock showed what was asked for.
     pub fn had_effect(&self) -> bool {
         self.processes.iter().any(|process| {
@@ -145,6 +162,28 @@ pub struct Skew {
     executed: u64,
     /// What the hooks hold must have been written anew by then, ns of boottime.
     renew_ns: Option<u64>,
+}
+
+/// What a page shows, and what all who hold it ask for.
+#[derive(Debug)]
+struct View {
+    at_ns: u64,
+    seen: Vec<Seen>,
+    courses: Vec<Course>,
+}
+
+impl View {
+    fn asked_ns(&self, clock: Clock) -> i64 {
+        let courses = self.courses.iter();
+        let on_it = courses.filter(|course| course.clocks().iter().any(|c| c == clock));
+        on_it.map(|course| course.shift_ns(self.at_ns)).sum()
+    }
+}
+
+/// A process's page as it is, and who holds it.
+fn look_at(process: ProcessId) -> Option<(Vec<u8>, Vec<u32>)> {
+    let page = Page::open(process).ok()?;
+    Some((page.bytes().ok()?, page.holders().ok()?))
 }
 
 /// Slots already computed, so that processes held by the same injections get the same bytes.
@@ -423,27 +462,34 @@ impl Skew {
 
     /// Reads every clock of every process through the process's own page.
     fn read_clocks(&mut self) -> Result<(), SkewError> {
-        let mut views: BTreeMap<Vec<u8>, (u64, Vec<Seen>)> = BTreeMap::new();
+        let mut views: BTreeMap<Vec<u8>, View> = BTreeMap::new();
         for (process, skew) in &mut self.processes {
-            let bytes = Page::open(*process).and_then(|page| page.bytes());
-            let Ok(bytes) = bytes else {
+            let Some((bytes, holders)) = look_at(*process) else {
                 skew.gone = !process.is_alive();
                 continue;
             };
             if !views.contains_key(&bytes) {
+                let courses = course::of_holders(self.entry.journal(), &holders)?;
                 let at = boottime_ns();
                 let seen = view::shifts(&bytes)?;
-                views.insert(bytes.clone(), (at.midpoint(boottime_ns()), seen));
+                let at_ns = at.midpoint(boottime_ns());
+                views.insert(
+                    bytes.clone(),
+                    View {
+                        at_ns,
+                        seen,
+                        courses,
+                    },
+                );
             }
-            let Some((at, seen)) = views.get(&bytes) else {
+            let Some(view) = views.get(&bytes) else {
                 continue;
             };
-            let asked = self.course.shift_ns(*at);
             skew.others_ns = 0;
             // A machine without an alarm has no alarm clocks.
             skew.clocks
-                .retain(|clock| seen.iter().any(|s| s.clock.name() == clock.clock));
-            for seen in seen {
+                .retain(|clock| view.seen.iter().any(|s| s.clock.name() == clock.clock));
+            for seen in &view.seen {
                 match skew
                     .clocks
                     .iter_mut()
@@ -451,9 +497,12 @@ impl Skew {
                 {
                     Some(clock) => {
                         clock.during_ns = seen.shift_ns;
-                        clock.asked_ns = asked;
+                        clock.asked_ns = view.asked_ns(seen.clock);
                     }
-                    None => skew.others_ns = skew.others_ns.max(seen.shift_ns.abs()),
+                    None => {
+                        let off = seen.shift_ns - view.asked_ns(seen.clock);
+                        skew.others_ns = skew.others_ns.max(off.abs());
+                    }
                 }
             }
         }
@@ -490,7 +539,7 @@ impl Skew {
     /// Tells the journal what it has done so far, for `murphy ls`.
     pub fn say(&mut self) -> Result<Skewed, SkewError> {
         let effect = self.effect()?;
-        self.entry.say(&effect)?;
+        self.entry.say(&effect, &effect.text())?;
         Ok(effect)
     }
 

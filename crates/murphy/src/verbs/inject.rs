@@ -1,6 +1,7 @@
 //! `murphy inject FAMILY …` injects one fault now, says what it did, and takes it back.
 
 mod aim;
+mod detach;
 mod process;
 mod time;
 
@@ -29,6 +30,16 @@ pub enum Family {
 
 /// Injects it.
 pub fn run(args: &InjectArgs, json: bool) -> Result<Exit, Failure> {
+    let aim = match &args.family {
+        Family::Process(args) => &args.aim,
+        Family::Time(args) => &args.aim,
+    };
+    if aim.detach {
+        return detach::run(json);
+    }
+    if aim.detached {
+        detach::leave()?;
+    }
     match &args.family {
         Family::Process(args) => process::run(args, json),
         Family::Time(args) => time::run(args, json),

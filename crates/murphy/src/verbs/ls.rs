@@ -64,7 +64,7 @@ fn text(journal: &Journal, record: &Record) -> String {
     };
     let effect = journal
         .effect(&header.id)
-        .map(|effect| format!("  {effect}"))
+        .map(|effect| format!(" · {}", said(&effect)))
         .unwrap_or_default();
     format!(
         "{}  {} {} on {}  {} · {left}{effect}",
@@ -74,6 +74,14 @@ fn text(journal: &Journal, record: &Record) -> String {
         header.targets.join(", "),
         state(record),
     )
+}
+
+/// What an effect comes to, for people: its own words, or else all of it.
+fn said(effect: &serde_json::Value) -> String {
+    match effect["text"].as_str() {
+        Some(text) => text.to_owned(),
+        None => effect.to_string(),
+    }
 }
 
 fn print_json(journal: &Journal, record: &Record) {

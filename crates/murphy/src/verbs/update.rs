@@ -30,6 +30,10 @@ pub struct UpdateArgs {
     /// How the clocks are to go from now on.
     #[command(flatten)]
     pub how: How,
+
+    /// The seed of what is random; by default another each time.
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
 }
 
 /// Changes it.
@@ -41,7 +45,7 @@ pub fn run(args: &UpdateArgs, json: bool) -> Result<Exit, Failure> {
     })?;
     let spec = args.how.spec()?;
     let fault = spec.to_string();
-    let seed = args.how.seed.unwrap_or_else(murphy_sys::clock::realtime_ns);
+    let seed = args.seed.unwrap_or_else(murphy_sys::clock::realtime_ns);
     let updated = update(&journal, &record, spec, seed).map_err(skew_failure)?;
     let id = &record.header.id;
     if json {

@@ -3,9 +3,13 @@
 use std::ffi::OsString;
 
 use clap::Args;
-use murphy_fault::{plan::Plan, process::LaunchedError, span::Until};
-use murphy_sys::{process::ProcessId, signal::Interrupts};
-use murphy_target::{MAX_TARGETS, Selector, Target, TargetError};
+use murphy_fault::{
+    plan::Plan,
+    process::{LaunchedError, Output},
+    span::Until,
+};
+use murphy_sys::{clock::realtime_ns, process::ProcessId, signal::Interrupts};
+use murphy_target::{MAX_TARGETS, Mode, Selector, Target, TargetError};
 use serde_json::json;
 
 use crate::{
@@ -25,6 +29,14 @@ pub struct Aim {
     #[arg(long = "for", value_name = "TIME")]
     pub time: Option<Until>,
 
+    /// How many of those named: all, one, fixed=N, percent=P, random-max-percent=P. A container counts as one.
+    #[arg(long, value_name = "MODE", default_value_t)]
+    pub mode: Mode,
+
+    /// The seed of everything that is drawn; by default one that is printed where something was.
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+
     /// Most processes that may be hit.
     #[arg(long, value_name = "N", default_value_t = MAX_TARGETS)]
     pub max_targets: usize,
@@ -32,6 +44,14 @@ pub struct Aim {
     /// Only say what would be changed, and how it would end.
     #[arg(long)]
     pub dry_run: bool,
+
+    /// Return as soon as the fault is in force; it goes on in the background.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub detach: bool,
+
+    /// This is the background of a `--detach`.
+    #[arg(long, hide = true)]
+    pub detached: bool,
 
     /// A command to launch and hit; it ends with the fault.
     #[arg(last = true, value_name = "CMD")]
@@ -58,9 +78,35 @@ impl Aim {
         })
     }
 
-    /// Everyone who is hit.
-    pub fn find(&self) -> Result<Target, Failure> {
-        Target::find(&self.targets, self.max_targets, keepers()).map_err(target_failure)
+    /// Everyone who is hit. What is drawn is drawn from `seed`.
+    pub fn find(&self, seed: u64) -> Result<Target, Failure> {
+        let all = Target::find(&self.targets, usize::MAX, keepers()).map_err(target_failure)?;
+        let named = all.parts();
+        let chosen = all.choose(self.mode, seed);
+        if chosen.parts() < named {
+            output::note(&format!(
+                "murphy: {} of {named} chosen ({}, --seed {seed})",
+                chosen.parts(),
+                self.mode
+            ));
+        }
+        chosen.within(self.max_targets).map_err(target_failure)
+    }
+
+    /// The seed of everything that is drawn.
+    pub fn seed(&self) -> u64 {
+        self.seed.unwrap_or_else(realtime_ns)
+    }
+
+    /// Where a launched command writes.
+    pub fn output(&self, json: bool) -> Output {
+        if self.detached {
+            Output::Nowhere
+        } else if json {
+            Output::Aside
+        } else {
+            Output::Shared
+        }
     }
 
     /// The command to be launched, as people write it.

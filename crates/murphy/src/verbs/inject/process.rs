@@ -9,7 +9,7 @@ use clap::Args;
 use murphy_fault::{
     injector::Injector,
     plan::Plan,
-    process::{ENGINE, Launched, Output, Pause, Restarted, Signalled, Spec, name_of, plan, send},
+    process::{ENGINE, Launched, Pause, Restarted, Signalled, Spec, name_of, plan, send},
     span::{Span, Until},
 };
 use murphy_sys::{
@@ -113,7 +113,7 @@ pub fn run(args: &ProcessArgs, json: bool) -> Result<Exit, Failure> {
         return dry_run(args, &spec, until, json);
     }
     if args.aim.command.is_empty() {
-        let target = args.aim.find()?;
+        let target = args.aim.find(args.aim.seed())?;
         reachable(&target)?;
         would_stay_stopped(&target, &spec)?;
         let interrupts = interrupts()?;
@@ -122,12 +122,8 @@ pub fn run(args: &ProcessArgs, json: bool) -> Result<Exit, Failure> {
     }
     let interrupts = interrupts()?;
     let injector = injector()?;
-    let mut launched = Launched::start(
-        &injector,
-        args.aim.command.clone(),
-        if json { Output::Aside } else { Output::Shared },
-    )
-    .map_err(launch_failure)?;
+    let mut launched = Launched::start(&injector, args.aim.command.clone(), args.aim.output(json))
+        .map_err(launch_failure)?;
     let outcome = hit_launched(&injector, &interrupts, &mut launched, &spec, until, json);
     let left = launched.end();
     if left.is_empty() {
@@ -193,7 +189,7 @@ fn would_stay_stopped(target: &Target, spec: &Spec) -> Result<(), Failure> {
 
 fn dry_run(args: &ProcessArgs, spec: &Spec, until: Until, json: bool) -> Result<Exit, Failure> {
     let plan = if args.aim.command.is_empty() {
-        let target = args.aim.find()?;
+        let target = args.aim.find(args.aim.seed())?;
         reachable(&target)?;
         plan(spec, &target, until)
     } else {

@@ -7,7 +7,7 @@ use murphy_fault::{
     injector::Injector,
     journal::Journal,
     plan::{EndsBy, Plan},
-    process::{Launched, Output, name_of},
+    process::{Launched, name_of},
     span::{Shift, Span, Until},
     time::{Clocks, Date, Drift, ENGINE, Jump, Skew, SkewError, Skewed, Spec, Strobe, plan},
 };
@@ -92,10 +92,6 @@ pub struct How {
     /// A fixed distance of at most this, either way, drawn from the seed.
     #[arg(long, value_name = "TIME")]
     pub random: Option<Span>,
-
-    /// The seed of what is random; by default one that is printed.
-    #[arg(long, value_name = "N")]
-    pub seed: Option<u64>,
 }
 
 impl How {
@@ -143,16 +139,16 @@ pub fn run(args: &TimeArgs, json: bool) -> Result<Exit, Failure> {
     if args.aim.dry_run {
         return dry_run(args, &spec, until, json);
     }
-    let seed = args.how.seed.unwrap_or_else(murphy_sys::clock::realtime_ns);
+    let seed = args.aim.seed();
     if args.aim.command.is_empty() {
-        let target = args.aim.find()?;
+        let target = args.aim.find(seed)?;
         let interrupts = interrupts()?;
         let injector = injector()?;
         return skew(&injector, &interrupts, &target, spec, until, seed, json);
     }
     let interrupts = interrupts()?;
     let injector = injector()?;
-    let output = if json { Output::Aside } else { Output::Shared };
+    let output = args.aim.output(json);
     let launched =
         Launched::start(&injector, args.aim.command.clone(), output).map_err(launch_failure)?;
     let outcome = launched
@@ -171,7 +167,7 @@ pub fn run(args: &TimeArgs, json: bool) -> Result<Exit, Failure> {
 fn dry_run(args: &TimeArgs, spec: &Spec, until: Until, json: bool) -> Result<Exit, Failure> {
     let plan = if args.aim.command.is_empty() {
         let journal = Journal::of_user().map_err(Failure::machine)?;
-        plan(&journal, spec, &args.aim.find()?, until).map_err(skew_failure)?
+        plan(&journal, spec, &args.aim.find(args.aim.seed())?, until).map_err(skew_failure)?
     } else {
         let command = args.aim.command_line();
         Plan {
