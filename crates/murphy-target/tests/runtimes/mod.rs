@@ -138,7 +138,7 @@ impl Ground {
             .collect();
         let born = table.descendants(&named);
         let all = named.iter().filter_map(|pid| table.get(*pid));
-        all.chain(born).map(|stat| stat.id()).collect()
+        all.chain(born).map(process::Stat::id).collect()
     }
 
     /// Mount points below this test's directory, the deepest first.
@@ -364,10 +364,8 @@ impl Containerd {
         let ground = Ground::new();
         let settings = ground.path("containerd.toml");
         let text = format!(
-            "version = 2\nroot = {:?}\nstate = {:?}\n[grpc]\naddress = {:?}\n",
-            ground.path("root"),
-            ground.path("state"),
-            ground.path("containerd.sock"),
+            "version = 2\nroot = \"{root}\"\nstate = \"{root}/state\"\n[grpc]\naddress = \"{root}.sock\"\n",
+            root = ground.path("containerd").display(),
         );
         fs::write(&settings, text).expect("a file");
         let mut command = Command::new("containerd");
@@ -413,6 +411,8 @@ impl Containerd {
     pub fn container(&self, namespace: &str, id: &str, options: &[&str], script: &str) {
         let root = self.ground.path("rootfs");
         let root = root.to_string_lossy();
+        let state = self.ground.path("runc");
+        let state = state.to_string_lossy();
         let mut arguments = vec![
             "run",
             "--detach",
@@ -421,6 +421,7 @@ impl Containerd {
             "PATH=/bin",
             "--rootfs",
         ];
+        arguments.extend(["--runc-root", &state]);
         arguments.extend(options);
         arguments.extend([root.as_ref(), id, "/bin/sh", "-c", script]);
         self.run(namespace, &arguments);
