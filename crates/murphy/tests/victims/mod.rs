@@ -1,0 +1,344 @@
+//! Victims are the programs of `victims/` as processes of a test: built once, started under its guard, and heard.
+//!
+//! A test file that says `mod victims;` says `mod harness;` before it.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+pub mod etcd;
+pub mod postgres;
+pub mod program;
+
+use std::{
+    ffi::OsStr,
+    fs::File,
+    io::{BufRead, BufReader},
+    process::Command,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use crate::harness::{Ended, Guard, Murphy, Running, wait_until};
+
+pub use program::Program;
+
+/// Nanoseconds, which may be negative: of a skew, or since 1970.
+pub type Nanos = i64;
+/// A second.
+pub const SECOND: Nanos = 1_000_000_000;
+/// A millisecond.
+pub const MILLISECOND: Nanos = 1_000_000;
+/// How far apart two readings of one skew may be.
+pub const TOLERANCE: Nanos = 5 * MILLISECOND;
+/// How late a tick may be.
+const TICK_LATE: Nanos = 250 * MILLISECOND;
+/// Nothing a test waits for may take longer.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// What may be heard of one program.
+const LINES_MAX: usize = 1_000_000;
+/// How many readings are looked at when a skew is asked for.
+const FRESH: usize = 5;
+
+/// The host's own time, in nanoseconds since 1970.
+pub fn host_ns() -> Nanos {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("it is after 1970");
+    Nanos::try_from(now.as_nanos()).expect("it is before 2262")
+}
+
+/// A line and when it was heard.
+#[derive(Clone, Debug)]
+pub struct Line {
+    pub text: String,
+    pub at: Instant,
+    pub host_ns: Nanos,
+}
+
+/// A program that runs and whose lines are heard as they come.
+pub struct Heard {
+    running: Option<Running>,
+    lines: Arc<Mutex<Vec<Line>>>,
+    listener: JoinHandle<()>,
+}
+
+impl Heard {
+    /// Starts a program. What it says goes through a named pipe, so that it dies of SIGPIPE when the test does.
+    pub fn start<W: AsRef<OsStr>>(guard: &Guard, words: impl IntoIterator<Item = W>) -> Self {
+        Self::start_as(guard, words, |program| program)
+    }
+
+    /// The same, after something else about it has been said.
+    pub fn start_as<W: AsRef<OsStr>>(
+        guard: &Guard,
+        words: impl IntoIterator<Item = W>,
+        prepare: impl FnOnce(Murphy) -> Murphy,
+    ) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("heard-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let pipe = guard.dir().join(name);
+        let made = Command::new("mkfifo")
+            .arg("-m")
+            .arg("666")
+            .arg(&pipe)
+            .status();
+        assert!(made.is_ok_and(|status| status.success()), "a named pipe");
+        let shell = guard.program("sh".as_ref());
+        let shell = shell.args(["-c", "exec \"$@\" > \"$0\""]).arg(&pipe);
+        let running = prepare(shell.args(words)).start();
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&lines);
+        let listener = thread::spawn(move || {
+            let pipe = File::open(pipe).expect("the named pipe");
+            for text in BufReader::new(pipe).lines().map_while(Result::ok) {
+                let line = Line {
+                    text,
+                    at: Instant::now(),
+                    host_ns: host_ns(),
+                };
+                let mut heard = heard.lock().expect("nobody panics with it");
+                if heard.len() < LINES_MAX {
+                    heard.push(line);
+                }
+            }
+        });
+        Self {
+            running: Some(running),
+            lines,
+            listener,
+        }
+    }
+
+    fn running(&self) -> &Running {
+        self.running.as_ref().expect("it has not ended")
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Vec<Line>> {
+        self.lines.lock().expect("nobody panics with it")
+    }
+
+    /// Its pid.
+    pub fn pid(&self) -> u32 {
+        self.running().pid()
+    }
+
+    /// `pid:N`, as a target.
+    pub fn target(&self) -> String {
+        self.running().target()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, name: &str) {
+        self.running().signal(name);
+    }
+
+    /// How many lines it has said.
+    pub fn count(&self) -> usize {
+        self.lines().len()
+    }
+
+    /// What it has said since there were so many lines.
+    pub fn since(&self, count: usize) -> Vec<Line> {
+        self.lines()[count..].to_vec()
+    }
+
+    /// How many of its lines have this in them.
+    pub fn count_of(&self, part: &str) -> usize {
+        let lines = self.lines();
+        lines.iter().filter(|line| line.text.contains(part)).count()
+    }
+
+    /// Waits for something in what it says, from some line on.
+    pub fn wait_for<T>(&self, what: &str, from: usize, find: impl Fn(&Line) -> Option<T>) -> T {
+        let found = || self.lines()[from..].iter().find_map(&find);
+        wait_until(what, || found().is_some());
+        found().expect("it has just been found")
+    }
+
+    /// Waits for its end and for the last of what it says.
+    pub fn wait(mut self) -> (Ended, Vec<Line>) {
+        let mut running = self.running.take().expect("it ends once");
+        let until = Instant::now() + PATIENCE;
+        while running.is_running() {
+            assert!(Instant::now() < until, "it never came that it ends");
+            thread::sleep(Duration::from_millis(5));
+        }
+        let ended = running.wait();
+        wait_until("its output ends", || self.listener.is_finished());
+        (ended, self.since(0))
+    }
+
+    /// Asks it to end, and expects that it does so without a complaint.
+    pub fn terminate(self) -> Vec<Line> {
+        self.signal("TERM");
+        let (ended, lines) = self.wait();
+        assert_eq!(ended.code, 0, "{ended:?}");
+        lines
+    }
+}
+
+/// One line of a clock reader.
+#[derive(Clone, Debug)]
+pub struct Reading(Line);
+
+impl Reading {
+    /// The reading in a line with this prefix, if there is one.
+    pub fn parse(prefix: &str, line: &Line) -> Option<Self> {
+        let text = line.text.strip_prefix(prefix)?;
+        text.starts_with("R ").then(|| {
+            Self(Line {
+                text: text.to_owned(),
+                ..line.clone()
+            })
+        })
+    }
+
+    /// The value after a letter, in the unit that the reader says it in.
+    pub fn value(&self, letter: &str) -> Option<Nanos> {
+        let mut words = self.0.text.split(' ');
+        words.find(|word| *word == letter)?;
+        words.next()?.parse().ok()
+    }
+
+    /// The value after a letter, in nanoseconds.
+    pub fn ns(&self, letter: &str) -> Nanos {
+        let unit = match letter {
+            "T" => SECOND,
+            "G" => 1000,
+            _ => 1,
+        };
+        let value = self.value(letter);
+        unit * value.unwrap_or_else(|| panic!("no {letter} in {}", self.0.text))
+    }
+
+    /// How far a clock is ahead of the monotonic one.
+    pub fn ahead(&self, letter: &str) -> Nanos {
+        self.ns(letter) - self.ns("M")
+    }
+
+    /// How long after the monotonic clock showed this it was heard, to a constant.
+    fn delay_ns(&self, start: Instant) -> Nanos {
+        let heard = self.0.at.saturating_duration_since(start).as_nanos();
+        Nanos::try_from(heard).expect("a test does not take centuries") - self.ns("M")
+    }
+}
+
+/// A clock reader, its child, or a program that it has executed.
+pub struct Reader<'a> {
+    heard: &'a Heard,
+    prefix: &'static str,
+    start: Instant,
+    /// A reading without a skew.
+    before: Reading,
+    /// The smallest delay of the first readings.
+    delay_ns: Nanos,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader that nobody has skewed.
+    pub fn unskewed(heard: &'a Heard, prefix: &'static str) -> Self {
+        let start = Instant::now();
+        let readings = fresh(heard, prefix);
+        let before = readings.last().expect("there are some").clone();
+        let reader = Self {
+            heard,
+            prefix,
+            start,
+            delay_ns: smallest_delay(&readings, start),
+            before,
+        };
+        reader.skew();
+        reader
+    }
+
+    /// The same clocks under another prefix: a child's skew is asked against what its parent had shown.
+    pub fn other(&self, prefix: &'static str) -> Self {
+        Self {
+            prefix,
+            before: self.before.clone(),
+            ..*self
+        }
+    }
+
+    /// By how much its wall clock is wrong: what each of some fresh readings shows.
+    pub fn skew(&self) -> Nanos {
+        self.skew_of("R")
+    }
+
+    /// By how much a clock is wrong, against the monotonic one.
+    pub fn skew_of(&self, letter: &str) -> Nanos {
+        let readings = fresh(self.heard, self.prefix);
+        let skew = |reading: &Reading| reading.ahead(letter) - self.before.ahead(letter);
+        let last = skew(readings.last().expect("there are some"));
+        for reading in &readings {
+            assert!(
+                (skew(reading) - last).abs() < TOLERANCE,
+                "{letter} wavers: {readings:?}"
+            );
+        }
+        last
+    }
+
+    /// Expects that a clock is wrong by so much.
+    pub fn is_skewed_by(&self, letter: &str, expected: Nanos) {
+        let skew = self.skew_of(letter);
+        let error = skew - expected;
+        assert!(
+            error.abs() < TOLERANCE,
+            "{letter} is {skew} ns wrong, which is {error} ns from {expected}"
+        );
+    }
+
+    /// The same for a clock that shows whole ticks, or whole seconds: it is behind by one at most, and by the delay of
+    /// a tick on a virtual machine whose processor was taken away.
+    pub fn is_coarsely_skewed_by(&self, letter: &str, expected: Nanos) {
+        let unit = if letter == "T" { SECOND } else { 0 };
+        let base = if letter == "K" { "M" } else { "R" };
+        for reading in fresh(self.heard, self.prefix) {
+            let behind = self.before.ahead(base) + expected - reading.ahead(letter);
+            assert!(
+                (-TOLERANCE..unit + TICK_LATE).contains(&behind),
+                "{letter} is {behind} ns behind what it should be: {reading:?}"
+            );
+        }
+    }
+
+    /// Expects that its monotonic clock has gone at the true rate, without a step, since the first readings.
+    pub fn is_monotonic(&self) {
+        let fresh = fresh(self.heard, self.prefix);
+        let late = smallest_delay(&fresh, self.start) - self.delay_ns;
+        assert!(
+            late.abs() < 4 * TOLERANCE,
+            "the monotonic clock is {late} ns behind the host's"
+        );
+        let lines = self.heard.since(0);
+        let readings = lines
+            .iter()
+            .filter_map(|line| Reading::parse(self.prefix, line));
+        let values: Vec<_> = readings.map(|reading| reading.ns("M")).collect();
+        assert!(
+            values.is_sorted_by(|earlier, later| earlier < later),
+            "the monotonic clock went back"
+        );
+    }
+}
+
+/// Some readings that began after now.
+fn fresh(heard: &Heard, prefix: &str) -> Vec<Reading> {
+    let from = heard.count();
+    let readings = || -> Vec<_> {
+        let lines = heard.since(from);
+        let readings = lines.iter().filter_map(|line| Reading::parse(prefix, line));
+        // One may have been under way.
+        readings.skip(1).collect()
+    };
+    wait_until("it reads its clocks", || readings().len() >= FRESH);
+    readings()
+}
+
+fn smallest_delay(readings: &[Reading], start: Instant) -> Nanos {
+    let delays = readings.iter().map(|reading| reading.delay_ns(start));
+    delays.min().expect("there are some")
+}
