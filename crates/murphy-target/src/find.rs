@@ -17,7 +17,7 @@ use murphy_sys::{
 use crate::{
     ContainerError, ContainerQuery, LeftOut, Protected, Runtime, RuntimeError, Runtimes, Selector,
     TargetError, UnitName, Wanted,
-    container::{Census, resolve, traces},
+    container::{Census, Listed, resolve, traces},
     part::{Held, Part, Selection},
     place::{NoPlace, Place, places},
     runtime::Watched,
@@ -34,11 +34,13 @@ pub(crate) struct Found {
     pub(crate) unheard: Vec<RuntimeError>,
 }
 
+/// Processes that count as one, because of their container, or each for itself.
+type Group<'t> = (Option<Held>, Vec<&'t Stat>);
+
 /// What one selector names.
 #[derive(Default)]
 struct Named<'t> {
-    /// Each with the container it was found as; several of one container follow each other.
-    groups: Vec<(Option<Held>, Vec<&'t Stat>)>,
+    groups: Vec<Group<'t>>,
     place: Option<Place>,
     query: Option<ContainerQuery>,
 }
@@ -156,7 +158,7 @@ impl<'t> Finder<'t> {
     }
 
     /// The processes at a place that Murphy itself is not in.
-    fn beside_murphy(&self, selector: &Selector, place: Place) -> Result<Named<'t>, TargetError> {
+    fn beside_murphy(&self, selector: &Selector, place: &Place) -> Result<Named<'t>, TargetError> {
         let murphy = Memberships::of(std::process::id());
         if murphy.is_some_and(|memberships| place.holds(&memberships)) {
             return Err(TargetError::OwnCgroup {
@@ -165,7 +167,7 @@ impl<'t> Finder<'t> {
         }
         Ok(Named {
             place: Some(place.clone()),
-            ..Named::processes(self.at(&place))
+            ..Named::processes(self.at(place))
         })
     }
 
@@ -180,7 +182,7 @@ impl<'t> Finder<'t> {
         let is_only = places.len() == 1;
         for place in places {
             if is_only || !self.at(&place).is_empty() {
-                return self.beside_murphy(selector, place);
+                return self.beside_murphy(selector, &place);
             }
         }
         Err(TargetError::NoCgroup { path })
@@ -193,7 +195,7 @@ impl<'t> Finder<'t> {
                 of_user,
             };
             if !self.at(&place).is_empty() {
-                return self.beside_murphy(selector, place);
+                return self.beside_murphy(selector, &place);
             }
         }
         let selector = selector.clone();
@@ -228,16 +230,31 @@ impl<'t> Finder<'t> {
             }));
         }
         unheard.extend(found.unheard);
-        let mut query = query.clone();
-        if let (Wanted::Name(_), Some(listed)) = (&query.wanted, found.containers.first()) {
-            // Another runtime may get a container of this name later; that one was not meant.
-            query.runtime = listed.runtime;
-            query.namespace.clone_from(&listed.namespace);
-        }
+        let later = match (&query.wanted, found.containers.first()) {
+            (Wanted::Name(name), Some(listed)) => self.later_of_one(query, name, listed),
+            _ => Some(query.clone()),
+        };
         Ok(Named {
             groups,
             place: None,
-            query: Some(query),
+            query: later,
+        })
+    }
+
+    /// What may belong to one container later. One that was named by its id has its cgroup again when it is
+    /// started again, and nobody needs to be asked.
+    fn later_of_one(
+        &self,
+        query: &ContainerQuery,
+        name: &String,
+        listed: &Listed,
+    ) -> Option<ContainerQuery> {
+        let is_apart = Held::new(listed, self.table).apart(self.table).is_some();
+        (listed.names.contains(name) || is_apart).then(|| ContainerQuery {
+            // Another runtime may get a container of this name later; that one is not meant.
+            runtime: listed.runtime,
+            namespace: listed.namespace.clone(),
+            wanted: query.wanted.clone(),
         })
     }
 
@@ -278,9 +295,9 @@ impl<'t> Finder<'t> {
     fn allowed(
         &self,
         selector: &Selector,
-        groups: Vec<(Option<Held>, Vec<&'t Stat>)>,
+        groups: Vec<Group<'t>>,
         left_out: &mut Vec<LeftOut>,
-    ) -> Result<Vec<(Option<Held>, Vec<&'t Stat>)>, TargetError> {
+    ) -> Result<Vec<Group<'t>>, TargetError> {
         let mut free = Vec::new();
         let mut refused = Vec::new();
         for (held, stats) in groups {
@@ -339,12 +356,11 @@ fn add(parts: &mut Vec<Part>, held: Option<Held>, stats: &[&Stat], selection: us
         let of = part.held.as_ref();
         of.is_some_and(|known| known.is_same(&held.container))
     };
-    match parts.iter_mut().find(same) {
-        Some(part) => part.selections.push(selection),
-        None => {
-            let processes = stats.iter().map(|stat| stat.id());
-            parts.push(Part::of_container(held, processes, selection));
-        }
+    if let Some(part) = parts.iter_mut().find(same) {
+        part.selections.push(selection);
+    } else {
+        let processes = stats.iter().map(|stat| stat.id());
+        parts.push(Part::of_container(held, processes, selection));
     }
 }
 

@@ -7,6 +7,8 @@ use std::fmt::{self, Write as _};
 
 use murphy_sys::cgroup::{Hierarchy, Memberships};
 
+use crate::container::is_container;
+
 /// What the name of a unit may end in.
 const SUFFIXES: [&str; 6] = [".service", ".slice", ".scope", ".socket", ".mount", ".swap"];
 
@@ -57,6 +59,10 @@ impl UnitName {
             end += part.len();
             if self.is_group(part) {
                 return path.get(..end);
+            }
+            // Below, another systemd may run, with units of the same names: those of the container.
+            if is_container(part) {
+                return None;
             }
             end += 1;
         }
@@ -147,6 +153,11 @@ mod tests {
             ),
             ("tasks.service", "/_tasks.service", Some("/_tasks.service")),
             ("a", "/docker/a", None),
+            (
+                "a",
+                "/docker/c9d36dd2a57965502f59821f1ea7213abeecba419805e1728fad55974ee4c9b0/system.slice/a.service",
+                None,
+            ),
         ] {
             assert_eq!(group(unit, path).as_deref(), found, "{unit} in {path}");
         }

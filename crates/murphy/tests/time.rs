@@ -572,13 +572,17 @@ fn clocks_drift_stand_still_step_and_begin_at_a_date() {
     };
 
     let drift = inject(&["--drift", "10%"]);
-    let (one, _, two) = (latest(), sleep(Duration::from_secs(1)), latest());
+    let one = latest();
+    sleep(Duration::from_secs(1));
+    let two = latest();
     let passed = (two.ns("R") - one.ns("R")) as f64 / (two.ns("M") - one.ns("M")) as f64;
     assert!((passed - 1.1).abs() < 0.001, "a second took {passed}");
     drift.interrupt();
 
     let freeze = inject(&["--freeze"]);
-    let (one, _, two) = (latest(), sleep(A_MOMENT), latest());
+    let one = latest();
+    sleep(A_MOMENT);
+    let two = latest();
     assert_eq!(one.ns("R"), two.ns("R"), "it does not stand still");
     assert_eq!(one.ns("G"), two.ns("G"));
     assert!(two.ns("M") > one.ns("M"));
@@ -835,17 +839,19 @@ fn thirty_two_bit_elf() -> Vec<u8> {
     const BASE: u32 = 0x0804_8000;
     let code = [0xb8, 29, 0, 0, 0, 0xcd, 0x80, 0xeb, 0xf7];
     let mut file = b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
-    let half = |file: &mut Vec<u8>, numbers: &[u16]| {
-        numbers.iter().for_each(|n| file.extend(n.to_le_bytes()));
-    };
-    let word = |file: &mut Vec<u8>, numbers: &[u32]| {
-        numbers.iter().for_each(|n| file.extend(n.to_le_bytes()));
-    };
-    half(&mut file, &[2, 3]);
-    word(&mut file, &[1, BASE + 84, 52, 0, 0]);
-    half(&mut file, &[52, 32, 1, 40, 0, 0]);
+    for number in [2_u16, 3] {
+        file.extend(number.to_le_bytes());
+    }
+    for number in [1, BASE + 84, 52, 0, 0] {
+        file.extend(number.to_le_bytes());
+    }
+    for number in [52_u16, 32, 1, 40, 0, 0] {
+        file.extend(number.to_le_bytes());
+    }
     let length = 84 + u32::try_from(code.len()).unwrap();
-    word(&mut file, &[1, 0, BASE, BASE, length, length, 5, 4096]);
+    for number in [1, 0, BASE, BASE, length, length, 5, 4096] {
+        file.extend(number.to_le_bytes());
+    }
     file.extend(code);
     file
 }

@@ -36,6 +36,11 @@ pub(crate) fn traces(memberships: &Memberships) -> Vec<Trace<'_>> {
     found
 }
 
+/// Whether one part of a path is the group of a container.
+pub(crate) fn is_container(part: &str) -> bool {
+    trace("", part).is_some()
+}
+
 /// Reads one part of a path: `docker-ID.scope`, `cri-containerd-ID.scope`, `libpod-ID.scope`, `crio-ID.scope`,
 /// `slice:cri-containerd:ID` or a bare id. A conmon, which watches a container from outside, has a group too.
 fn trace<'p>(parent: &str, part: &'p str) -> Option<Trace<'p>> {

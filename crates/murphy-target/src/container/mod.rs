@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 use crate::Runtime;
 
 pub(crate) use census::{Census, Listed};
-pub(crate) use group::{is_id, is_in_namespaced, traces};
+pub(crate) use group::{is_container, is_id, is_in_namespaced, traces};
 pub use query::{ContainerQuery, Wanted};
 pub use resolve::ContainerError;
 pub(crate) use resolve::resolve;

@@ -1,12 +1,12 @@
 //! A conmon is the process that watches one container of podman or CRI-O, and was told its id and name.
 //!
-//! Podman has no daemon, and mostly no socket; its containers are known from these processes. Murphy listens
-//! to root's and to its own user's only, since anybody can start a process of this name.
+//! Podman has no daemon, and mostly no socket; its containers are known from these processes. Anybody can start
+//! a process of this name, and a command that it names is run: Murphy listens only to those of root and of its
+//! own user, in its own mount namespace.
 
 use std::{
     fs,
     io::Read,
-    os::unix::fs::MetadataExt,
     process::{Command, Stdio},
     sync::mpsc,
     thread,
@@ -16,6 +16,9 @@ use murphy_sys::{process, table::ProcessTable};
 
 use super::{ANSWER_BYTES_MAX, ANSWER_LIMIT, Runtime, RuntimeError, docker};
 use crate::container::{Listed, is_id};
+
+/// No more places than this are asked; nearly every machine has one.
+const PODMANS_MAX: usize = 8;
 
 /// A container that has a conmon.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,13 +36,15 @@ impl Watched {
     /// Every container with a conmon that Murphy listens to.
     pub(crate) fn all(table: &ProcessTable) -> Vec<Self> {
         let own = process::namespace_inode(std::process::id(), "mnt").ok();
-        let murphy_uid = fs::metadata("/proc/self").map(|meta| meta.uid()).ok();
+        let trusted = [Some("0".to_owned()), only_user(std::process::id())];
         let conmons = table.iter().filter(|stat| stat.comm == "conmon");
         conmons
             .filter(|stat| {
-                let uid = fs::metadata(format!("/proc/{}", stat.pid)).map(|meta| meta.uid());
-                uid.is_ok_and(|uid| uid == 0 || Some(uid) == murphy_uid)
+                let user = only_user(stat.pid);
+                user.is_some() && trusted.contains(&user)
             })
+            // In another one its paths mean something else, and its root is somebody else.
+            .filter(|stat| own.is_some() && process::namespace_inode(stat.pid, "mnt").ok() == own)
             .filter_map(|stat| {
                 let words = process::command_line(stat.pid).ok()?;
                 let mut watched = Self::parse(&words)?;
@@ -47,10 +52,6 @@ impl Watched {
                     .iter()
                     .find(|child| child.parent == stat.pid)
                     .map(|child| child.pid);
-                // The paths in it mean something else in another mount namespace.
-                if process::namespace_inode(stat.pid, "mnt").ok() != own {
-                    watched.podman.clear();
-                }
                 Some(watched)
             })
             .collect()
@@ -64,6 +65,10 @@ impl Watched {
                 .position(|word| option.contains(&word.as_str()))?;
             words.get(at + 1).cloned()
         };
+        // One that watches a command started in the container later, by `podman exec`.
+        if words.iter().any(|word| word == "--exec-process-spec") {
+            return None;
+        }
         let id = after(&["-c", "--cid"]).filter(|id| is_id(id))?;
         let name = after(&["-n", "--name"])?;
         let command = after(&["--exit-command"]);
@@ -108,6 +113,21 @@ impl Watched {
     }
 }
 
+/// The user that a process runs as in every respect. The owner of its folder in `/proc` is no such thing: a
+/// process that hides its memory gives that to root.
+fn only_user(pid: u32) -> Option<String> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    user_of(&status)
+}
+
+/// Reads the real, effective, saved and file system user of `proc_pid_status(5)`.
+fn user_of(status: &str) -> Option<String> {
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    let mut users = line.split_ascii_whitespace();
+    let first = users.next()?;
+    users.all(|user| user == first).then(|| first.to_owned())
+}
+
 /// Asks podman's command, once for each place where it keeps its state, for what a conmon does not know.
 pub(super) fn ask_podman(watched: &[Watched]) -> Vec<Result<(Runtime, Vec<Listed>), RuntimeError>> {
     let mut commands: Vec<&[String]> = watched
@@ -117,7 +137,11 @@ pub(super) fn ask_podman(watched: &[Watched]) -> Vec<Result<(Runtime, Vec<Listed
         .collect();
     commands.sort_unstable();
     commands.dedup();
-    commands.into_iter().map(ask_one).collect()
+    commands
+        .into_iter()
+        .take(PODMANS_MAX)
+        .map(ask_one)
+        .collect()
 }
 
 fn ask_one(podman: &[String]) -> Result<(Runtime, Vec<Listed>), RuntimeError> {
@@ -194,6 +218,16 @@ mod tests {
     }
 
     #[test]
+    fn a_process_of_two_users_is_trusted_as_neither() {
+        assert_eq!(
+            user_of("Name:\tx\nUid:\t7\t7\t7\t7\n").as_deref(),
+            Some("7")
+        );
+        assert_eq!(user_of("Uid:\t7\t0\t0\t0\n"), None);
+        assert_eq!(user_of("Name:\tx\n"), None);
+    }
+
+    #[test]
     fn a_conmon_without_podman_is_one_of_cri_o() {
         let id = "ac".repeat(32);
         let line =
@@ -201,6 +235,10 @@ mod tests {
         let watched = Watched::parse(&words(&line)).unwrap();
         assert_eq!(watched.runtime, Runtime::Crio);
         assert!(watched.listed().is_sandbox && watched.podman.is_empty());
+        assert_eq!(
+            Watched::parse(&words(&format!("{line} -e --exec-process-spec /x"))),
+            None
+        );
         assert_eq!(Watched::parse(&words("conmon -c short -n x")), None);
         assert_eq!(Watched::parse(&words("conmon")), None);
     }

@@ -83,6 +83,11 @@ impl Runtimes {
             let Some(path) = variable(name).and_then(|value| unix_path(&value)) else {
                 continue;
             };
+            // Where Kubernetes runs on containerd, the variable that is CRI-O's here names containerd's socket.
+            let runtime = match runtime {
+                Runtime::Crio if path.ends_with("containerd.sock") => Runtime::Containerd,
+                _ => runtime,
+            };
             named.insert(runtime);
             found.push(Socket {
                 runtime,
@@ -176,6 +181,14 @@ mod tests {
                 (Runtime::Docker, "/tmp/d.sock".to_owned()),
                 (Runtime::Podman, "/run/podman/podman.sock".to_owned())
             ]
+        );
+        let kubernetes = [(
+            "CONTAINER_RUNTIME_ENDPOINT",
+            "unix:///run/x/containerd.sock",
+        )];
+        assert_eq!(
+            paths(&kubernetes, &[]),
+            [(Runtime::Containerd, "/run/x/containerd.sock".to_owned())]
         );
         assert_eq!(
             paths(&[("DOCKER_HOST", "tcp://10.0.0.1:2375")], &existing).len(),

@@ -154,3 +154,47 @@ fn a_thread_is_pointed_to_its_process() {
         matches!(found, Err(TargetError::Thread { process, .. }) if process == std::process::id())
     );
 }
+
+#[test]
+fn a_chosen_process_brings_its_descendants_and_the_rest_is_told() {
+    let families: Vec<Family> = (0..3).map(|_| Family::start()).collect();
+    let selectors: Vec<Selector> = families
+        .iter()
+        .map(|family| Selector::Pid(family.pid()))
+        .collect();
+    let all = Target::find(&selectors, MAX_TARGETS, []).unwrap();
+    assert_eq!((all.parts(), all.members.len()), (3, 6));
+    let one = all.clone().choose(Mode::One, 3);
+    assert_eq!(
+        (one.parts(), one.members.len(), one.not_chosen.len()),
+        (1, 2, 4)
+    );
+    assert!(!one.members[0].descendant && one.members[1].descendant);
+    let of_one = |pid: u32| one.processes().any(|process| process.pid == pid);
+    assert_eq!(
+        families
+            .iter()
+            .filter(|family| of_one(family.pid()))
+            .count(),
+        1
+    );
+    assert_eq!(one.members, all.clone().choose(Mode::One, 3).members);
+    assert_eq!(all.clone().choose(Mode::All, 3).members, all.members);
+    // The limit counts what the mode leaves.
+    assert!(all.clone().within(2).is_err());
+    assert!(one.within(2).is_ok());
+}
+
+#[test]
+fn a_named_child_of_a_chosen_parent_comes_along_as_its_descendant() {
+    let family = Family::start();
+    let child = ProcessTable::read().unwrap().descendants(&[family.pid()])[0].pid;
+    let both = [Selector::Pid(family.pid()), Selector::Pid(child)];
+    let both = Target::find(&both, MAX_TARGETS, []).unwrap();
+    assert_eq!((both.parts(), both.members.len()), (2, 2));
+    let sizes: Vec<usize> = (0..32)
+        .map(|seed| both.clone().choose(Mode::One, seed).members.len())
+        .collect();
+    // The parent with the child, or the child alone.
+    assert!(sizes.contains(&2) && sizes.contains(&1));
+}
