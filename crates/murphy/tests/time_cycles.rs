@@ -8,11 +8,11 @@
 )]
 
 mod harness;
+mod victims;
 
 use std::{
     env,
-    path::{Path, PathBuf},
-    process::Command,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -28,6 +28,7 @@ use murphy_sys::{
     vdso::{Image, Page},
 };
 use murphy_target::Target;
+use victims::Program;
 
 /// How many cycles a sample and the full figure have.
 const SAMPLE: usize = 50;
@@ -59,7 +60,9 @@ fn cycles(name: &str, words: &[&str]) {
     } else {
         SAMPLE
     };
-    let hammer = start(&guard, words);
+    let Some(hammer) = start(&guard, words) else {
+        return;
+    };
     let journal = Journal::at(guard.journal());
     let injector =
         Injector::start(journal.clone(), Path::new(env!("CARGO_BIN_EXE_murphy"))).unwrap();
@@ -150,11 +153,16 @@ fn one(
 }
 
 /// The hammer, and that it hammers.
-fn start(guard: &Guard, words: &[&str]) -> Running {
-    let program = build(guard, "hammer");
+fn start(guard: &Guard, words: &[&str]) -> Option<Running> {
+    let words = Program::Hammer
+        .words_or_skip()?
+        .into_iter()
+        .chain(words.iter().map(Into::into));
     let skews: Vec<_> = SKEWS.iter().map(ToString::to_string).collect();
+    let mut words = words;
+    let program = words.next()?;
     let hammer = guard
-        .program(&program)
+        .program(Path::new(&program))
         .args(words)
         .arg(format!("skews={}", skews.join(",")))
         .start();
@@ -162,19 +170,5 @@ fn start(guard: &Guard, words: &[&str]) -> Running {
     wait_until("the hammer hammers", || {
         began.elapsed() > Duration::from_millis(300)
     });
-    hammer
-}
-
-fn build(guard: &Guard, name: &str) -> PathBuf {
-    let source =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../victims/clock/{name}.c"));
-    let program = guard.dir().join(name);
-    let status = Command::new("cc")
-        .args(["-O2", "-pthread", "-o"])
-        .arg(&program)
-        .arg(source)
-        .status()
-        .expect("a C compiler");
-    assert!(status.success());
-    program
+    Some(hammer)
 }

@@ -7,6 +7,7 @@
 )]
 
 mod harness;
+mod skewing;
 mod victims;
 
 use std::{
@@ -16,64 +17,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
-
 use harness::{Guard, wait_until};
+use skewing::Skew;
 use victims::{Heard, Nanos, Program, Reader, SECOND, etcd::Etcd, postgres::Postgres};
 
 const HOUR: Nanos = 3600 * SECOND;
-
-/// A skew in force.
-struct Skew<'a> {
-    guard: &'a Guard,
-    injector: Heard,
-    id: String,
-}
-
-impl<'a> Skew<'a> {
-    /// Injects it, and waits until it is said to be in force.
-    fn inject(guard: &'a Guard, target: &str, words: &[&str]) -> Self {
-        let murphy = [env!("CARGO_BIN_EXE_murphy"), "inject", "time", "--json"];
-        let words = [&murphy[..], &["-t", target], words].concat();
-        let journal = guard.journal();
-        let injector = Heard::start_as(guard, words, |murphy| {
-            murphy.env("MURPHY_JOURNAL", &journal)
-        });
-        let id = injector.wait_for("the skew is active", 0, |line| {
-            let event: Value = serde_json::from_str(&line.text).ok()?;
-            (event["event"] == "active").then(|| event["id"].as_str().map(str::to_owned))?
-        });
-        Self {
-            guard,
-            injector,
-            id,
-        }
-    }
-
-    /// Changes it live.
-    fn update(&self, offset: &str) {
-        let updated = self
-            .guard
-            .murphy(["update", &self.id, "--offset", offset])
-            .run();
-        assert_eq!(updated.code, 0, "{updated:?}");
-    }
-
-    /// Ends it early, by Ctrl-C.
-    fn interrupt(self) {
-        self.injector.signal("INT");
-        self.wait();
-    }
-
-    /// Waits for its end, which must be a clean one.
-    fn wait(self) {
-        let (ended, lines) = self.injector.wait();
-        assert_eq!(ended.code, 0, "{ended:?} {lines:?}");
-        let last = &lines.last().expect("it says something").text;
-        let last: Value = serde_json::from_str(last).expect("JSON");
-        assert_eq!(last["event"], "recovered", "{last}");
-    }
-}
 
 /// Whether a skew that lies between two bounds can be this.
 fn assert_is(bounds: (Nanos, Nanos), expected: Nanos) {
@@ -102,7 +50,7 @@ fn a_runtime_follows_its_skew(program: Program) {
     );
     is_wrong_by(&reader, program, -90 * SECOND);
     reader.is_monotonic();
-    skew.update("+1h");
+    assert_eq!(skew.update(&["--offset", "+1h"]).code, 0);
     is_wrong_by(&reader, program, HOUR);
     reader.is_monotonic();
     skew.interrupt();
@@ -189,7 +137,7 @@ fn postgresql_as_it_is_follows_its_skew_in_sessions_old_and_new() {
         &["--offset", "-90s", "--for", "60s"],
     );
     both_are(-90 * SECOND);
-    skew.update("+1h");
+    assert_eq!(skew.update(&["--offset", "+1h"]).code, 0);
     both_are(HOUR);
     let younger_session = postgres.clock();
     assert_is(younger_session.skew(), HOUR);
@@ -227,7 +175,7 @@ fn etcd_as_it_is_follows_its_skew_in_its_log_and_in_its_answers() {
         &["--offset", "-90s", "--for", "60s"],
     );
     both_are(-90 * SECOND);
-    skew.update("+1h");
+    assert_eq!(skew.update(&["--offset", "+1h"]).code, 0);
     both_are(HOUR);
     skew.interrupt();
     both_are(0);
@@ -315,7 +263,7 @@ fn a_bank_keeps_its_money_while_its_clock_jumps() {
     );
     for offset in ["+1h", "-10m", "+10ms", "-1h", "+10m"] {
         sleep(Duration::from_millis(700));
-        skew.update(offset);
+        assert_eq!(skew.update(&["--offset", offset]).code, 0);
     }
     sleep(Duration::from_millis(700));
     skew.interrupt();

@@ -490,19 +490,14 @@ impl Skew {
             skew.clocks
                 .retain(|clock| view.seen.iter().any(|s| s.clock.name() == clock.clock));
             for seen in &view.seen {
-                match skew
-                    .clocks
-                    .iter_mut()
-                    .find(|c| c.clock == seen.clock.name())
-                {
-                    Some(clock) => {
-                        clock.during_ns = seen.shift_ns;
-                        clock.asked_ns = view.asked_ns(seen.clock);
-                    }
-                    None => {
-                        let off = seen.shift_ns - view.asked_ns(seen.clock);
-                        skew.others_ns = skew.others_ns.max(off.abs());
-                    }
+                let asked_ns = view.asked_ns(seen.clock);
+                let name = seen.clock.name();
+                if let Some(clock) = skew.clocks.iter_mut().find(|c| c.clock == name) {
+                    clock.during_ns = seen.shift_ns;
+                    clock.asked_ns = asked_ns;
+                } else {
+                    let off = (seen.shift_ns - asked_ns).abs();
+                    skew.others_ns = skew.others_ns.max(off);
                 }
             }
         }

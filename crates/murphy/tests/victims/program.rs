@@ -35,6 +35,10 @@ pub enum Program {
     Hammer,
     /// The same with musl, linked statically.
     HammerMusl,
+    /// Runs a program as if the kernel lacked something.
+    Without,
+    /// Looks whether its registers are kept.
+    Registers,
     /// Complains when the wall clock goes back.
     Monitor,
 }
@@ -70,6 +74,8 @@ impl Program {
             Self::Node => recipe("clock.js", "", "node SOURCE"),
             Self::Hammer => recipe("hammer.c", gcc, BUILT),
             Self::HammerMusl => recipe("hammer.c", musl, BUILT),
+            Self::Without => recipe("without.c", gcc, BUILT),
+            Self::Registers => recipe("registers.c", gcc, BUILT),
             Self::Monitor => recipe("monitor.go", go, BUILT),
         }
     }
