@@ -105,6 +105,7 @@ fn exec_restart_and_a_new_container_of_the_name_are_followed() {
     inside(&docker, "web", 3);
     inside(&docker, "other", 3);
     let mut tree = find(&docker, "container:web").unwrap().follow();
+    assert!(tree.may_come_back());
     assert!(tree.newcomers(&ProcessTable::read().unwrap()).is_empty());
 
     docker.run(&["exec", "--detach", "other", "sleep", "1003"]);
