@@ -109,6 +109,12 @@ impl Tree {
         self
     }
 
+    /// Whether processes may join although every known one has ended: a container, a cgroup or a unit that was
+    /// chosen may start again. A fault on such a target is not over when its processes are gone.
+    pub fn may_come_back(&self) -> bool {
+        !self.places.is_empty() || !self.containers.is_empty()
+    }
+
     /// Processes that joined since: descendants of known ones, and whoever came into the target's containers,
     /// cgroups and units. Parents first; known from now on.
     pub fn newcomers(&mut self, table: &ProcessTable) -> Vec<Member> {
@@ -295,6 +301,7 @@ mod tests {
             process(100_012, 100_011, 7),
         ]);
         let mut tree = tree_of(&root, &before);
+        assert!(!tree.may_come_back());
         assert!(tree.newcomers(&before).is_empty());
         assert_eq!(tree.newcomers(&after).len(), 2);
         assert!(tree.newcomers(&after).is_empty());

@@ -119,6 +119,31 @@ fn a_container_without_a_cgroup_is_found_by_its_first_process() {
 }
 
 #[test]
+fn a_container_that_shares_a_pid_namespace_is_still_another() {
+    let Some(containerd) = Containerd::start_or_skip() else {
+        return;
+    };
+    let blue = containerd.namespace("blue");
+    containerd.container(&blue, "host", &[], SCRIPT);
+    let host = inside(&containerd, &blue, "host", 3);
+    let first = containerd.first(&blue, "host");
+    let shared = format!("pid:/proc/{first}/ns/pid");
+    containerd.container(&blue, "guest", &["--with-ns", &shared], SCRIPT);
+    // A guest without a cgroup is known by its first process and its descendants alone.
+    let apart = ["--with-ns", &shared, "--cgroup", ""];
+    containerd.container(&blue, "apart", &apart, SCRIPT);
+    inside(&containerd, &blue, "host", 9);
+
+    let found = |id: &str| pids(&find(&containerd, &format!("container:{id}")).unwrap());
+    let (guest, apart) = (found("guest"), found("apart"));
+    assert_eq!(found("host"), host);
+    assert_eq!((guest.len(), apart.len()), (3, 3));
+    assert!(guest.contains(&containerd.first(&blue, "guest")));
+    assert!(apart.contains(&containerd.first(&blue, "apart")));
+    assert!(guest.is_disjoint(&host) && apart.is_disjoint(&host) && apart.is_disjoint(&guest));
+}
+
+#[test]
 fn a_real_server_of_cri_is_understood() {
     let Some(containerd) = Containerd::start_or_skip() else {
         return;

@@ -105,6 +105,7 @@ fn exec_restart_and_a_new_container_of_the_name_are_followed() {
     inside(&docker, "web", 3);
     inside(&docker, "other", 3);
     let mut tree = find(&docker, "container:web").unwrap().follow();
+    assert!(tree.may_come_back());
     assert!(tree.newcomers(&ProcessTable::read().unwrap()).is_empty());
 
     docker.run(&["exec", "--detach", "other", "sleep", "1003"]);
@@ -112,10 +113,10 @@ fn exec_restart_and_a_new_container_of_the_name_are_followed() {
     let web = inside(&docker, "web", 4);
     let new = joined(&mut tree, |all| !all.is_empty());
     assert!(new.iter().all(|member| web.contains(&member.process.pid)));
-    assert_eq!(
-        process::command_line(new[0].process.pid).unwrap(),
-        ["sleep", "1002"]
-    );
+    until("the command", || {
+        let words = process::command_line(new[0].process.pid).unwrap();
+        (words == ["sleep", "1002"]).then_some(())
+    });
 
     docker.run(&["restart", "--time", "0", "other"]);
     docker.run(&["restart", "--time", "0", "web"]);
