@@ -138,6 +138,11 @@ impl Pause {
         self.entry.is_over()
     }
 
+    /// Whether nobody is left of the target and nobody will join: a container that was stopped may come back.
+    pub fn is_deserted(&self) -> bool {
+        self.processes().iter().all(|process| !process.is_alive()) && !self.tree.may_come_back()
+    }
+
     /// Stops processes that joined the target since.
     pub fn follow(&mut self) -> Result<(), ProcessFaultError> {
         if self.is_over() {

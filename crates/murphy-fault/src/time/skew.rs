@@ -271,6 +271,11 @@ impl Skew {
         self.entry.is_over()
     }
 
+    /// Whether nobody carries it any more and nobody will: a container that was stopped may come back.
+    pub fn is_deserted(&self) -> bool {
+        self.processes.keys().all(|process| !process.is_alive()) && !self.tree.may_come_back()
+    }
+
     /// Everyone it is known to be carried by.
     pub fn processes(&self) -> impl Iterator<Item = ProcessId> + '_ {
         self.processes.keys().copied()

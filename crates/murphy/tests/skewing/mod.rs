@@ -3,7 +3,7 @@
 //! A test file that says `mod skewing;` says `mod harness;` and `mod victims;` before it.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use murphy_sys::{
     process::ProcessId,
@@ -102,3 +102,14 @@ pub fn becomes_pristine(pid: u32) {
 
 /// For what a test waits for because nothing can be seen of it.
 pub const A_MOMENT: Duration = Duration::from_millis(200);
+
+/// The one child of a process, once there is one.
+pub fn child_of(parent: u32) -> u32 {
+    let file = format!("/proc/{parent}/task/{parent}/children");
+    let child = || {
+        let children = fs::read_to_string(&file).unwrap_or_default();
+        children.trim().parse().ok()
+    };
+    wait_until("there is a child", || child().is_some());
+    child().expect("it was just there")
+}

@@ -152,8 +152,19 @@ pub fn interrupts() -> Result<Interrupts, Failure> {
     Interrupts::catch().map_err(|error| Failure::machine(format!("listen for Ctrl-C: {error}")))
 }
 
-/// Says who was named and is not hit.
+/// Says who was named and is not hit, and which runtimes could not be asked.
 pub fn say_left_out(target: &Target) {
+    for unheard in &target.unheard {
+        output::note(&format!("murphy: warning: failed to {unheard}"));
+    }
+    if !target.not_chosen.is_empty() {
+        let pids: Vec<_> = target
+            .not_chosen
+            .iter()
+            .map(|m| m.process.pid.to_string())
+            .collect();
+        output::note(&format!("murphy: not chosen: pid {}", pids.join(", ")));
+    }
     for left_out in &target.left_out {
         output::note(&format!(
             "murphy: pid {} ({}) is {}: it is left out",

@@ -392,7 +392,7 @@ fn keep_paused(
             said_at = Instant::now();
             let effect = pause.say().map_err(Failure::machine)?;
             said.effect("effect", &json!(effect));
-            if effect.gone == effect.processes {
+            if pause.is_deserted() {
                 return Ok(());
             }
         }

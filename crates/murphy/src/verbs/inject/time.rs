@@ -357,7 +357,7 @@ fn keep_skewed(
             injector.mind_keeper().map_err(Failure::machine)?;
             let effect = skew.say().map_err(skew_failure)?;
             said.effect("effect", &json!(effect));
-            if effect.living == 0 {
+            if skew.is_deserted() {
                 return Ok(());
             }
         }
