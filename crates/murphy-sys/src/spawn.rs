@@ -9,19 +9,30 @@ use std::{
     ffi::OsString,
     io,
     os::{
-        fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
         unix::process::CommandExt,
     },
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{Arc, mpsc},
     thread,
+    time::Duration,
 };
 
 use nix::{
+    libc,
     sched::{CloneFlags, setns},
     sys::signal::{SigSet, SigmaskHow, pthread_sigmask},
     unistd::{Pid, getppid, setpgid},
+};
+use rustix::{
+    fs::{Mode, OFlags, open},
+    thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe},
+};
+
+use crate::{
+    process::{Stat, State},
+    tracee::ptrace,
 };
 
 /// Why a command did not start.
@@ -63,6 +74,32 @@ pub struct Launch {
     pub die_with_parent: bool,
     /// Leads a process group of its own, so that a Ctrl-C at the terminal does not reach it.
     pub own_group: bool,
+    /// What its clocks since boot show more than Murphy's, in a time namespace of its own.
+    pub time: Option<TimeOffsets>,
+    /// Stopped by SIGSTOP before its first instruction; it goes on at SIGCONT.
+    pub held: bool,
+}
+
+/// What the clocks since boot of a time namespace show more than those of its maker's, in nanoseconds; less
+/// where negative. See `time_namespaces(7)`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TimeOffsets {
+    /// `CLOCK_MONOTONIC`, with its raw and coarse forms.
+    pub monotonic_ns: i64,
+    /// `CLOCK_BOOTTIME`.
+    pub boottime_ns: i64,
+}
+
+impl TimeOffsets {
+    /// As `/proc/self/timens_offsets` wants it.
+    fn text(self) -> Vec<u8> {
+        let line = |name: &str, ns: i64| {
+            let (seconds, rest) = (ns.div_euclid(1_000_000_000), ns.rem_euclid(1_000_000_000));
+            format!("{name} {seconds} {rest}\n")
+        };
+        let monotonic = line("monotonic", self.monotonic_ns);
+        (monotonic + &line("boottime", self.boottime_ns)).into_bytes()
+    }
 }
 
 impl Launch {
@@ -79,6 +116,8 @@ impl Launch {
             stderr: Stdio::inherit(),
             die_with_parent: false,
             own_group: false,
+            time: None,
+            held: false,
         }
     }
 
@@ -101,17 +140,48 @@ impl Launch {
             die_with: self.die_with_parent.then(Pid::this),
             own_group: self.own_group,
             cwd: self.cwd,
+            time: self.time.map(TimeOffsets::text),
+            held: self.held,
         };
         // SAFETY: `BeforeExec::run` makes system calls only: it allocates nothing, takes no lock and
         // touches no memory of other threads, as the time between fork and exec demands. The
         // descriptors it borrows live in `self.net` and `self.mount` until the end of this function.
         unsafe { command.pre_exec(move || before.run()) };
-        command.spawn().map_err(|source| SpawnError::Refused {
-            program: name,
+        let refused = |source| SpawnError::Refused {
+            program: name.clone(),
             source,
-        })
+        };
+        let child = command.spawn().map_err(refused)?;
+        if self.held {
+            hold(&child).map_err(refused)?;
+        }
+        Ok(child)
     }
 }
+
+/// Turns the stop of a traced child at its `execve` into one by SIGSTOP, and lets it go as its tracer.
+fn hold(child: &Child) -> io::Result<()> {
+    let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
+    let mut status = 0;
+    // SAFETY: `status` is a valid place for the answer; the stop of this child is nobody else's business.
+    let waited = unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) };
+    if waited != pid || !libc::WIFSTOPPED(status) {
+        return Err(io::Error::other("it ended at its start"));
+    }
+    let stop = usize::try_from(libc::SIGSTOP).unwrap_or(0);
+    ptrace(libc::PTRACE_DETACH, pid, 0, stop)?;
+    // It stops on its own time; whoever looks before would see it run.
+    for _ in 0..HOLD_TRIES {
+        match Stat::read(child.id()) {
+            Ok(stat) if stat.state == State::Stopped => return Ok(()),
+            _ => thread::sleep(Duration::from_micros(200)),
+        }
+    }
+    Err(io::Error::other("it does not stop"))
+}
+
+/// How often a held child is looked at: a second in all.
+const HOLD_TRIES: u32 = 5000;
 
 /// What the child does to itself between fork and exec.
 struct BeforeExec {
@@ -120,6 +190,8 @@ struct BeforeExec {
     die_with: Option<Pid>,
     own_group: bool,
     cwd: Option<PathBuf>,
+    time: Option<Vec<u8>>,
+    held: bool,
 }
 
 impl BeforeExec {
@@ -133,6 +205,9 @@ impl BeforeExec {
                 // holds a copy of it until exec.
                 setns(unsafe { BorrowedFd::borrow_raw(fd) }, kind)?;
             }
+        }
+        if let Some(offsets) = &self.time {
+            enter_time(offsets)?;
         }
         if let Some(cwd) = &self.cwd {
             rustix::process::chdir(cwd)?;
@@ -149,8 +224,26 @@ impl BeforeExec {
         }
         // A command starts with no signal blocked, whatever the launching thread blocks.
         pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+        if self.held {
+            // The kernel stops a traced process when it has executed its program.
+            ptrace(libc::PTRACE_TRACEME, 0, 0, 0)?;
+        }
         Ok(())
     }
+}
+
+/// Enters a time namespace of its own, whose offsets are fixed from then on.
+fn enter_time(offsets: &[u8]) -> io::Result<()> {
+    // SAFETY: the child that calls this holds nothing that relies on the namespace it leaves.
+    unsafe { unshare_unsafe(UnshareFlags::NEWTIME) }?;
+    let write = OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = open(c"/proc/self/timens_offsets", write, Mode::empty())?;
+    rustix::io::write(&file, offsets)?;
+    // Kernels before 6.3 would let only a child of this process into it.
+    let read = OFlags::RDONLY | OFlags::CLOEXEC;
+    let namespace = open(c"/proc/self/ns/time_for_children", read, Mode::empty())?;
+    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Time))?;
+    Ok(())
 }
 
 type Order = (Launch, mpsc::Sender<Result<Child, SpawnError>>);

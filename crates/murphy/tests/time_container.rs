@@ -1,7 +1,6 @@
 //! Of two containers of a real docker one is skewed: the other, the host, and a child inside each prove it.
 
 #[path = "../../murphy-target/tests/runtimes/mod.rs"]
-#[allow(dead_code, reason = "this test uses its own part")]
 mod runtimes;
 
 mod harness;

@@ -8,9 +8,10 @@ use std::{
 };
 
 use murphy_sys::{
+    pidfd::Pidfd,
     process::{ProcessError, ProcessId, Stat},
     signal::Signal,
-    spawn::{Launch, SpawnError},
+    spawn::{Launch, SpawnError, TimeOffsets},
     table::ProcessTable,
 };
 use serde::Serialize;
@@ -60,11 +61,33 @@ pub enum Output {
     Nowhere,
 }
 
+/// How a launched command starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// Where it writes.
+    pub output: Output,
+    /// What its clocks since boot show more than Murphy's, in a time namespace of its own.
+    pub time: Option<TimeOffsets>,
+    /// Stopped before its first instruction, until [`Launched::go`].
+    pub held: bool,
+}
+
+impl From<Output> for Start {
+    /// Murphy's own clocks, and it runs at once.
+    fn from(output: Output) -> Self {
+        Self {
+            output,
+            time: None,
+            held: false,
+        }
+    }
+}
+
 /// A command that runs because of Murphy.
 #[derive(Debug)]
 pub struct Launched {
     argv: Vec<OsString>,
-    output: Output,
+    start: Start,
     entry: Entry,
     child: Child,
 }
@@ -87,8 +110,9 @@ impl Launched {
     pub fn start(
         injector: &Injector,
         argv: Vec<OsString>,
-        output: Output,
+        start: impl Into<Start>,
     ) -> Result<Self, LaunchedError> {
+        let start = start.into();
         let words: Vec<_> = argv
             .iter()
             .map(|word| word.to_string_lossy().into_owned())
@@ -96,11 +120,11 @@ impl Launched {
         let mut entry = injector.begin("process", "launch", &[words.join(" ")], Until::Forever)?;
         let tag = entry.id().to_owned();
         entry.protect(&[Undo::EndTagged { tag: tag.clone() }])?;
-        match spawn(&argv, &tag, output) {
+        match spawn(&argv, &tag, start) {
             Ok(child) => {
                 let mut launched = Self {
                     argv,
-                    output,
+                    start,
                     entry,
                     child,
                 };
@@ -132,6 +156,13 @@ impl Launched {
                 Err(error.into())
             }
         }
+    }
+
+    /// Lets a held command begin.
+    pub fn go(&self) -> Result<(), LaunchedError> {
+        let process = self.process()?;
+        let sent = Pidfd::open(process).and_then(|pidfd| pidfd.send(Signal::CONT));
+        Ok(sent.map_err(ProcessFaultError::from)?)
     }
 
     /// The id of the injection that ends the command.
@@ -175,7 +206,7 @@ impl Launched {
         }
         .run(self.entry.journal());
         wait(down);
-        self.child = spawn(&self.argv, self.entry.id(), self.output)?;
+        self.child = spawn(&self.argv, self.entry.id(), self.start)?;
         self.protect_tree()?;
         Ok(Restarted {
             pid_before: before.pid,
@@ -199,10 +230,12 @@ impl Launched {
     }
 }
 
-fn spawn(argv: &[OsString], tag: &str, output: Output) -> Result<Child, SpawnError> {
+fn spawn(argv: &[OsString], tag: &str, start: Start) -> Result<Child, SpawnError> {
     let mut launch = Launch::new(argv.to_vec());
     launch.env.push((TAG_VARIABLE.into(), tag.into()));
-    match output {
+    launch.time = start.time;
+    launch.held = start.held;
+    match start.output {
         Output::Shared => {}
         Output::Aside => launch.stdout = Stdio::from(io::stderr()),
         Output::Nowhere => {

@@ -9,7 +9,7 @@ mod pause;
 mod signal;
 mod spec;
 
-pub use launched::{Launched, LaunchedError, Output, Restarted};
+pub use launched::{Launched, LaunchedError, Output, Restarted, Start};
 pub use pause::{Pause, Paused};
 pub use signal::{Fate, Signalled, send};
 pub use spec::Spec;

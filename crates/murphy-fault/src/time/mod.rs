@@ -6,10 +6,13 @@
 //! its keeper are dead. Not skewed: the kernel's own stamps and timers (file times, `timerfd`, timeouts), and
 //! programs that read clocks by raw system calls; those are counted as escapes.
 //!
+//! A launched command has its clocks since boot skewed by engine `timens` ([`namespace`]).
+//!
 //! Several skews of one process add up, per clock, and end in any order: each injection's [`course`] stands
 //! in the journal, and the page says which injections hold it, so that anybody can compute the sum.
 
 pub mod course;
+pub mod namespace;
 mod restore;
 mod skew;
 pub mod spec;

@@ -83,6 +83,11 @@ pub enum SpecError {
 pub struct Clocks(Vec<Clock>);
 
 impl Clocks {
+    /// These; `None` for none.
+    pub fn of_list(clocks: Vec<Clock>) -> Option<Self> {
+        (!clocks.is_empty()).then_some(Self(clocks))
+    }
+
     /// Every clock of it.
     pub fn iter(&self) -> impl Iterator<Item = Clock> + '_ {
         self.0.iter().copied()

@@ -57,12 +57,16 @@ pub fn shifts(page: &[u8]) -> Result<Vec<Shift>, ViewError> {
     }
     let entry = image.jumps[0].0;
     let said = in_child(base, page, entry).map_err(ViewError::Child)?;
+    Ok(shifts_in(&said))
+}
+
+fn shifts_in(said: &[u8]) -> Vec<Shift> {
     let number = |i: usize| {
         let mut word = [0; 8];
         word.copy_from_slice(&said[8 * i..8 * i + 8]);
         i64::from_le_bytes(word)
     };
-    Ok(Clock::all()
+    Clock::all()
         .filter_map(|clock| {
             let at = 3 * usize::from(clock.id());
             let (before, seen, after) = (number(at), number(at + 1), number(at + 2));
@@ -75,17 +79,71 @@ pub fn shifts(page: &[u8]) -> Result<Vec<Shift>, ViewError> {
                 within_ns: after - before,
             })
         })
-        .collect())
+        .collect()
+}
+
+/// Reads the clocks of the time namespace of process `pid`, against those of Murphy's; empty where both are
+/// in the same.
+pub fn namespace_shifts(pid: u32) -> Result<Vec<Shift>, ViewError> {
+    let namespace = |pid: u32| crate::process::namespace_inode(pid, "time").ok();
+    if namespace(pid) == namespace(std::process::id()) {
+        return Ok(Vec::new());
+    }
+    let open = |name: &str| std::fs::File::open(format!("/proc/{name}/ns/time"));
+    let files = open(&pid.to_string()).and_then(|theirs| Ok((theirs, open("self")?)));
+    let (theirs, ours) = files.map_err(ViewError::Child)?;
+    let said = said_by_child(|writing| {
+        // SAFETY: in the child, which has one thread and ends right after.
+        unsafe { answer_from(&theirs, &ours, writing) }
+    })
+    .map_err(ViewError::Child)?;
+    Ok(shifts_in(&said))
+}
+
+/// Says what the clocks show in another time namespace, by system calls.
+///
+/// # Safety
+///
+/// To be called in a forked child only: it changes the namespace of its thread.
+unsafe fn answer_from(theirs: &std::fs::File, ours: &std::fs::File, writing: &OwnedFd) -> c_int {
+    // SAFETY: both descriptors are open for as long as this child lives.
+    let enter =
+        |file: &std::fs::File| unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWTIME) };
+    let mut said = [0_u8; SAID];
+    for (step, namespace) in [ours, theirs, ours].into_iter().enumerate() {
+        if enter(namespace) != 0 {
+            return 1;
+        }
+        for id in 0..CLOCKS {
+            let reading = true_ns(c_int::try_from(id).unwrap_or(0));
+            let at = 8 * (3 * id + step);
+            said[at..at + 8].copy_from_slice(&reading.to_le_bytes());
+        }
+    }
+    say(&said, writing)
+}
+
+fn say(said: &[u8; SAID], writing: &OwnedFd) -> c_int {
+    // SAFETY: the buffer is valid for its length; a pipe takes that much at once.
+    let written = unsafe { libc::write(writing.as_raw_fd(), said.as_ptr().cast(), said.len()) };
+    c_int::from(written != SAID.cast_signed())
 }
 
 fn in_child(base: u64, page: &[u8], entry: usize) -> io::Result<Vec<u8>> {
+    said_by_child(|writing| {
+        // SAFETY: in the child, which has one thread and ends right after.
+        unsafe { answer(base, page, entry, writing) }
+    })
+}
+
+/// What a child of this process says that does nothing but `answer`, which must make system calls only.
+fn said_by_child(answer: impl FnOnce(&OwnedFd) -> c_int) -> io::Result<Vec<u8>> {
     let (reading, writing) = pipe()?;
     // SAFETY: the child makes system calls, copies memory and runs the page; it allocates nothing, takes no
     // lock, and ends with `_exit`, as fork(2) demands of a process that may have threads.
     match unsafe { fork() }? {
         ForkResult::Child => {
-            // SAFETY: as above; this process has no other thread and ends here.
-            let code = unsafe { answer(base, page, entry, &writing) };
+            let code = answer(&writing);
             // SAFETY: ends the child without running anything that the parent has registered.
             unsafe { libc::_exit(code) }
         }
@@ -135,9 +193,7 @@ unsafe fn answer(base: u64, page: &[u8], entry: usize, writing: &OwnedFd) -> c_i
             said[at..at + 8].copy_from_slice(&reading.to_le_bytes());
         }
     }
-    // SAFETY: the buffer is valid for its length; a pipe takes that much at once.
-    let written = unsafe { libc::write(writing.as_raw_fd(), said.as_ptr().cast(), said.len()) };
-    c_int::from(written != SAID.cast_signed())
+    say(&said, writing)
 }
 
 /// Where the page may not be made writable, `/proc/self/mem` writes it all the same.

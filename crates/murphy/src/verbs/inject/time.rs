@@ -7,9 +7,13 @@ use murphy_fault::{
     injector::Injector,
     journal::Journal,
     plan::{EndsBy, Plan},
-    process::{Launched, name_of},
+    process::{Launched, Start, name_of},
     span::{Shift, Span, Until},
-    time::{Clocks, Date, Drift, ENGINE, Jump, Skew, SkewError, Skewed, Spec, Strobe, plan},
+    time::{
+        ClockSeen, Clocks, Date, Drift, ENGINE, Jump, Skew, SkewError, Skewed, Spec, Strobe,
+        namespace::{self, Split, split},
+        plan,
+    },
 };
 use murphy_sys::signal::Interrupts;
 use murphy_target::Target;
@@ -132,35 +136,194 @@ pub fn run(args: &TimeArgs, json: bool) -> Result<Exit, Failure> {
     };
     args.aim.check("time")?;
     let until = args.aim.until("time")?;
-    spec.check(until).map_err(Failure::input)?;
-    for warning in spec.warnings() {
-        output::note(&format!("murphy: warning: {warning}"));
+    if args.aim.command.is_empty() {
+        spec.check(until).map_err(Failure::input)?;
+        for warning in spec.warnings() {
+            output::note(&format!("murphy: warning: {warning}"));
+        }
+    } else {
+        split(&spec).check(until).map_err(Failure::input)?;
     }
     if args.aim.dry_run {
         return dry_run(args, &spec, until, json);
     }
     let seed = args.aim.seed();
-    if args.aim.command.is_empty() {
-        let target = args.aim.find(seed)?;
-        let interrupts = interrupts()?;
-        let injector = injector()?;
-        return skew(&injector, &interrupts, &target, spec, until, seed, json);
+    if !args.aim.command.is_empty() {
+        return launch(args, &spec, until, seed, json);
     }
-    let interrupts = interrupts()?;
-    let injector = injector()?;
-    let output = args.aim.output(json);
-    let launched =
-        Launched::start(&injector, args.aim.command.clone(), output).map_err(launch_failure)?;
-    let outcome = launched
-        .process()
-        .map_err(launch_failure)
-        .and_then(|process| Target::of_processes("launch", &[process], []).map_err(target_failure))
-        .and_then(|target| skew(&injector, &interrupts, &target, spec, until, seed, json));
+    let target = args.aim.find(seed)?;
+    Stage::new(until, seed, json)?.skew(&target, spec, || Ok(()))
+}
+
+/// What a skew needs besides its target.
+struct Stage {
+    injector: Injector,
+    interrupts: Interrupts,
+    until: Until,
+    seed: u64,
+    json: bool,
+    /// What the clocks show that a time namespace skews.
+    in_namespace: Vec<ClockSeen>,
+}
+
+/// Launches a command whose clocks are skewed from its first instruction on.
+fn launch(
+    args: &TimeArgs,
+    spec: &Spec,
+    until: Until,
+    seed: u64,
+    json: bool,
+) -> Result<Exit, Failure> {
+    let mut stage = Stage::new(until, seed, json)?;
+    let split = split(spec);
+    let start = Start {
+        output: args.aim.output(json),
+        time: split.offsets,
+        held: true,
+    };
+    let mut launched = Launched::start(&stage.injector, args.aim.command.clone(), start)
+        .map_err(launch_failure)?;
+    let outcome = stage.hit_launched(&mut launched, &split);
     let left = launched.end();
     if left.is_empty() {
         outcome
     } else {
         Err(Failure::cleanup(left.join("; ")))
+    }
+}
+
+impl Stage {
+    fn new(until: Until, seed: u64, json: bool) -> Result<Self, Failure> {
+        Ok(Self {
+            interrupts: interrupts()?,
+            injector: injector()?,
+            until,
+            seed,
+            json,
+            in_namespace: Vec::new(),
+        })
+    }
+
+    fn hit_launched(&mut self, launched: &mut Launched, split: &Split) -> Result<Exit, Failure> {
+        let process = launched.process().map_err(launch_failure)?;
+        self.in_namespace = namespace::seen(process, split).map_err(skew_failure)?;
+        if !self.json {
+            say_namespace(&self.in_namespace);
+        }
+        if let Some(rest) = &split.rest {
+            let target = Target::of_processes("launch", &[process], []).map_err(target_failure)?;
+            let go = || launched.go().map_err(launch_failure);
+            return self.skew(&target, rest.clone(), go);
+        }
+        let (names, id) = ([name_of(process)], launched.id().to_owned());
+        let said = Said {
+            family: "time",
+            engine: namespace::ENGINE,
+            id: &id,
+            fault: "offset",
+            targets: &names,
+            json: self.json,
+        };
+        said.planned();
+        let effect = json!({ "in_namespace": self.in_namespace });
+        said.effect("active", &effect);
+        launched.go().map_err(launch_failure)?;
+        let began = Instant::now();
+        loop {
+            let left = match self.until {
+                Until::After(span) => span.0.saturating_sub(began.elapsed()),
+                Until::Forever => Duration::MAX,
+            };
+            let interrupted = self.interrupts.wait(left.min(LOOK_EVERY)).unwrap_or(true);
+            let has_ended = launched.ended().map_err(launch_failure)?.is_some();
+            if interrupted || left.is_zero() || has_ended {
+                break;
+            }
+        }
+        said.ended("recovered", &effect);
+        if !self.json {
+            output::line("ended: the command is ended with its clocks");
+        }
+        Ok(Exit::Held)
+    }
+
+    /// Skews a target until the skew is over; `go` is called once it is in force.
+    fn skew(
+        &self,
+        target: &Target,
+        spec: Spec,
+        go: impl FnOnce() -> Result<(), Failure>,
+    ) -> Result<Exit, Failure> {
+        say_left_out(target);
+        let names: Vec<_> = target.processes().map(name_of).collect();
+        let fault = spec.to_string();
+        let mut skew = Skew::inject(&self.injector, target, &names, spec, self.until, self.seed)
+            .map_err(skew_failure)?;
+        let id = skew.id().to_owned();
+        let said = Said {
+            family: "time",
+            engine: ENGINE,
+            id: &id,
+            fault: &fault,
+            targets: &names,
+            json: self.json,
+        };
+        said.planned();
+        let effect = skew.say().map_err(skew_failure)?;
+        said.effect("active", &self.value(&effect));
+        if !self.json {
+            say_active(&skew, &effect, target, self.until, &fault);
+        }
+        // A launched command begins now that it is skewed.
+        let failed = go().and_then(|()| keep_skewed(self, &mut skew, &said));
+        let taken_back = skew.is_over();
+        let effect = skew.end();
+        let value = self.value(&effect);
+        if !effect.left.is_empty() {
+            said.ended("failed", &value);
+            return Err(Failure::cleanup(effect.left.join("; ")).hint(format!(
+                "`murphy recover {id}` when what stands in the way is gone."
+            )));
+        }
+        failed?;
+        said.ended(
+            if effect.had_effect() {
+                "recovered"
+            } else {
+                "failed"
+            },
+            &value,
+        );
+        if !self.json {
+            say_ended(&effect, taken_back);
+        }
+        if effect.had_effect() {
+            Ok(Exit::Held)
+        } else {
+            Err(Failure::machine(format!(
+                "see any effect of {fault}: no clock of the target showed it"
+            )))
+        }
+    }
+
+    /// An effect as events say it.
+    fn value(&self, effect: &Skewed) -> serde_json::Value {
+        let mut value = json!(effect);
+        if !self.in_namespace.is_empty() {
+            value["in_namespace"] = json!(self.in_namespace);
+        }
+        value
+    }
+}
+
+fn say_namespace(seen: &[ClockSeen]) {
+    for clock in seen {
+        output::line(&format!(
+            "{} reads {} in a time namespace of its own (engine {})",
+            clock.clock,
+            shown(clock.during_ns),
+            namespace::ENGINE
+        ));
     }
 }
 
@@ -175,7 +338,7 @@ fn dry_run(args: &TimeArgs, spec: &Spec, until: Until, json: bool) -> Result<Exi
             fault: spec.to_string(),
             engine: ENGINE,
             targets: vec![format!("launch {command}")],
-            changes: vec![format!("start {command}"), "hook its vDSO".into()],
+            changes: launch_changes(&command, &split(spec)),
             undo: vec![murphy_fault::undo::Undo::EndTagged { tag: "ID".into() }],
             ends: EndsBy::Keeper,
             until,
@@ -184,64 +347,15 @@ fn dry_run(args: &TimeArgs, spec: &Spec, until: Until, json: bool) -> Result<Exi
     Ok(say_plan(&plan, json))
 }
 
-fn skew(
-    injector: &Injector,
-    interrupts: &Interrupts,
-    target: &Target,
-    spec: Spec,
-    until: Until,
-    seed: u64,
-    json: bool,
-) -> Result<Exit, Failure> {
-    say_left_out(target);
-    let names: Vec<_> = target.processes().map(name_of).collect();
-    let fault = spec.to_string();
-    let mut skew =
-        Skew::inject(injector, target, &names, spec, until, seed).map_err(skew_failure)?;
-    let id = skew.id().to_owned();
-    let said = Said {
-        family: "time",
-        engine: ENGINE,
-        id: &id,
-        fault: &fault,
-        targets: &names,
-        json,
-    };
-    said.planned();
-    let effect = skew.say().map_err(skew_failure)?;
-    said.effect("active", &json!(effect));
-    if !json {
-        say_active(&skew, &effect, target, until, &fault);
+fn launch_changes(command: &str, split: &Split) -> Vec<String> {
+    let mut changes = vec![format!("start {command}")];
+    if split.offsets.is_some() {
+        changes.push("put it into a time namespace of its own".into());
     }
-    let failed = keep_skewed(injector, interrupts, &mut skew, &said);
-    let taken_back = skew.is_over();
-    let effect = skew.end();
-    let value = json!(effect);
-    if !effect.left.is_empty() {
-        said.ended("failed", &value);
-        return Err(Failure::cleanup(effect.left.join("; ")).hint(format!(
-            "`murphy recover {id}` when what stands in the way is gone."
-        )));
+    if split.rest.is_some() {
+        changes.push("hook its vDSO before its first instruction".into());
     }
-    failed?;
-    said.ended(
-        if effect.had_effect() {
-            "recovered"
-        } else {
-            "failed"
-        },
-        &value,
-    );
-    if !json {
-        say_ended(&effect, taken_back);
-    }
-    if effect.had_effect() {
-        Ok(Exit::Held)
-    } else {
-        Err(Failure::machine(format!(
-            "see any effect of {fault}: no clock of the target showed it"
-        )))
-    }
+    changes
 }
 
 fn say_active(skew: &Skew, effect: &Skewed, target: &Target, until: Until, fault: &str) {
@@ -326,12 +440,7 @@ fn shown(ns: i64) -> String {
 }
 
 /// Waits until the skew is over, whoever ends it, and follows the target meanwhile.
-fn keep_skewed(
-    injector: &Injector,
-    interrupts: &Interrupts,
-    skew: &mut Skew,
-    said: &Said<'_>,
-) -> Result<(), Failure> {
+fn keep_skewed(stage: &Stage, skew: &mut Skew, said: &Said<'_>) -> Result<(), Failure> {
     let mut said_at = Instant::now();
     loop {
         let left = skew.left();
@@ -345,7 +454,8 @@ fn keep_skewed(
         } else {
             LOOK_EVERY.min(skew.due_in())
         };
-        let interrupted = interrupts
+        let interrupted = stage
+            .interrupts
             .wait(wait)
             .map_err(|error| Failure::machine(format!("listen for Ctrl-C: {error}")))?;
         if interrupted || is_last || skew.is_over() {
@@ -354,9 +464,9 @@ fn keep_skewed(
         skew.follow().map_err(skew_failure)?;
         if said_at.elapsed() > Duration::from_secs(1) {
             said_at = Instant::now();
-            injector.mind_keeper().map_err(Failure::machine)?;
+            stage.injector.mind_keeper().map_err(Failure::machine)?;
             let effect = skew.say().map_err(skew_failure)?;
-            said.effect("effect", &json!(effect));
+            said.effect("effect", &stage.value(&effect));
             if skew.is_deserted() {
                 return Ok(());
             }
