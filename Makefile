@@ -12,10 +12,10 @@ help:
 demo: setup-build setup-wheels ## find a real bug in a real etcd cluster, and say where its report is
 	@labs/demo
 
-test: setup-build setup-wheels setup-etcd ## every test once, as CI runs them (at most 25 minutes on two cores)
+test: setup-build setup-wheels setup-etcd setup-containers setup-victims ## every test once, as CI runs them (at most 25 minutes on two cores)
 	@$(XTASK) test
 
-soak: setup-build setup-wheels setup-etcd ## the full figures, for hours, resumable; writes docs/benchmarks.md
+soak: setup-build setup-wheels setup-etcd setup-containers setup-victims ## the full figures, for hours, resumable; writes docs/benchmarks.md
 	@$(XTASK) soak
 
 bench: setup-build ## how fast a history is judged
