@@ -220,7 +220,9 @@ impl Family {
     /// The pids of everyone in it who lives.
     pub fn members(&self) -> Result<Vec<u32>, FamilyError> {
         let family = map(&self.object, "family")?;
-        let pids = family.keys().filter_map(|key| Some(u32::from_ne_bytes(key.try_into().ok()?)));
+        let pids = family
+            .keys()
+            .filter_map(|key| Some(u32::from_ne_bytes(key.try_into().ok()?)));
         Ok(pids.collect())
     }
 

@@ -592,6 +592,68 @@ mod tests {
         found.unwrap().shift_ns
     }
 
+    /// A child that reads a clock for ever, and was last seen inside instructions that a jump will overwrite.
+    struct Inside(nix::unistd::Pid);
+
+    impl Inside {
+        fn start(under: impl Fn(u64) -> bool) -> Self {
+            // SAFETY: the child reads a clock and makes system calls, until it is killed.
+            let child = match unsafe { nix::unistd::fork() }.unwrap() {
+                nix::unistd::ForkResult::Parent { child } => child,
+                nix::unistd::ForkResult::Child => loop {
+                    let _ = crate::clock::realtime_ns();
+                },
+            };
+            let tid = child.as_raw();
+            let request = |request, signal| {
+                crate::tracee::ptrace(request, tid, 0, signal).unwrap();
+            };
+            let wait = || {
+                nix::sys::wait::waitpid(child, Some(nix::sys::wait::WaitPidFlag::__WALL)).unwrap();
+            };
+            request(nix::libc::PTRACE_ATTACH, 0);
+            wait();
+            let mut steps = 0;
+            while !under(crate::arch::Registers::read(tid).unwrap().instruction()) {
+                request(nix::libc::PTRACE_SINGLESTEP, 0);
+                wait();
+                steps += 1;
+                assert!(steps < 1_000_000, "it never reads its clock");
+            }
+            request(nix::libc::PTRACE_DETACH, nix::libc::SIGSTOP as usize);
+            Self(child)
+        }
+    }
+
+    impl Drop for Inside {
+        fn drop(&mut self) {
+            let _ = nix::sys::signal::kill(self.0, nix::sys::signal::Signal::SIGKILL);
+            let _ = nix::sys::wait::waitpid(self.0, None);
+        }
+    }
+
+    /// T6: a thread that stands between two instructions under a jump goes on where they are now.
+    #[test]
+    fn a_thread_inside_overwritten_instructions_is_moved() {
+        let image = Image::own().unwrap();
+        let begin = base(std::process::id()).unwrap();
+        let entry = begin + image.jumps[0].0 as u64;
+        let inside = Inside::start(|at| at > entry && at < entry + JUMP as u64);
+        let process = ProcessId::of(inside.0.as_raw().unsigned_abs()).unwrap();
+        let page = Page::open(process).unwrap();
+        let minute = slot(Timescale::Realtime, 60_000_000_000, 0.0);
+        let stopping = page.hook(&[7], &minute, PATIENCE).unwrap();
+        assert_eq!(stopping.moved, 1);
+        nix::sys::signal::kill(inside.0, nix::sys::signal::Signal::SIGCONT).unwrap();
+        // It reads its clock some hundred thousand times through the hook.
+        sleep(Duration::from_millis(50));
+        let state = process.stat().unwrap().state;
+        assert_eq!(state, crate::process::State::Running);
+        let (_, inside) = page.restore(PATIENCE).unwrap();
+        assert!(page.wipe(Some(inside), PATIENCE).unwrap());
+        assert!(process.is_alive());
+    }
+
     #[test]
     fn a_hooked_page_shows_the_skew_and_is_pristine_again_after_it() {
         let (_victim, process) = Victim::start();
