@@ -1,7 +1,6 @@
 //! What an injection takes: of the target's time, while it is stopped, and of the user's, until it acts.
 
 use std::{
-    collections::BTreeMap,
     fmt,
     io::{BufRead, BufReader},
     path::Path,
@@ -70,18 +69,18 @@ impl fmt::Display for Figures {
 }
 
 /// Measures it all: what, and how much.
-pub fn measure(program: &Path, injector: &Injector) -> Outcome<BTreeMap<String, Figures>> {
-    let mut all = BTreeMap::new();
+pub fn measure(program: &Path, injector: &Injector) -> Outcome<Vec<(String, Figures)>> {
+    let mut all = Vec::new();
     for threads in THREADS {
-        let what = format!("sleeping process, {threads:>2} threads");
         let (stopped, updated) = cycles(program, injector, threads)?;
-        all.insert(format!("{what}: stopped"), Figures::of(&stopped, "µs"));
-        all.insert(format!("{what}: update"), Figures::of(&updated, "µs"));
+        let of = format!("of a sleeping process, threads: {threads}");
+        all.push((format!("stop {of}"), Figures::of(&stopped, "µs")));
+        all.push((format!("live update {of}"), Figures::of(&updated, "µs")));
     }
     for (processes, times) in [(1, STARTS), (FAMILY, FAMILY_STARTS)] {
         let figures = commands(program, processes, times)?;
-        let what = format!("`murphy inject time` until it acts: {processes} processes");
-        all.insert(what, Figures::of(&figures, "ms"));
+        let what = format!("`murphy inject time` until it acts, processes: {processes}");
+        all.push((what, Figures::of(&figures, "ms")));
     }
     Ok(all)
 }

@@ -13,7 +13,7 @@ mod calls;
 mod injection;
 mod reader;
 
-use std::{env, error::Error, fs, path::Path};
+use std::{collections::BTreeMap, env, error::Error, fs, path::Path};
 
 use murphy_fault::{injector::Injector, journal::Journal};
 use serde_json::json;
@@ -29,18 +29,19 @@ fn main() -> Outcome<()> {
     let reader = reader::build(directory.path())?;
     let journal = Journal::at(directory.path().join("journal"));
     let injector = Injector::start(journal, Path::new(MURPHY))?;
-    let load = [load()?];
+    let before = load()?;
     let calls = calls::measure(&reader, &injector)?;
     let injection = injection::measure(&reader, &injector)?;
-    let load = [&load[0], &self::load()?].map(Clone::clone);
+    let load = [before, load()?];
     if json {
+        let injection: BTreeMap<_, _> = injection.into_iter().collect();
         let value = json!({"calls": calls.json(), "injection": injection, "load": load});
         println!("{value}");
     } else {
         println!("load {} before, {} after\n", load[0], load[1]);
         println!("{}", calls.table());
         for (what, figures) in &injection {
-            println!("{what:<55} {figures}");
+            println!("{what:<62} {figures}");
         }
     }
     Ok(())
