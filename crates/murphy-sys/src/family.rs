@@ -301,7 +301,7 @@ mod tests {
         vdso::view,
     };
     use std::{
-        io::Write,
+        io::{Read, Write},
         process::{Child, Command, Stdio},
         thread::sleep,
         time::Instant,
@@ -318,13 +318,22 @@ mod tests {
         }
     }
 
-    /// A shell that does what it is told by its input.
+    /// A shell that does what it is told by its input, and waits for that already.
     fn shell() -> Child {
-        Command::new("sh")
+        let mut shell = Command::new("sh")
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .spawn()
+            .unwrap();
+        tell(&mut shell, "echo ready");
+        let mut said = [0; 6];
+        shell
+            .stdout
+            .as_mut()
             .unwrap()
+            .read_exact(&mut said)
+            .unwrap();
+        shell
     }
 
     fn tell(shell: &mut Child, line: &str) {

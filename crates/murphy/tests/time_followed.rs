@@ -130,12 +130,10 @@ fn programs_too_short_to_be_found_are_counted() {
     is_done(&victim);
     let last = skew.interrupt();
     let effect = &last["effect"];
+    // One that was seen before it executed its program has inherited the skew, and its program may have escaped.
     let skewed = effect["processes"].as_array().unwrap().len() as u64 - 1;
-    assert_eq!(
-        effect["short_lived"].as_u64().unwrap() + skewed,
-        5,
-        "{last}"
-    );
+    let short_lived = effect["short_lived"].as_u64().unwrap();
+    assert!(short_lived <= 5 && short_lived + skewed >= 5, "{last}");
     victim.signal("KILL");
     let _ = victim.wait();
 }

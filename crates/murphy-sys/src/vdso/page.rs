@@ -25,6 +25,8 @@ pub const HOLDERS_MAX: usize = 8;
 const HOLDERS_AT: usize = 8;
 /// The mark at the beginning of every hook, whatever its version.
 const MARK: &[u8] = b"MURPHY\0";
+/// What the mark takes, written at once.
+const MARK_ROOM: usize = 8;
 /// How much of a stack is searched for signal frames, in words: 32 KiB.
 const FRAMES_WORDS: usize = 4096;
 /// How much of a stack is searched for a return into the hook: what the vDSO itself uses, in words.
@@ -279,10 +281,18 @@ impl Page {
                 self.configure(holders, slot)?;
                 return Ok(Stopping::default());
             }
-            State::Half | State::Dormant => {
+            State::Half => {
                 self.check_version()?;
                 self.configure(holders, slot)?;
             }
+            State::Dormant => match self.check_version() {
+                Ok(()) => self.configure(holders, slot)?,
+                // Written or wiped by halves by somebody who died: it can go, with nobody in it.
+                Err(_) if self.wipe(None, Duration::ZERO)? => {
+                    return self.hook(holders, slot, patience);
+                }
+                Err(error) => return Err(error),
+            },
         }
         self.put_jumps(patience)
     }
@@ -460,10 +470,10 @@ impl Page {
             };
         }
         self.still_the_same()?;
-        self.write(
-            self.image.hook_at,
-            &self.image.pristine[self.image.hook_at..],
-        )?;
+        // The mark goes last: a page without it and with some of the rest would be a stranger's.
+        let (mark, rest) = self.image.pristine[self.image.hook_at..].split_at(MARK_ROOM);
+        self.write(self.image.hook_at + MARK_ROOM, rest)?;
+        self.write(self.image.hook_at, mark)?;
         Ok(self.bytes()? == self.image.pristine)
     }
 
@@ -498,25 +508,25 @@ fn base_patiently(process: ProcessId) -> Option<u64> {
 /// The injections that hold a process's page, read without a lock; empty for one that nobody holds or that
 /// cannot be read.
 pub fn holders_of(pid: u32) -> Vec<u32> {
-    let Ok(image) = Image::own() else {
-        return Vec::new();
-    };
-    let Some(base) = base(pid) else {
-        return Vec::new();
-    };
-    let read = |at: usize, length: usize| {
-        use std::os::unix::fs::FileExt;
-        let file = std::fs::File::open(format!("/proc/{pid}/mem")).ok()?;
-        let mut bytes = vec![0; length];
-        file.read_exact_at(&mut bytes, base + at as u64).ok()?;
-        Some(bytes)
-    };
-    match read(image.hook_at, image.hook.len()) {
-        Some(bytes) if bytes.starts_with(MARK) => {
-            holders_in(&bytes[image.data_at - image.hook_at..])
-        }
-        _ => Vec::new(),
-    }
+    marked_by(pid).unwrap_or_default()
+}
+
+/// Whether there is a hook in a process's page that nobody holds: somebody died before it was wiped, or a thread was in
+/// it for too long. Read without a lock.
+pub fn is_orphaned(pid: u32) -> bool {
+    marked_by(pid).is_some_and(|holders| holders.is_empty())
+}
+
+fn marked_by(pid: u32) -> Option<Vec<u32>> {
+    use std::os::unix::fs::FileExt;
+    let image = Image::own().ok()?;
+    let base = base(pid)?;
+    let file = std::fs::File::open(format!("/proc/{pid}/mem")).ok()?;
+    let mut bytes = vec![0; image.hook.len()];
+    file.read_exact_at(&mut bytes, base + image.hook_at as u64)
+        .ok()?;
+    let data = image.data_at - image.hook_at;
+    bytes.starts_with(MARK).then(|| holders_in(&bytes[data..]))
 }
 
 fn holders_in(data: &[u8]) -> Vec<u32> {
