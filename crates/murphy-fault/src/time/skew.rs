@@ -221,7 +221,7 @@ impl Skew {
         let mut entry = injector.begin("time", &spec.to_string(), names, until)?;
         let id = entry.id().to_owned();
         entry.protect(&[Undo::RestoreVdso { id: id.clone() }])?;
-        entry.protect(&Watch::undos(follow, target)?)?;
+        entry.protect(follow.undo(target.processes()).as_slice())?;
         let course = Course::begin(spec, until, seed);
         entry.specify(&course)?;
         let mut skew = Self {
