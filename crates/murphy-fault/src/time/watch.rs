@@ -109,6 +109,7 @@ pub struct Raw {
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     follow: Follow,
+    has_begun: bool,
     family: Option<Family>,
     /// When counting calls begins or ends next, ns of boottime.
     turn_ns: u64,
@@ -138,6 +139,7 @@ impl Watch {
         &mut self,
         processes: impl IntoIterator<Item = ProcessId>,
     ) -> Result<(), FamilyError> {
+        self.has_begun = true;
         let Some(family) = &mut self.family else {
             return Ok(());
         };
@@ -153,6 +155,11 @@ impl Watch {
         }
         self.turn_ns = boottime_ns();
         Ok(())
+    }
+
+    /// Whether it has.
+    pub(super) fn has_begun(&self) -> bool {
+        self.has_begun
     }
 
     /// Takes one more in.

@@ -488,6 +488,7 @@ fn shown(ns: i64) -> String {
 /// Waits until the skew is over, whoever ends it, and follows the target meanwhile.
 fn keep_skewed(stage: &Stage, skew: &mut Skew, said: &Said<'_>) -> Result<(), Failure> {
     let mut said_at = Instant::now();
+    skew.follow().map_err(skew_failure)?;
     loop {
         let left = skew.left();
         let is_last = left <= LOOK_EVERY * 2;
