@@ -38,7 +38,7 @@ struct {
 /* Pid to how often it was seen asking for the time by a system call. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16384);
+	__uint(max_entries, 32768);
 	__type(key, __u32);
 	__type(value, __u64);
 } family SEC(".maps");

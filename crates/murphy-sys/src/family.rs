@@ -206,14 +206,15 @@ impl Family {
             .map_err(refused("tell the BPF programs"))
     }
 
-    /// Takes a process in, with all whom it bears from then on.
+    /// Takes a process in, with all whom it bears from then on. A family of 32,768 takes nobody in any more.
     pub fn add(&self, pid: u32) -> Result<(), FamilyError> {
         let family = map(&self.object, "family")?;
         match family.update(&pid.to_ne_bytes(), &0_u64.to_ne_bytes(), MapFlags::NO_EXIST) {
-            Err(error) if error.kind() != libbpf_rs::ErrorKind::AlreadyExists => {
-                Err(refused("tell the BPF programs")(error))
-            }
-            _ => Ok(()),
+            Ok(()) => Ok(()),
+            Err(error) => match error.kind() {
+                libbpf_rs::ErrorKind::AlreadyExists | libbpf_rs::ErrorKind::TooBig => Ok(()),
+                _ => Err(refused("tell the BPF programs")(error)),
+            },
         }
     }
 

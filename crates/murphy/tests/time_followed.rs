@@ -15,7 +15,7 @@ use murphy_sys::{
     family::{ATTENTION, AtExec, Family},
     vdso::Clock,
 };
-use skewing::{Skew, becomes_pristine, child_of, is_pristine};
+use skewing::{A_MOMENT, Skew, becomes_pristine, child_of, is_pristine};
 use victims::{Heard, Nanos, Program, Reader, Reading, SECOND, TOLERANCE};
 
 const HOUR: Nanos = 3600 * SECOND;
@@ -126,6 +126,7 @@ fn programs_too_short_to_be_found_are_counted() {
     let victim = shell(&guard);
     let words = ["--offset", "-1h", "--for", "1h"];
     let skew = Skew::inject(&guard, &victim.target(), &words);
+    sleep(A_MOMENT);
     victim.signal("USR1");
     is_done(&victim);
     let last = skew.interrupt();

@@ -60,6 +60,24 @@ pub fn all() -> Vec<Series> {
             "killed",
         ),
         test(
+            "time-cycles",
+            "1,000 skews on and off of 8 hammering threads, and of threads and children that come and go",
+            "murphy",
+            "time_cycles",
+        ),
+        test(
+            "time-kills",
+            "kill -9 of a skew's injector and keeper at 500 instants leaves a pristine target",
+            "murphy",
+            "time_killed",
+        ),
+        test(
+            "time-monitors",
+            "of three monitors exactly the skewed one sees its clock go back; runtimes, PostgreSQL and etcd are skewed",
+            "murphy",
+            "time_runtimes",
+        ),
+        test(
             "mutations",
             "every invalid mutation is caught, no valid history raises an alarm",
             "murphy-check",

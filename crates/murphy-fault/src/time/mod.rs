@@ -155,8 +155,8 @@ pub fn plan(
         }
     }
     changes.extend(follow.change());
-    let mut undo = watch::Watch::undos(follow, target)?;
-    undo.push(Undo::RestoreVdso { id: "new".into() });
+    let mut undo = vec![Undo::RestoreVdso { id: "new".into() }];
+    undo.extend(follow.undo(target.processes()));
     Ok(Plan {
         family: "time",
         fault: spec.to_string(),

@@ -212,7 +212,7 @@ impl Skew {
                 _ => {}
             }
         }
-        // Stopping who executes a program comes before hooking; being told of it can wait until that is done.
+        // Stopping who executes a program comes before hooking; being told of it waits for the first `follow`.
         let is_first = follow == Follow::Stop;
         let watch = match follow {
             Follow::Stop => Watch::load(follow, &spec.clocks)?,
@@ -221,7 +221,7 @@ impl Skew {
         let mut entry = injector.begin("time", &spec.to_string(), names, until)?;
         let id = entry.id().to_owned();
         entry.protect(&[Undo::RestoreVdso { id: id.clone() }])?;
-        entry.protect(&Watch::undos(follow, target)?)?;
+        entry.protect(follow.undo(target.processes()).as_slice())?;
         let course = Course::begin(spec, until, seed);
         entry.specify(&course)?;
         let mut skew = Self {
@@ -259,10 +259,6 @@ impl Skew {
         }
         skew.begin_again()?;
         skew.read_clocks()?;
-        if !is_first {
-            skew.watch = Watch::load(follow, skew.course.clocks())?;
-            skew.watch.begin(skew.processes.keys().copied())?;
-        }
         Ok(skew)
     }
 
@@ -344,6 +340,10 @@ impl Skew {
         }
         if self.renew_ns.is_some_and(|at| boottime_ns() >= at) {
             self.renew()?;
+        }
+        if !self.watch.has_begun() {
+            self.watch = Watch::load(Follow::Look, self.course.clocks())?;
+            self.watch.begin(self.processes.keys().copied())?;
         }
         self.hook_executed()?;
         self.watch.count_calls()?;

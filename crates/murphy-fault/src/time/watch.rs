@@ -1,7 +1,7 @@
 //! The watch over the programs that a skewed process executes, and over those who ask for the time past its vDSO.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     os::fd::{AsFd, BorrowedFd},
     str::FromStr,
@@ -11,14 +11,13 @@ use murphy_sys::{
     clock::boottime_ns,
     family::{AtExec, Family, FamilyError},
     pidfd::{Pidfd, PidfdError},
-    process::ProcessId,
+    process::{ProcessId, Stat},
     signal::Signal,
     table::ProcessTable,
 };
-use murphy_target::Target;
 use serde::{Deserialize, Serialize};
 
-use super::{SkewError, spec::Clocks};
+use super::spec::Clocks;
 use crate::{process::name_of, undo::Undo};
 
 /// For how long calls past the vDSO are counted at first.
@@ -44,6 +43,26 @@ impl Follow {
     pub fn change(self) -> Option<String> {
         let change = "stop each program that it executes, until that is hooked, too";
         (self == Self::Stop).then(|| change.into())
+    }
+
+    /// The way back of that: of these, and of whom they will have borne by then.
+    pub fn undo(self, processes: impl IntoIterator<Item = ProcessId>) -> Option<Undo> {
+        if self == Self::Look {
+            return None;
+        }
+        let of: Vec<_> = processes.into_iter().collect();
+        // Without a listing nobody has ancestors, and only orphans of theirs would be missed.
+        let table = ProcessTable::read().unwrap_or_else(|_| ProcessTable::of([]));
+        let above = of.iter().flat_map(|process| table.ancestors(process.pid));
+        let above: BTreeSet<_> = above.collect();
+        let above = above
+            .into_iter()
+            .filter_map(|pid| table.get(pid))
+            .map(Stat::id);
+        Some(Undo::ResumeHeld {
+            above: above.collect(),
+            of,
+        })
     }
 }
 
@@ -90,6 +109,7 @@ pub struct Raw {
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     follow: Follow,
+    has_begun: bool,
     family: Option<Family>,
     /// When counting calls begins or ends next, ns of boottime.
     turn_ns: u64,
@@ -114,19 +134,12 @@ impl Watch {
         })
     }
 
-    /// The way back of what it does to `target`.
-    pub(super) fn undos(follow: Follow, target: &Target) -> Result<Vec<Undo>, SkewError> {
-        match follow {
-            Follow::Look => Ok(Vec::new()),
-            Follow::Stop => Ok(vec![resume_held(target.processes())?]),
-        }
-    }
-
     /// Begins, with these.
     pub(super) fn begin(
         &mut self,
         processes: impl IntoIterator<Item = ProcessId>,
     ) -> Result<(), FamilyError> {
+        self.has_begun = true;
         let Some(family) = &mut self.family else {
             return Ok(());
         };
@@ -142,6 +155,11 @@ impl Watch {
         }
         self.turn_ns = boottime_ns();
         Ok(())
+    }
+
+    /// Whether it has.
+    pub(super) fn has_begun(&self) -> bool {
+        self.has_begun
     }
 
     /// Takes one more in.
@@ -261,25 +279,4 @@ impl Watch {
             let _ = self.let_go(process);
         }
     }
-}
-
-/// The way back of stopping whoever executes a program: of these, and of whom they will have borne by then.
-pub(super) fn resume_held(
-    processes: impl IntoIterator<Item = ProcessId>,
-) -> Result<Undo, SkewError> {
-    let table = ProcessTable::read().map_err(SkewError::Table)?;
-    let of: Vec<_> = processes.into_iter().collect();
-    let mut above: Vec<u32> = of
-        .iter()
-        .flat_map(|process| table.ancestors(process.pid))
-        .collect();
-    above.sort_unstable();
-    above.dedup();
-    let above = above
-        .into_iter()
-        .filter_map(|pid| Some(table.get(pid)?.id()));
-    Ok(Undo::ResumeHeld {
-        above: above.collect(),
-        of,
-    })
 }

@@ -15,6 +15,7 @@ use murphy_fault::{
         namespace::{self, Split, split},
         plan,
     },
+    undo::Undo,
 };
 use murphy_sys::signal::Interrupts;
 use murphy_target::Target;
@@ -354,31 +355,39 @@ fn dry_run(args: &TimeArgs, spec: &Spec, until: Until, json: bool) -> Result<Exi
         )
         .map_err(skew_failure)?
     } else {
-        let command = args.aim.command_line();
-        Plan {
-            family: "time",
-            fault: spec.to_string(),
-            engine: ENGINE,
-            targets: vec![format!("launch {command}")],
-            changes: launch_changes(&command, &split(spec), args.follow),
-            undo: vec![murphy_fault::undo::Undo::EndTagged { tag: "ID".into() }],
-            ends: EndsBy::Keeper,
-            until,
-        }
+        plan_of_launch(&args.aim.command_line(), spec, args.follow, until)
     };
     Ok(say_plan(&plan, json))
 }
 
-fn launch_changes(command: &str, split: &Split, follow: Follow) -> Vec<String> {
+fn plan_of_launch(command: &str, spec: &Spec, follow: Follow, until: Until) -> Plan {
+    let split = split(spec);
+    let id = || "ID".to_owned();
     let mut changes = vec![format!("start {command}")];
+    let mut undo = vec![Undo::EndTagged { tag: id() }];
     if split.offsets.is_some() {
         changes.push("put it into a time namespace of its own".into());
     }
     if split.rest.is_some() {
         changes.push("hook its vDSO before its first instruction".into());
+        undo.push(Undo::RestoreVdso { id: id() });
         changes.extend(follow.change());
+        undo.extend(follow.undo([]));
     }
-    changes
+    Plan {
+        family: "time",
+        fault: spec.to_string(),
+        engine: if split.rest.is_some() {
+            ENGINE
+        } else {
+            namespace::ENGINE
+        },
+        targets: vec![format!("launch {command}")],
+        changes,
+        undo,
+        ends: EndsBy::Keeper,
+        until,
+    }
 }
 
 fn say_active(skew: &Skew, effect: &Skewed, target: &Target, until: Until, fault: &str) {
@@ -479,6 +488,7 @@ fn shown(ns: i64) -> String {
 /// Waits until the skew is over, whoever ends it, and follows the target meanwhile.
 fn keep_skewed(stage: &Stage, skew: &mut Skew, said: &Said<'_>) -> Result<(), Failure> {
     let mut said_at = Instant::now();
+    skew.follow().map_err(skew_failure)?;
     loop {
         let left = skew.left();
         let is_last = left <= LOOK_EVERY * 2;
