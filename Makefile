@@ -18,8 +18,9 @@ test: setup-build setup-wheels setup-etcd setup-containers setup-victims ## ever
 soak: setup-build setup-wheels setup-etcd setup-containers setup-victims ## the full figures, for hours, resumable; writes docs/benchmarks.md
 	@$(XTASK) soak
 
-bench: setup-build ## how fast a history is judged
+bench: setup-build setup-bench ## how fast a history is judged, and what a skewed clock costs
 	cargo bench --locked --package murphy-check
+	cargo bench --locked --package murphy --bench time
 
 lint: lint-code ## formatting, clippy, licences and the house rules
 	@command -v cargo-deny >/dev/null || cargo install --quiet --locked cargo-deny@0.20.2

@@ -2,10 +2,17 @@
 //!
 //! Each family adds its rows by one line in [`ROWS`].
 
-use murphy_sys::{cgroup::Hierarchies, pidfd, privilege::Privileges, trial::Namespace};
+use murphy_sys::{
+    cgroup::Hierarchies,
+    family::{AtExec, Family},
+    pidfd,
+    privilege::Privileges,
+    trial::Namespace,
+    vdso::{self, Clock},
+};
 use serde::Serialize;
 
-use crate::journal::Journal;
+use crate::{journal::Journal, time};
 
 /// What one thing on this machine is good for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -41,7 +48,7 @@ impl Row {
 }
 
 /// Who adds rows.
-const ROWS: [fn() -> Vec<Row>; 4] = [privileges, namespaces, cgroups, process];
+const ROWS: [fn() -> Vec<Row>; 5] = [privileges, namespaces, cgroups, process, time];
 
 /// Every row, asked of the machine now.
 pub fn examine() -> Vec<Row> {
@@ -164,6 +171,38 @@ fn process() -> Vec<Row> {
             format!("pidfd_open: {error}; needs Linux 5.3"),
         ),
     }]
+}
+
+fn time() -> Vec<Row> {
+    let family = "time";
+    let vdso = match vdso::trial() {
+        Ok((takes, free)) => {
+            let detail = format!("running processes; the hook takes {takes} of {free} free bytes");
+            Row::yes(family, time::ENGINE, detail)
+        }
+        Err(error) => Row::no(family, time::ENGINE, error.to_string()),
+    };
+    let namespace = match Namespace::Time.trial() {
+        Ok(()) => Row::yes(
+            family,
+            time::namespace::ENGINE,
+            "launched commands, monotonic and boottime",
+        ),
+        Err(error) => {
+            let why = format!("unshare: {error}; needs Linux 5.6 with CONFIG_TIME_NS");
+            Row::no(family, time::namespace::ENGINE, why)
+        }
+    };
+    let followed = Family::load(AtExec::Stop, [Clock::REALTIME]);
+    let follow = match followed.and_then(|mut family| family.follow()) {
+        Ok(()) => Row::yes(
+            family,
+            "follow stop",
+            "programs that a target executes, by BPF",
+        ),
+        Err(error) => Row::no(family, "follow stop", error.to_string()),
+    };
+    vec![vdso, namespace, follow]
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::{
 
 use murphy_sys::{
     durable::{Inode, remove_tree},
+    entry::is_before_first_instruction,
     pidfd::{Pidfd, PidfdError},
     process::{ProcessId, State, has_variable},
     signal::Signal,
@@ -34,6 +35,13 @@ const GONE_WITHIN: Duration = Duration::from_secs(2);
 pub enum Undo {
     /// Lets a process that Murphy stopped go on.
     Resume(ProcessId),
+    /// Lets go on whoever was stopped before the first instruction of a program it has executed.
+    ResumeHeld {
+        /// These, and their descendants.
+        of: Vec<ProcessId>,
+        /// Their ancestors: who has lost its parent is a child of one of them.
+        above: Vec<ProcessId>,
+    },
     /// Kills every process that was started with this tag in its environment.
     EndTagged {
         /// The value of [`TAG_VARIABLE`].
@@ -119,6 +127,7 @@ impl Undo {
         match self {
             Self::RestoreVdso { id } => Ok(restore_vdso(journal, id)?),
             Self::Resume(process) => resume(*process),
+            Self::ResumeHeld { of, above } => resume_held(of, above),
             Self::EndTagged { tag } => end_tagged(tag),
             Self::EndTree(process) => end_tree(*process),
             Self::RemoveTree {
@@ -152,6 +161,9 @@ impl fmt::Display for Undo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Resume(process) => write!(f, "resume {process} with SIGCONT"),
+            Self::ResumeHeld { .. } => {
+                f.write_str("resume whom Murphy has stopped at the start of an executed program")
+            }
             Self::EndTagged { tag } => write!(f, "kill every process tagged {TAG_VARIABLE}={tag}"),
             Self::RestoreVdso { id } => {
                 write!(f, "take skew {id} off every process that carries it")
@@ -182,6 +194,25 @@ fn resume(process: ProcessId) -> Result<Undone, UndoError> {
         Err(PidfdError::Gone { .. }) => Ok(Undone::TargetGone),
         Err(error) => Err(error.into()),
     }
+}
+
+fn resume_held(of: &[ProcessId], above: &[ProcessId]) -> Result<Undone, UndoError> {
+    let table = ProcessTable::read().map_err(UndoError::Table)?;
+    let living = |processes: &[ProcessId]| -> Vec<u32> {
+        let living = processes.iter().filter(|process| table.holds(process));
+        living.map(|process| process.pid).collect()
+    };
+    let (roots, above) = (living(of), living(above));
+    let family = table.descendants(&roots).into_iter();
+    let themselves = roots.iter().filter_map(|pid| table.get(*pid));
+    let orphans = table.iter().filter(|stat| above.contains(&stat.parent));
+    let mut undone = Undone::AlreadyDone;
+    for stat in family.chain(themselves).chain(orphans) {
+        if is_before_first_instruction(stat.id()) && resume(stat.id())? == Undone::Now {
+            undone = Undone::Now;
+        }
+    }
+    Ok(undone)
 }
 
 fn end_tagged(tag: &str) -> Result<Undone, UndoError> {

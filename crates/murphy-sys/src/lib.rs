@@ -3,6 +3,8 @@ pub mod arch;
 pub mod cgroup;
 pub mod clock;
 pub mod durable;
+pub mod entry;
+pub mod family;
 pub mod link;
 pub mod memory;
 pub mod namespace;

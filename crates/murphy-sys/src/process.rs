@@ -294,6 +294,20 @@ pub fn has_variable(pid: u32, key: &str, value: &str) -> bool {
         .is_ok_and(|bytes| bytes.split(|&b| b == 0).any(|var| var == wanted.as_bytes()))
 }
 
+/// What the kernel told a process at its start under a key of `getauxval(3)`.
+pub fn auxiliary(pid: u32, key: u64) -> Option<u64> {
+    let bytes = fs::read(format!("/proc/{pid}/auxv")).ok()?;
+    let words: Vec<u64> = bytes
+        .as_chunks()
+        .0
+        .iter()
+        .copied()
+        .map(u64::from_ne_bytes)
+        .collect();
+    let mut pairs = words.as_chunks::<2>().0.iter();
+    pairs.find_map(|[named, value]| (*named == key).then_some(*value))
+}
+
 /// The inode that names a process's namespace; `kind` is a file of `/proc/PID/ns`, such as `net`.
 pub fn namespace_inode(pid: u32, kind: &str) -> Result<u64, ProcessError> {
     use std::os::unix::fs::MetadataExt;

@@ -55,6 +55,20 @@ pub fn readable(fd: impl AsFd, limit: Duration) -> io::Result<bool> {
     Ok(!wait(fd.as_fd(), PollFlags::IN, limit)?.is_empty())
 }
 
+/// Waits at most `limit` for something to read from either. True when there is from the first.
+pub fn first_readable(first: impl AsFd, second: impl AsFd, limit: Duration) -> io::Result<bool> {
+    let timeout = Timespec::try_from(limit).map_err(io::Error::other)?;
+    let mut fds = [
+        PollFd::from_borrowed_fd(first.as_fd(), PollFlags::IN),
+        PollFd::from_borrowed_fd(second.as_fd(), PollFlags::IN),
+    ];
+    match poll(&mut fds, Some(&timeout)) {
+        Ok(_) => Ok(!fds[0].revents().is_empty()),
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
 fn wait(fd: BorrowedFd<'_>, events: PollFlags, limit: Duration) -> io::Result<PollFlags> {
     let timeout = Timespec::try_from(limit).map_err(io::Error::other)?;
     let mut fds = [PollFd::from_borrowed_fd(fd, events)];

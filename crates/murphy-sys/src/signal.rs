@@ -3,7 +3,12 @@
 //! Real-time signals are counted from the C library's `SIGRTMIN`, 34: the kernel's first two belong to the
 //! library's threads. See `signal(7)`.
 
-use std::{fmt, io, os::fd::OwnedFd, str::FromStr, time::Duration};
+use std::{
+    fmt, io,
+    os::fd::{BorrowedFd, OwnedFd},
+    str::FromStr,
+    time::Duration,
+};
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, sigaction};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -235,6 +240,11 @@ impl Interrupts {
     /// Waits at most `limit`; true as soon as one came. It stays true from then on.
     pub fn wait(&self, limit: Duration) -> io::Result<bool> {
         crate::session::readable(&self.0, limit)
+    }
+
+    /// The same, and no longer than until `other` has something to read.
+    pub fn wait_beside(&self, other: BorrowedFd<'_>, limit: Duration) -> io::Result<bool> {
+        crate::session::first_readable(&self.0, other, limit)
     }
 }
 

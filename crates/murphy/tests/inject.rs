@@ -138,9 +138,9 @@ fn what_cannot_be_is_refused_with_its_exit_code() {
             "planet",
         ),
         (
-            &[pause[0], pause[1], pause[2], "-t", "container:web"],
-            2,
-            "not supported",
+            &[pause[0], pause[1], pause[2], "-t", "container:no-such"],
+            3,
+            "container:no-such",
         ),
         (
             &[pause[0], pause[1], pause[2], "-t", "pid:4194303"],

@@ -21,7 +21,7 @@ use murphy_fault::{
     injector::Injector,
     journal::Journal,
     span::Until,
-    time::{Skew, Spec, update},
+    time::{Follow, Skew, Spec, update},
 };
 use murphy_sys::{
     process::ProcessId,
@@ -134,7 +134,16 @@ fn one(
     };
     let until = Until::After("60s".parse().unwrap());
     let names = ["hammer".to_owned()];
-    let skew = Skew::inject(injector, target, &names, skew_of(cycle), until, 1).unwrap();
+    let skew = Skew::inject(
+        injector,
+        target,
+        &names,
+        skew_of(cycle),
+        until,
+        1,
+        Follow::Look,
+    )
+    .unwrap();
     let record = journal.find(skew.id()).unwrap();
     let updated = update(journal, &record, skew_of(cycle + 1), 1).unwrap();
     figures.updated_us.push(updated.longest_ns / 1000);

@@ -17,13 +17,19 @@ mod restore;
 mod skew;
 pub mod spec;
 mod update;
+mod watch;
 
 pub use restore::restore_vdso;
 pub use skew::{ClockSeen, How, ProcessSkew, Skew, Skewed};
 pub use spec::{Clocks, Date, Drift, Jump, Spec, SpecError, Strobe};
 pub use update::{Updated, update};
+pub use watch::{Follow, FollowError, Raw};
 
-use murphy_sys::vdso::{Image, ImageError, Page, PageError, Timescale, view::ViewError};
+use murphy_sys::{
+    family::FamilyError,
+    pidfd::PidfdError,
+    vdso::{Image, ImageError, Page, PageError, Timescale, view::ViewError},
+};
 use murphy_target::Target;
 
 use crate::{
@@ -63,6 +69,12 @@ pub enum SkewError {
         /// What is wrong.
         error: String,
     },
+    /// The programs that a target executes cannot be followed.
+    #[error(transparent)]
+    Family(#[from] FamilyError),
+    /// A process that was stopped cannot be let go.
+    #[error(transparent)]
+    Process(#[from] PidfdError),
     /// Somebody else holds the page.
     #[error(
         "skew pid {pid}: injection {id} holds its clocks, and this journal does not know it; recover it with the journal it stands in"
@@ -130,6 +142,7 @@ pub fn plan(
     spec: &Spec,
     target: &Target,
     until: Until,
+    follow: Follow,
 ) -> Result<Plan, SkewError> {
     trial()?;
     spec.check(until)?;
@@ -141,13 +154,16 @@ pub fn plan(
             Err(error) => return Err(error),
         }
     }
+    changes.extend(follow.change());
+    let mut undo = watch::Watch::undos(follow, target)?;
+    undo.push(Undo::RestoreVdso { id: "new".into() });
     Ok(Plan {
         family: "time",
         fault: spec.to_string(),
         engine: ENGINE,
         targets: target.processes().map(name_of).collect(),
         changes,
-        undo: vec![Undo::RestoreVdso { id: "new".into() }],
+        undo,
         ends: match until {
             Until::After(_) => EndsBy::Deadline,
             Until::Forever => EndsBy::Keeper,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use murphy_sys::{
     process::ProcessId,
     table::ProcessTable,
-    vdso::{Page, State, holders_of},
+    vdso::{Page, State, holders_of, is_orphaned},
 };
 
 use super::{SkewError, course};
@@ -28,6 +28,7 @@ pub fn restore_vdso(journal: &Journal, id: &str) -> Result<Undone, SkewError> {
     for _ in 0..ROUNDS_MAX {
         let carriers = carriers(number)?;
         if carriers.is_empty() {
+            wipe_orphans()?;
             return Ok(if dormant > 0 {
                 Undone::Dormant(dormant)
             } else {
@@ -53,10 +54,48 @@ pub fn restore_vdso(journal: &Journal, id: &str) -> Result<Undone, SkewError> {
                     })
                     .map_err(SkewError::from),
             )?;
-            dormant += usize::from(wiped == Some(false));
+            if wiped == Some(false) {
+                dormant += 1;
+                // It stays, and is nobody's from now on.
+                or_gone(give_up(process))?;
+            }
         }
     }
     Err(SkewError::Runaway)
+}
+
+/// Gives up the hold of whoever had a hook last that cannot be wiped.
+fn give_up(process: ProcessId) -> Result<(), SkewError> {
+    let page = Page::open(process)?;
+    match page.state()? {
+        State::Dormant => Ok(page.hold(&[])?),
+        _ => Ok(()),
+    }
+}
+
+/// Wipes the hooks that nobody holds, wherever nobody is in one right now.
+fn wipe_orphans() -> Result<(), SkewError> {
+    let table = ProcessTable::read().map_err(SkewError::Table)?;
+    let orphaned = table.iter().filter(|stat| is_orphaned(stat.pid));
+    for process in orphaned.map(murphy_sys::process::Stat::id) {
+        // What cannot be reached or is somebody's by now is not this injection's affair.
+        let _ = wipe_orphan(process);
+    }
+    Ok(())
+}
+
+fn wipe_orphan(process: ProcessId) -> Result<(), SkewError> {
+    let page = Page::open(process)?;
+    if !page.holders()?.is_empty() {
+        return Ok(());
+    }
+    let inside = match page.state()? {
+        State::Pristine => return Ok(()),
+        State::Dormant => None,
+        State::Hooked | State::Half => Some(page.restore(STOP_PATIENCE)?.1),
+    };
+    page.wipe(inside, Duration::ZERO)?;
+    Ok(())
 }
 
 /// Everyone who carries it now.
@@ -108,7 +147,7 @@ fn free_page(
         State::Dormant => None,
         State::Hooked | State::Half => Some(page.restore(STOP_PATIENCE)?.1),
     };
-    page.hold(&[])?;
+    // It still holds it: whoever comes after a crash right here must find it.
     Ok(Some((process, inside)))
 }
 

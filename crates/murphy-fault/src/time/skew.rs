@@ -1,6 +1,6 @@
 //! A skew in force: who carries it, what their clocks show, and who joins them.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, os::fd::BorrowedFd, time::Duration};
 
 use murphy_sys::{
     clock::boottime_ns,
@@ -20,6 +20,7 @@ use super::{
     examine,
     restore::STOP_PATIENCE,
     spec::Spec,
+    watch::{Follow, Raw, Watch},
 };
 use crate::{
     injector::{Injector, failures},
@@ -113,8 +114,10 @@ pub struct Skewed {
     pub executed: u64,
     /// Processes that could not be skewed, and why.
     pub escapes: Vec<String>,
-    /// Programs that came and went before they could be skewed.
-    pub short_lived: u64,
+    /// Programs that came and went before they could be skewed; `None` where the kernel does not tell of them.
+    pub short_lived: Option<u64>,
+    /// Processes that ask the kernel itself for the time, which no hook reaches.
+    pub raw: Vec<Raw>,
     /// What could not be undone.
     pub left: Vec<String>,
     /// Hooks that are not run any more and stay in memory until their process ends.
@@ -160,6 +163,7 @@ pub struct Skew {
     processes: BTreeMap<ProcessId, ProcessSkew>,
     escapes: BTreeMap<ProcessId, String>,
     executed: u64,
+    watch: Watch,
     /// What the hooks hold must have been written anew by then, ns of boottime.
     renew_ns: Option<u64>,
 }
@@ -198,6 +202,7 @@ impl Skew {
         spec: Spec,
         until: Until,
         seed: u64,
+        follow: Follow,
     ) -> Result<Self, SkewError> {
         super::trial()?;
         spec.check(until)?;
@@ -207,9 +212,16 @@ impl Skew {
                 _ => {}
             }
         }
+        // Stopping who executes a program comes before hooking; being told of it can wait until that is done.
+        let is_first = follow == Follow::Stop;
+        let watch = match follow {
+            Follow::Stop => Watch::load(follow, &spec.clocks)?,
+            Follow::Look => Watch::default(),
+        };
         let mut entry = injector.begin("time", &spec.to_string(), names, until)?;
         let id = entry.id().to_owned();
         entry.protect(&[Undo::RestoreVdso { id: id.clone() }])?;
+        entry.protect(&Watch::undos(follow, target)?)?;
         let course = Course::begin(spec, until, seed);
         entry.specify(&course)?;
         let mut skew = Self {
@@ -220,11 +232,18 @@ impl Skew {
             processes: BTreeMap::new(),
             escapes: BTreeMap::new(),
             executed: 0,
+            watch,
             renew_ns: None,
         };
         let members: Vec<_> = target.processes().collect();
-        match skew
-            .hook_all(&members)
+        let begun = if is_first {
+            skew.watch.begin(members.iter().copied())
+        } else {
+            Ok(())
+        };
+        match begun
+            .map_err(SkewError::from)
+            .and_then(|()| skew.hook_all(&members))
             .and_then(|()| skew.hook_newcomers(QUIET_SCANS))
         {
             Ok(()) => {}
@@ -240,6 +259,10 @@ impl Skew {
         }
         skew.begin_again()?;
         skew.read_clocks()?;
+        if !is_first {
+            skew.watch = Watch::load(follow, skew.course.clocks())?;
+            skew.watch.begin(skew.processes.keys().copied())?;
+        }
         Ok(skew)
     }
 
@@ -273,7 +296,9 @@ impl Skew {
 
     /// Whether nobody carries it any more and nobody will: a container that was stopped may come back.
     pub fn is_deserted(&self) -> bool {
-        self.processes.keys().all(|process| !process.is_alive()) && !self.tree.may_come_back()
+        self.processes.keys().all(|process| !process.is_alive())
+            && !self.watch.is_anybody_left()
+            && !self.tree.may_come_back()
     }
 
     /// Everyone it is known to be carried by.
@@ -296,6 +321,11 @@ impl Skew {
         }
     }
 
+    /// Something to read when somebody has executed a program: [`Skew::follow`] is wanted then.
+    pub fn told(&self) -> Option<BorrowedFd<'_>> {
+        self.watch.as_fd()
+    }
+
     /// Skews who joined the target or executed another program since, takes over what `murphy update` said,
     /// and writes the next steps of a course that has several.
     pub fn follow(&mut self) -> Result<(), SkewError> {
@@ -315,7 +345,26 @@ impl Skew {
         if self.renew_ns.is_some_and(|at| boottime_ns() >= at) {
             self.renew()?;
         }
+        self.hook_executed()?;
+        self.watch.count_calls()?;
         self.hook_newcomers(1)
+    }
+
+    /// Hooks who has executed a program, and lets go who was stopped at that.
+    fn hook_executed(&mut self) -> Result<(), SkewError> {
+        for process in self.watch.executed()? {
+            let hooked = if holders_of(process.pid).contains(&self.number) {
+                Ok(())
+            } else {
+                self.hook_all(&[process])
+            };
+            self.watch.let_go(process)?;
+            hooked?;
+            if !self.processes.contains_key(&process) && !self.escapes.contains_key(&process) {
+                self.watch.was_short_lived();
+            }
+        }
+        Ok(())
     }
 
     /// Writes what the hooks are to do from now on.
@@ -378,6 +427,9 @@ impl Skew {
                 continue;
             }
             quiet = 0;
+            for process in &fresh {
+                self.watch.add(*process)?;
+            }
             self.hook_all(&fresh)?;
         }
         Err(SkewError::Runaway)
@@ -532,6 +584,8 @@ impl Skew {
             executed: self.executed,
             escapes: self.escapes.values().cloned().collect(),
             processes,
+            short_lived: self.watch.short_lived(),
+            raw: self.watch.raw(),
             ..Skewed::default()
         }
     }
@@ -545,6 +599,7 @@ impl Skew {
 
     /// Takes it back everywhere, and reads the clocks once more.
     pub fn end(mut self) -> Skewed {
+        self.watch.end();
         // The last reading counts where this one fails: the way back is what matters now.
         let mut effect = self.effect().unwrap_or_else(|_| self.figures());
         let outcomes = self.entry.end();

@@ -7,7 +7,7 @@ use object::{Object, ObjectSymbol, elf::FileHeader64, endian::LittleEndian, read
 use crate::{
     arch::{self, JUMP, MoveError, NotHere},
     memory::{Memory, MemoryError},
-    process::ProcessId,
+    process::{ProcessId, auxiliary},
 };
 
 /// The functions that are hooked, by the names of the vDSO's own, in the order of the hook.
@@ -181,19 +181,7 @@ fn functions(page: &[u8]) -> Result<[usize; 3], ImageError> {
 
 /// Where a process's vDSO begins, by what the kernel told it at its start.
 pub(super) fn base(pid: u32) -> Option<u64> {
-    let bytes = std::fs::read(format!("/proc/{pid}/auxv")).ok()?;
-    let words: Vec<u64> = bytes
-        .as_chunks()
-        .0
-        .iter()
-        .copied()
-        .map(u64::from_le_bytes)
-        .collect();
-    let pairs = words.as_chunks::<2>().0;
-    pairs
-        .iter()
-        .find_map(|[key, value]| (*key == AT_SYSINFO_EHDR).then_some(*value))
-        .filter(|base| *base != 0)
+    auxiliary(pid, AT_SYSINFO_EHDR).filter(|base| *base != 0)
 }
 
 /// Where a process's vDSO is and how long, by its mappings.

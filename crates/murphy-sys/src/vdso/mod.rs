@@ -14,9 +14,11 @@
 mod image;
 mod page;
 mod slot;
+mod trial;
 pub mod view;
 
 pub use image::{Image, ImageError};
-pub use page::{HOLDERS_MAX, Page, PageError, State, Stopping, holders_of};
+pub use page::{HOLDERS_MAX, Page, PageError, State, Stopping, holders_of, is_orphaned};
 pub use slot::{Clock, Segment, Slot, TIMESCALES, Timescale, UnknownClock};
 pub(crate) use slot::{DATA, SEGMENT, SLOT, SLOTS_AT, TIMESCALE, TIMESCALE_OF_CLOCK};
+pub use trial::{TrialError, trial};

@@ -25,6 +25,8 @@ pub const HOLDERS_MAX: usize = 8;
 const HOLDERS_AT: usize = 8;
 /// The mark at the beginning of every hook, whatever its version.
 const MARK: &[u8] = b"MURPHY\0";
+/// What the mark takes, written at once.
+const MARK_ROOM: usize = 8;
 /// How much of a stack is searched for signal frames, in words: 32 KiB.
 const FRAMES_WORDS: usize = 4096;
 /// How much of a stack is searched for a return into the hook: what the vDSO itself uses, in words.
@@ -279,10 +281,18 @@ impl Page {
                 self.configure(holders, slot)?;
                 return Ok(Stopping::default());
             }
-            State::Half | State::Dormant => {
+            State::Half => {
                 self.check_version()?;
                 self.configure(holders, slot)?;
             }
+            State::Dormant => match self.check_version() {
+                Ok(()) => self.configure(holders, slot)?,
+                // Written or wiped by halves by somebody who died: it can go, with nobody in it.
+                Err(_) if self.wipe(None, Duration::ZERO)? => {
+                    return self.hook(holders, slot, patience);
+                }
+                Err(error) => return Err(error),
+            },
         }
         self.put_jumps(patience)
     }
@@ -460,10 +470,10 @@ impl Page {
             };
         }
         self.still_the_same()?;
-        self.write(
-            self.image.hook_at,
-            &self.image.pristine[self.image.hook_at..],
-        )?;
+        // The mark goes last: a page without it and with some of the rest would be a stranger's.
+        let (mark, rest) = self.image.pristine[self.image.hook_at..].split_at(MARK_ROOM);
+        self.write(self.image.hook_at + MARK_ROOM, rest)?;
+        self.write(self.image.hook_at, mark)?;
         Ok(self.bytes()? == self.image.pristine)
     }
 
@@ -498,25 +508,25 @@ fn base_patiently(process: ProcessId) -> Option<u64> {
 /// The injections that hold a process's page, read without a lock; empty for one that nobody holds or that
 /// cannot be read.
 pub fn holders_of(pid: u32) -> Vec<u32> {
-    let Ok(image) = Image::own() else {
-        return Vec::new();
-    };
-    let Some(base) = base(pid) else {
-        return Vec::new();
-    };
-    let read = |at: usize, length: usize| {
-        use std::os::unix::fs::FileExt;
-        let file = std::fs::File::open(format!("/proc/{pid}/mem")).ok()?;
-        let mut bytes = vec![0; length];
-        file.read_exact_at(&mut bytes, base + at as u64).ok()?;
-        Some(bytes)
-    };
-    match read(image.hook_at, image.hook.len()) {
-        Some(bytes) if bytes.starts_with(MARK) => {
-            holders_in(&bytes[image.data_at - image.hook_at..])
-        }
-        _ => Vec::new(),
-    }
+    marked_by(pid).unwrap_or_default()
+}
+
+/// Whether there is a hook in a process's page that nobody holds: somebody died before it was wiped, or a thread was in
+/// it for too long. Read without a lock.
+pub fn is_orphaned(pid: u32) -> bool {
+    marked_by(pid).is_some_and(|holders| holders.is_empty())
+}
+
+fn marked_by(pid: u32) -> Option<Vec<u32>> {
+    use std::os::unix::fs::FileExt;
+    let image = Image::own().ok()?;
+    let base = base(pid)?;
+    let file = std::fs::File::open(format!("/proc/{pid}/mem")).ok()?;
+    let mut bytes = vec![0; image.hook.len()];
+    file.read_exact_at(&mut bytes, base + image.hook_at as u64)
+        .ok()?;
+    let data = image.data_at - image.hook_at;
+    bytes.starts_with(MARK).then(|| holders_in(&bytes[data..]))
 }
 
 fn holders_in(data: &[u8]) -> Vec<u32> {
@@ -590,6 +600,68 @@ mod tests {
         let shifts = view::shifts(&page.bytes().unwrap()).unwrap();
         let found = shifts.iter().find(|shift| shift.clock.name() == name);
         found.unwrap().shift_ns
+    }
+
+    /// A child that reads a clock for ever, and was last seen inside instructions that a jump will overwrite.
+    struct Inside(nix::unistd::Pid);
+
+    impl Inside {
+        fn start(under: impl Fn(u64) -> bool) -> Self {
+            // SAFETY: the child reads a clock and makes system calls, until it is killed.
+            let child = match unsafe { nix::unistd::fork() }.unwrap() {
+                nix::unistd::ForkResult::Parent { child } => child,
+                nix::unistd::ForkResult::Child => loop {
+                    let _ = crate::clock::realtime_ns();
+                },
+            };
+            let tid = child.as_raw();
+            let request = |request, signal| {
+                crate::tracee::ptrace(request, tid, 0, signal).unwrap();
+            };
+            let wait = || {
+                nix::sys::wait::waitpid(child, Some(nix::sys::wait::WaitPidFlag::__WALL)).unwrap();
+            };
+            request(nix::libc::PTRACE_ATTACH, 0);
+            wait();
+            let mut steps = 0;
+            while !under(crate::arch::Registers::read(tid).unwrap().instruction()) {
+                request(nix::libc::PTRACE_SINGLESTEP, 0);
+                wait();
+                steps += 1;
+                assert!(steps < 1_000_000, "it never reads its clock");
+            }
+            request(nix::libc::PTRACE_DETACH, nix::libc::SIGSTOP as usize);
+            Self(child)
+        }
+    }
+
+    impl Drop for Inside {
+        fn drop(&mut self) {
+            let _ = nix::sys::signal::kill(self.0, nix::sys::signal::Signal::SIGKILL);
+            let _ = nix::sys::wait::waitpid(self.0, None);
+        }
+    }
+
+    /// T6: a thread that stands between two instructions under a jump goes on where they are now.
+    #[test]
+    fn a_thread_inside_overwritten_instructions_is_moved() {
+        let image = Image::own().unwrap();
+        let begin = base(std::process::id()).unwrap();
+        let entry = begin + image.jumps[0].0 as u64;
+        let inside = Inside::start(|at| at > entry && at < entry + JUMP as u64);
+        let process = ProcessId::of(inside.0.as_raw().unsigned_abs()).unwrap();
+        let page = Page::open(process).unwrap();
+        let minute = slot(Timescale::Realtime, 60_000_000_000, 0.0);
+        let stopping = page.hook(&[7], &minute, PATIENCE).unwrap();
+        assert_eq!(stopping.moved, 1);
+        nix::sys::signal::kill(inside.0, nix::sys::signal::Signal::SIGCONT).unwrap();
+        // It reads its clock some hundred thousand times through the hook.
+        sleep(Duration::from_millis(50));
+        let state = process.stat().unwrap().state;
+        assert_eq!(state, crate::process::State::Running);
+        let (_, inside) = page.restore(PATIENCE).unwrap();
+        assert!(page.wipe(Some(inside), PATIENCE).unwrap());
+        assert!(process.is_alive());
     }
 
     #[test]

@@ -206,7 +206,12 @@ fn write_own_memory(base: u64, page: &[u8]) -> bool {
     written == page.len().cast_signed()
 }
 
-/// A clock as the kernel shows it, by a system call.
+/// A clock as the kernel shows it, by a system call, in nanoseconds; `None` where there is no such clock.
+pub fn kernel_ns(clock: Clock) -> Option<i64> {
+    let shown = true_ns(c_int::from(clock.id()));
+    (shown != UNREAD).then_some(shown)
+}
+
 fn true_ns(clock: c_int) -> i64 {
     let mut time = timespec {
         tv_sec: 0,

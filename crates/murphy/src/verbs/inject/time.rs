@@ -10,7 +10,8 @@ use murphy_fault::{
     process::{Launched, Start, name_of},
     span::{Shift, Span, Until},
     time::{
-        ClockSeen, Clocks, Date, Drift, ENGINE, Jump, Skew, SkewError, Skewed, Spec, Strobe,
+        ClockSeen, Clocks, Date, Drift, ENGINE, Follow, Jump, Skew, SkewError, Skewed, Spec,
+        Strobe,
         namespace::{self, Split, split},
         plan,
     },
@@ -60,6 +61,10 @@ pub struct TimeArgs {
     /// Skew backwards even a clock that never runs backwards.
     #[arg(long)]
     pub force: bool,
+
+    /// How programs are followed that the target executes: `look`, or `stop` each until it is skewed.
+    #[arg(long, value_name = "HOW", default_value_t)]
+    pub follow: Follow,
 
     /// Who, and how long.
     #[command(flatten)]
@@ -152,7 +157,7 @@ pub fn run(args: &TimeArgs, json: bool) -> Result<Exit, Failure> {
         return launch(args, &spec, until, seed, json);
     }
     let target = args.aim.find(seed)?;
-    Stage::new(until, seed, json)?.skew(&target, spec, || Ok(()))
+    Stage::new(until, seed, args.follow, json)?.skew(&target, spec, || Ok(()))
 }
 
 /// What a skew needs besides its target.
@@ -161,6 +166,7 @@ struct Stage {
     interrupts: Interrupts,
     until: Until,
     seed: u64,
+    follow: Follow,
     json: bool,
     /// What the clocks show that a time namespace skews.
     in_namespace: Vec<ClockSeen>,
@@ -174,7 +180,7 @@ fn launch(
     seed: u64,
     json: bool,
 ) -> Result<Exit, Failure> {
-    let mut stage = Stage::new(until, seed, json)?;
+    let mut stage = Stage::new(until, seed, args.follow, json)?;
     let split = split(spec);
     let start = Start {
         output: args.aim.output(json),
@@ -193,12 +199,13 @@ fn launch(
 }
 
 impl Stage {
-    fn new(until: Until, seed: u64, json: bool) -> Result<Self, Failure> {
+    fn new(until: Until, seed: u64, follow: Follow, json: bool) -> Result<Self, Failure> {
         Ok(Self {
             interrupts: interrupts()?,
             injector: injector()?,
             until,
             seed,
+            follow,
             json,
             in_namespace: Vec::new(),
         })
@@ -257,8 +264,16 @@ impl Stage {
         say_left_out(target);
         let names: Vec<_> = target.processes().map(name_of).collect();
         let fault = spec.to_string();
-        let mut skew = Skew::inject(&self.injector, target, &names, spec, self.until, self.seed)
-            .map_err(skew_failure)?;
+        let mut skew = Skew::inject(
+            &self.injector,
+            target,
+            &names,
+            spec,
+            self.until,
+            self.seed,
+            self.follow,
+        )
+        .map_err(skew_failure)?;
         let id = skew.id().to_owned();
         let said = Said {
             family: "time",
@@ -330,7 +345,14 @@ fn say_namespace(seen: &[ClockSeen]) {
 fn dry_run(args: &TimeArgs, spec: &Spec, until: Until, json: bool) -> Result<Exit, Failure> {
     let plan = if args.aim.command.is_empty() {
         let journal = Journal::of_user().map_err(Failure::machine)?;
-        plan(&journal, spec, &args.aim.find(args.aim.seed())?, until).map_err(skew_failure)?
+        plan(
+            &journal,
+            spec,
+            &args.aim.find(args.aim.seed())?,
+            until,
+            args.follow,
+        )
+        .map_err(skew_failure)?
     } else {
         let command = args.aim.command_line();
         Plan {
@@ -338,7 +360,7 @@ fn dry_run(args: &TimeArgs, spec: &Spec, until: Until, json: bool) -> Result<Exi
             fault: spec.to_string(),
             engine: ENGINE,
             targets: vec![format!("launch {command}")],
-            changes: launch_changes(&command, &split(spec)),
+            changes: launch_changes(&command, &split(spec), args.follow),
             undo: vec![murphy_fault::undo::Undo::EndTagged { tag: "ID".into() }],
             ends: EndsBy::Keeper,
             until,
@@ -347,13 +369,14 @@ fn dry_run(args: &TimeArgs, spec: &Spec, until: Until, json: bool) -> Result<Exi
     Ok(say_plan(&plan, json))
 }
 
-fn launch_changes(command: &str, split: &Split) -> Vec<String> {
+fn launch_changes(command: &str, split: &Split, follow: Follow) -> Vec<String> {
     let mut changes = vec![format!("start {command}")];
     if split.offsets.is_some() {
         changes.push("put it into a time namespace of its own".into());
     }
     if split.rest.is_some() {
         changes.push("hook its vDSO before its first instruction".into());
+        changes.extend(follow.change());
     }
     changes
 }
@@ -427,6 +450,20 @@ fn say_ended(effect: &Skewed, taken_back: bool) {
     for escape in &effect.escapes {
         output::note(&format!("murphy: escaped the skew: failed to {escape}"));
     }
+    for raw in &effect.raw {
+        output::note(&format!(
+            "murphy: escaped the skew: {} asked the kernel itself for the time, {} in {} ms that were looked at",
+            raw.name,
+            plural(raw.calls, "time"),
+            raw.counted_ms
+        ));
+    }
+    if let Some(count @ 1..) = effect.short_lived {
+        output::note(&format!(
+            "murphy: escaped the skew: {} came and went in between; `--follow stop` catches them",
+            plural(count, "executed program")
+        ));
+    }
 }
 
 /// A shift as people read it: to the millisecond where it is large.
@@ -454,10 +491,12 @@ fn keep_skewed(stage: &Stage, skew: &mut Skew, said: &Said<'_>) -> Result<(), Fa
         } else {
             LOOK_EVERY.min(skew.due_in())
         };
-        let interrupted = stage
-            .interrupts
-            .wait(wait)
-            .map_err(|error| Failure::machine(format!("listen for Ctrl-C: {error}")))?;
+        let interrupts = &stage.interrupts;
+        let interrupted = match skew.told().filter(|_| !is_last) {
+            Some(told) => interrupts.wait_beside(told, wait),
+            None => interrupts.wait(wait),
+        }
+        .map_err(|error| Failure::machine(format!("listen for Ctrl-C: {error}")))?;
         if interrupted || is_last || skew.is_over() {
             return Ok(());
         }
@@ -467,9 +506,9 @@ fn keep_skewed(stage: &Stage, skew: &mut Skew, said: &Said<'_>) -> Result<(), Fa
             stage.injector.mind_keeper().map_err(Failure::machine)?;
             let effect = skew.say().map_err(skew_failure)?;
             said.effect("effect", &stage.value(&effect));
-            if skew.is_deserted() {
-                return Ok(());
-            }
+        }
+        if skew.is_deserted() {
+            return Ok(());
         }
     }
 }
