@@ -8,7 +8,10 @@ use std::{
     process::Command,
 };
 
-use super::{Heard, Line, Nanos, host_ns, program::tool_or_skip};
+use super::{
+    Heard, Line, Nanos, host_ns,
+    program::{say_skipped, tool_or_skip},
+};
 use crate::harness::{Guard, Murphy, wait_until};
 
 /// The server's time of day, as `R <ns>`.
@@ -27,7 +30,7 @@ impl<'a> Postgres<'a> {
     pub fn start_or_skip(guard: &'a Guard) -> Option<Self> {
         let programs = programs_or_skip()?;
         // It refuses to run as root.
-        let uid = uid_of_postgres()?;
+        let uid = uid_of_postgres_or_skip()?;
         let mut postgres = Self {
             guard,
             programs,
@@ -191,7 +194,11 @@ fn programs_or_skip() -> Option<PathBuf> {
     newest.or_else(|| Some(tool_or_skip("initdb")?.parent()?.to_owned()))
 }
 
-fn uid_of_postgres() -> Option<u32> {
+fn uid_of_postgres_or_skip() -> Option<u32> {
     let output = Command::new("id").args(["-u", "postgres"]).output().ok()?;
-    String::from_utf8(output.stdout).ok()?.trim().parse().ok()
+    let uid = String::from_utf8_lossy(&output.stdout).trim().parse().ok();
+    if uid.is_none() {
+        say_skipped("the user postgres");
+    }
+    uid
 }
