@@ -318,6 +318,23 @@ impl Skew {
         self.hook_newcomers(1)
     }
 
+    /// Skews a process that stands for one of the target, though none of its bore it: a server that was
+    /// started again on a machine whose clock is wrong. It sees the skew as far as that has come. Says whether
+    /// it is skewed: not when the skew is over, or the process.
+    pub fn adopt(&mut self, process: ProcessId) -> Result<bool, SkewError> {
+        if self.is_over() || self.left().is_zero() {
+            return Ok(false);
+        }
+        match self.hook(process, &mut Slots::new()) {
+            Ok(()) => {}
+            Err(error) if error.is_gone() => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        self.tree.adopt(process);
+        self.read_clocks()?;
+        Ok(true)
+    }
+
     /// Writes what the hooks are to do from now on.
     fn renew(&mut self) -> Result<(), SkewError> {
         self.renew_ns = None;
