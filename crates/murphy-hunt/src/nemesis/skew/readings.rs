@@ -89,7 +89,7 @@ impl Readings {
             _ => "nothing".into(),
         };
         let mut text = format!(
-            "{}: clock seen {seen} off, as asked at {} of {} readings",
+            "{}; clock seen {seen} off, as asked at {} of {} readings",
             self.asked, self.as_asked, self.readings
         );
         // Writing to a string does not fail.
@@ -172,7 +172,7 @@ mod tests {
         assert!(readings.had_effect());
         assert_eq!(
             readings.text(),
-            "strobe +2s every 100ms of realtime: clock seen +0s to +2s off, as asked at 4 of 4 readings; \
+            "strobe +2s every 100ms of realtime; clock seen +0s to +2s off, as asked at 4 of 4 readings; \
              1us off afterwards"
         );
     }
@@ -187,7 +187,7 @@ mod tests {
         readings.finish(&effect(vec![gone(), process(-3600 * S, Some(0), false)]));
         assert_eq!(
             readings.text(),
-            "offset -1h of realtime: clock seen -1h off, as asked at 2 of 2 readings in 2 processes; 0s off \
+            "offset -1h of realtime; clock seen -1h off, as asked at 2 of 2 readings in 2 processes; 0s off \
              afterwards"
         );
         assert!(readings.left.is_empty());
