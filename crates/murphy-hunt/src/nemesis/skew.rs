@@ -191,6 +191,9 @@ fn keep<S: System>(blow: &Blow<'_, S>, readings: &mut Readings) -> Result<(), Ne
         if is_last || read_at.elapsed() >= READ_EVERY {
             read_at = Instant::now();
             let effect = skew.effect()?;
+            if skew.left().is_zero() {
+                break;
+            }
             readings.add(&effect);
             if said_at.elapsed() >= SAY_EVERY {
                 said_at = Instant::now();

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use murphy_fault::{span::Shift, time::Skewed};
+use murphy_fault::time::Skewed;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -114,14 +114,26 @@ impl Readings {
     }
 }
 
-/// A shift as people read it: to the millisecond, below that to the microsecond.
+/// A shift as people read it, to the millisecond and below that to the microsecond: `-57m59.888s`.
 fn shown(ns: i64) -> String {
-    let unit = if ns.abs() >= 1_000_000 {
-        1_000_000
-    } else {
-        1_000
+    let us = ns.unsigned_abs().div_ceil(500) / 2;
+    let ms = (us + 500) / 1_000;
+    let size = match (us, ms) {
+        (0, _) => return "0s".into(),
+        (..1_000, _) => format!("{us}us"),
+        (_, ..1_000) => format!("{ms}ms"),
+        _ => {
+            let (h, m) = (ms / 3_600_000, ms / 60_000 % 60);
+            let part = |n: u64, unit: &str| (n > 0).then(|| format!("{n}{unit}"));
+            let seconds = match (ms / 1_000 % 60, ms % 1_000) {
+                (s, 0) => part(s, "s"),
+                (s, ms) => Some(format!("{s}.{ms:03}s")),
+            };
+            let parts = [part(h, "h"), part(m, "m"), seconds];
+            parts.into_iter().flatten().collect()
+        }
     };
-    Shift((ns + ns.signum() * unit / 2) / unit * unit).to_string()
+    format!("{}{size}", if ns < 0 { '-' } else { '+' })
 }
 
 #[cfg(test)]
@@ -165,14 +177,14 @@ mod tests {
     #[test]
     fn a_strobe_is_said_with_both_its_ends() {
         let mut readings = Readings::of("strobe +2s every 100ms of realtime".into());
-        for during_ns in [2 * S, 700, 2 * S - 400, 12] {
+        for during_ns in [2 * S, 300, 2 * S - 400, 12] {
             readings.add(&effect(vec![process(during_ns, None, false)]));
         }
         readings.finish(&effect(vec![process(12, Some(-900), false)]));
         assert!(readings.had_effect());
         assert_eq!(
             readings.text(),
-            "strobe +2s every 100ms of realtime; clock seen +0s to +2s off, as asked at 4 of 4 readings; \
+            "strobe +2s every 100ms of realtime; clock seen 0s to +2s off, as asked at 4 of 4 readings; \
              1us off afterwards"
         );
     }
@@ -191,6 +203,15 @@ mod tests {
              afterwards"
         );
         assert!(readings.left.is_empty());
+    }
+
+    #[test]
+    fn shifts_are_said_with_few_digits() {
+        let said = [0, 499, -1_400, 999_600, -20_000_000, 61_001_000_000].map(shown);
+        let expected = ["0s", "0s", "-1us", "+1ms", "-20ms", "+1m1.001s"];
+        assert_eq!(said, expected);
+        let said = [-3_479_888 * S / 1_000, 7_200 * S, -3_600 * S - 400_000].map(shown);
+        assert_eq!(said, ["-57m59.888s", "+2h", "-1h"]);
     }
 
     #[test]
