@@ -21,7 +21,8 @@ pub(super) struct Readings {
     /// The most.
     highest_ns: Option<i64>,
     /// How often all clocks of a process were read.
-    readings: u64,
+    #[serde(rename = "readings")]
+    total: u64,
     /// How often they showed what was asked for.
     as_asked: u64,
     /// Processes that carried it, one after the other or together.
@@ -46,7 +47,7 @@ impl Readings {
 
     /// Takes down what was read just now.
     pub fn add(&mut self, effect: &Skewed) {
-        self.readings += effect.living;
+        self.total += effect.living;
         self.as_asked += effect.skewed;
         self.processes = effect.processes.len();
         self.escapes.clone_from(&effect.escapes);
@@ -90,7 +91,7 @@ impl Readings {
         };
         let mut text = format!(
             "{}; clock seen {seen} off, as asked at {} of {} readings",
-            self.asked, self.as_asked, self.readings
+            self.asked, self.as_asked, self.total
         );
         // Writing to a string does not fail.
         if self.processes > 1 {
