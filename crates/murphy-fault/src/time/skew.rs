@@ -7,7 +7,7 @@ use murphy_sys::{
     process::ProcessId,
     table::ProcessTable,
     vdso::{
-        Clock, Page, PageError, Slot, State, Stopping, holders_of,
+        Page, PageError, Slot, State, Stopping, holders_of,
         view::{self, Shift as Seen},
     },
 };
@@ -171,16 +171,15 @@ pub struct Skew {
 /// What a page shows, and what all who hold it ask for.
 #[derive(Debug)]
 struct View {
-    at_ns: u64,
     seen: Vec<Seen>,
     courses: Vec<Course>,
 }
 
 impl View {
-    fn asked_ns(&self, clock: Clock) -> i64 {
+    fn asked_ns(&self, seen: &Seen) -> i64 {
         let courses = self.courses.iter();
-        let on_it = courses.filter(|course| course.clocks().iter().any(|c| c == clock));
-        on_it.map(|course| course.shift_ns(self.at_ns)).sum()
+        let on_it = courses.filter(|course| course.clocks().iter().any(|c| c == seen.clock));
+        on_it.map(|course| course.shift_ns(seen.at_ns)).sum()
     }
 }
 
@@ -367,6 +366,24 @@ impl Skew {
         Ok(())
     }
 
+    /// Skews a process that stands for one of the target, though none of its bore it: a server that was
+    /// started again on a machine whose clock is wrong. It sees the skew as far as that has come. Says whether
+    /// it is skewed: not when the skew is over, or the process.
+    pub fn adopt(&mut self, process: ProcessId) -> Result<bool, SkewError> {
+        if self.is_over() || self.left().is_zero() {
+            return Ok(false);
+        }
+        match self.hook(process, &mut Slots::new()) {
+            Ok(()) => {}
+            Err(error) if error.is_gone() => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        self.tree.adopt(process);
+        self.watch.add(process)?;
+        self.read_clocks()?;
+        Ok(true)
+    }
+
     /// Writes what the hooks are to do from now on.
     fn renew(&mut self) -> Result<(), SkewError> {
         self.renew_ns = None;
@@ -527,17 +544,8 @@ impl Skew {
             };
             if !views.contains_key(&bytes) {
                 let courses = course::of_holders(self.entry.journal(), &holders)?;
-                let at = boottime_ns();
                 let seen = view::shifts(&bytes)?;
-                let at_ns = at.midpoint(boottime_ns());
-                views.insert(
-                    bytes.clone(),
-                    View {
-                        at_ns,
-                        seen,
-                        courses,
-                    },
-                );
+                views.insert(bytes.clone(), View { seen, courses });
             }
             let Some(view) = views.get(&bytes) else {
                 continue;
@@ -547,7 +555,7 @@ impl Skew {
             skew.clocks
                 .retain(|clock| view.seen.iter().any(|s| s.clock.name() == clock.clock));
             for seen in &view.seen {
-                let asked_ns = view.asked_ns(seen.clock);
+                let asked_ns = view.asked_ns(seen);
                 let name = seen.clock.name();
                 if let Some(clock) = skew.clocks.iter_mut().find(|c| c.clock == name) {
                     clock.during_ns = seen.shift_ns;
@@ -564,12 +572,13 @@ impl Skew {
     /// What it has done so far.
     pub fn effect(&mut self) -> Result<Skewed, SkewError> {
         // Past its deadline a clock is true again, and that would be no reading of the skew.
-        let is_due = self
-            .course
-            .until_ns
-            .is_some_and(|until| boottime_ns() >= until);
-        if !self.is_over() && !is_due {
+        if !self.is_over() && !self.left().is_zero() {
+            let before = self.processes.clone();
             self.read_clocks()?;
+            if self.left().is_zero() {
+                // It may have come while they were read.
+                self.processes = before;
+            }
         }
         Ok(self.figures())
     }
