@@ -25,7 +25,7 @@ use serde_json::Value;
 /// The pid of every victim, as the page writes it.
 const PID: &str = "4711";
 /// Lengths of time end with one of these.
-const UNITS: [&str; 7] = ["ns", "us", "µs", "ms", "s", "m", "h"];
+const UNITS: [&str; 8] = ["ns", "us", "µs", "ms", "s", "m", "h", "d"];
 
 /// A part of the page between two fences.
 struct Block {

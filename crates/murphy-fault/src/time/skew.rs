@@ -37,6 +37,8 @@ const QUIET_SCANS: usize = 2;
 const LATE_NS: u64 = 10_000_000;
 /// How far a reading of a clock may be from what was asked.
 const ERROR_NS: i64 = 5_000_000;
+/// Two readings of one clock may be this far apart with nobody's doing.
+const NOISE_NS: i64 = 1000;
 /// A coarse clock stands still for a tick of the kernel: 10 ms at 100 Hz.
 const COARSE_ERROR_NS: i64 = 15_000_000;
 
@@ -68,13 +70,21 @@ pub struct ClockSeen {
 }
 
 impl ClockSeen {
-    fn is_as_asked(&self) -> bool {
+    /// Whether it shows what was asked for, as far as it can be read.
+    pub fn is_as_asked(&self) -> bool {
         let error = if self.clock.ends_with("COARSE") {
             COARSE_ERROR_NS
         } else {
             ERROR_NS
         };
         (self.during_ns - self.asked_ns).abs() < error
+    }
+
+    /// Whether it shows more than the error of a reading, and about what was asked for.
+    fn is_skewed(&self) -> bool {
+        let asked = self.asked_ns.abs();
+        let error = (asked / 2).clamp(NOISE_NS, ERROR_NS);
+        asked >= NOISE_NS && (self.during_ns - self.asked_ns).abs() <= error
     }
 }
 
@@ -97,6 +107,9 @@ pub struct ProcessSkew {
     pub gone: bool,
     /// The skewed clocks.
     pub clocks: Vec<ClockSeen>,
+    /// Whether any of them has ever shown what was asked for, where that was not the true time.
+    #[serde(skip)]
+    pub has_shown: bool,
     /// The furthest that any other clock of it was from what it should show, in nanoseconds.
     pub others_ns: i64,
 }
@@ -136,20 +149,20 @@ impl Skewed {
             let millis = (clock.during_ns + 500_000).div_euclid(1_000_000) * 1_000_000;
             format!(", {} {}", clock.clock, Shift(millis))
         });
+        let processes = if self.living == 1 {
+            "process"
+        } else {
+            "processes"
+        };
         format!(
-            "{} of {} processes as asked{seen}",
+            "{} of {} {processes} as asked{seen}",
             self.skewed, self.living
         )
     }
 
     /// Whether any clock showed what was asked for.
     pub fn had_effect(&self) -> bool {
-        self.processes.iter().any(|process| {
-            process
-                .clocks
-                .iter()
-                .any(|clock| clock.during_ns != 0 && clock.is_as_asked())
-        })
+        self.processes.iter().any(|process| process.has_shown)
     }
 }
 
@@ -203,8 +216,7 @@ impl Skew {
         seed: u64,
         follow: Follow,
     ) -> Result<Self, SkewError> {
-        super::trial()?;
-        spec.check(until)?;
+        super::check(&spec, until)?;
         for process in target.processes() {
             match examine(injector.journal(), &spec, process) {
                 Err(error) if !error.is_gone() => return Err(error),
@@ -560,6 +572,7 @@ impl Skew {
                 if let Some(clock) = skew.clocks.iter_mut().find(|c| c.clock == name) {
                     clock.during_ns = seen.shift_ns;
                     clock.asked_ns = asked_ns;
+                    skew.has_shown |= clock.is_skewed();
                 } else {
                     let off = (seen.shift_ns - asked_ns).abs();
                     skew.others_ns = skew.others_ns.max(off);
@@ -645,6 +658,7 @@ fn of(process: ProcessId, how: How, stopping: Stopping) -> ProcessSkew {
         moved: stopping.moved,
         gone: false,
         clocks: Vec::new(),
+        has_shown: false,
         others_ns: 0,
     }
 }

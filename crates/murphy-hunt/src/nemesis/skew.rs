@@ -59,9 +59,8 @@ impl Skews {
 pub(crate) fn trial(injector: &Injector) -> Result<(), NemesisError> {
     time::trial().map_err(|error| NemesisError::NoSkew(error.into()))?;
     let start = Start {
-        output: Output::Nowhere,
-        time: None,
         held: true,
+        ..Output::Nowhere.into()
     };
     let itself = "/proc/self/exe".into();
     let launched = Launched::start(injector, vec![itself], start).map_err(NemesisError::Trial)?;

@@ -161,6 +161,7 @@ mod tests {
                 during_ns,
                 after_ns,
             }],
+            has_shown: true,
             others_ns: 0,
         }
     }
