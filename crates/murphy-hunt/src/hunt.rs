@@ -23,7 +23,7 @@ use murphy_run::{
     folder::{Folder, FolderError},
     record::Finished,
     request::{Machine, Request},
-    schedule::{Known, Schedule},
+    schedule::{Known, SKEW, Schedule},
     verdict::{Cleanup, Ending},
 };
 use serde_json::Value;
@@ -31,7 +31,10 @@ use tokio::sync::watch;
 
 use crate::{
     lab::{Lab, LabError, Storage},
-    nemesis::NemesisError,
+    nemesis::{
+        NemesisError,
+        skew::{self, Skews},
+    },
     progress::{Listener, Progress},
     recorder::Recorder,
     system::{Scenario, SessionError, System},
@@ -138,6 +141,7 @@ pub(crate) struct Ground<S: System> {
     pub injector: Injector,
     pub listener: Listener,
     pub board: scout::Board,
+    pub skews: Skews,
     pub interrupted: watch::Receiver<bool>,
 }
 
@@ -164,6 +168,9 @@ pub fn run<S: System>(
     listener: Listener,
     interrupted: watch::Receiver<bool>,
 ) -> Result<Hunted, HuntError> {
+    if plan.faults.contains(&SKEW) {
+        skew::trial(&injector)?;
+    }
     let clock = Clock::start();
     let folder = match &plan.out {
         Some(path) => Folder::create(path)?,
@@ -233,6 +240,7 @@ fn in_lab<S: System>(
     let runtime = runtime(&lab)?;
     let ground = Arc::new(Ground {
         board: scout::Board::new(&lab),
+        skews: Skews::none(lab.nodes.len()),
         system,
         plan,
         lab,

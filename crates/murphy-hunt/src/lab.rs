@@ -143,6 +143,15 @@ impl Lab {
 
     /// Starts `node` with `argv`, appending to its log.
     pub fn start(&self, node: &Node, argv: Vec<OsString>) -> Result<u32, LabError> {
+        self.launch(node, argv, false)
+    }
+
+    /// The same, but stopped before its first instruction; it goes on at SIGCONT.
+    pub fn start_held(&self, node: &Node, argv: Vec<OsString>) -> Result<u32, LabError> {
+        self.launch(node, argv, true)
+    }
+
+    fn launch(&self, node: &Node, argv: Vec<OsString>, held: bool) -> Result<u32, LabError> {
         let mut child = node.child();
         if child.is_some() {
             return Err(LabError::State {
@@ -170,6 +179,7 @@ impl Lab {
         launch.stderr = Stdio::from(log);
         launch.die_with_parent = true;
         launch.own_group = true;
+        launch.held = held;
         let started = self.spawner.spawn(launch)?;
         let pid = started.id();
         *child = Some(started);

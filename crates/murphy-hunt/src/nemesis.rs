@@ -1,19 +1,24 @@
 //! The nemesis carries out the steps of a schedule on the nodes of a lab.
 //!
 //! `kill` and `term` end a node's process and start it again after the drawn gap; `pause` stops it for the
-//! drawn time. Each is an ordinary injection of family `process`, journaled and measured like any other;
-//! its beginning and end stand in the history, so that the judge can count what happened meanwhile.
+//! drawn time; `skew` makes its time of day go wrong ([`skew`]). Each is an ordinary injection, journaled and
+//! measured like any other; its beginning and end stand in the history, so that the judge can count what
+//! happened meanwhile.
+
+pub(crate) mod skew;
 
 use std::{
     process::ExitStatus,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use murphy_check::history::{Kind, NEMESIS};
 use murphy_fault::{
     journal::JournalError,
-    process::{ENGINE, Pause, ProcessFaultError, Signalled, send},
+    process::{ENGINE, LaunchedError, Pause, ProcessFaultError, Signalled, send},
     span::{Span, Until},
+    time::{self, SkewError},
 };
 use murphy_run::{
     events::{EventsError, FaultEvent, FaultState, NodeState},
@@ -48,6 +53,18 @@ pub enum NemesisError {
     /// The fault was refused.
     #[error(transparent)]
     Fault(#[from] ProcessFaultError),
+    /// A skew was refused.
+    #[error(transparent)]
+    Skew(#[from] SkewError),
+    /// This machine cannot skew clocks, and was asked before anything began.
+    #[error("hunt with the fault skew, which this machine cannot do: {0}; hunt without it")]
+    NoSkew(#[source] SkewError),
+    /// The process on which skewing is tried did not start, or end.
+    #[error("try to skew a clock: {0}")]
+    Trial(#[source] LaunchedError),
+    /// Something of that trial is left.
+    #[error("end the trial of a skew: {0}")]
+    TrialLeft(String),
     /// The node's process and its children cannot be found.
     #[error(transparent)]
     Target(#[from] TargetError),
@@ -87,9 +104,11 @@ pub enum NemesisError {
         /// What was measured.
         what: String,
     },
-    /// The pause could not be undone.
-    #[error("resume {node}: {left}")]
+    /// The fault could not be undone.
+    #[error("end {fault} of {node}: {left}")]
     Left {
+        /// The fault.
+        fault: String,
         /// The node.
         node: String,
         /// What is left.
@@ -106,13 +125,18 @@ struct Blow<'a, S: System> {
 }
 
 /// Carries one step out. A node that has ended by itself cannot be hit, and the run says that it has.
-pub(crate) async fn strike<S: System>(ground: &Ground<S>, step: &Step) -> Result<(), NemesisError> {
+pub(crate) async fn strike<S: System>(
+    ground: &Arc<Ground<S>>,
+    step: &Step,
+) -> Result<(), NemesisError> {
     let Some(node) = ground.lab.nodes.get(step.node) else {
         return Ok(());
     };
     let Some(pid) = node.pid() else { return Ok(()) };
     let process = ProcessId::of(pid)?;
-    if step.fault == "pause" {
+    if let Some(skewing) = step.skew {
+        skew::strike(ground, step, skewing, process).await
+    } else if step.fault == "pause" {
         pause(ground, step, node, process).await
     } else {
         end_and_restart(ground, step, node, process).await
@@ -144,10 +168,7 @@ async fn pause<S: System>(
     let effect = tokio::task::block_in_place(|| pause.end());
     ground.board.mean(step.node, Meant::Up);
     if !effect.left.is_empty() {
-        return Err(NemesisError::Left {
-            node: node.name.clone(),
-            left: effect.left.join("; "),
-        });
+        return Err(blow.left(&effect.left));
     }
     if !effect.had_effect() {
         return Err(blow.no_effect(effect.text()));
@@ -197,27 +218,26 @@ async fn end_and_restart<S: System>(
     }
     ground.events.node(&node.name, NodeState::Stopped)?;
     wait_or_interrupt(&ground.interrupted, Duration::from_nanos(step.lasts_ns)).await;
-    ground
-        .lab
-        .start(node, ground.system.argv(node, &ground.lab.nodes))?;
+    let skewed = tokio::task::block_in_place(|| skew::start_again(ground, step.node, node))?;
     let down = began.elapsed();
     ground.board.mean(step.node, Meant::Up);
     ground.events.node(&node.name, NodeState::Restarted)?;
     entry.end()?;
-    let effect = json!({ "processes": fates, "down_ms": down.as_millis() });
+    let effect = json!({ "processes": fates, "down_ms": down.as_millis(), "skewed": skewed });
     blow.say(
         FaultState::Recovered,
         effect,
-        Some(ended_text(&fates, signal, down)),
+        Some(ended_text(&fates, signal, down, skewed)),
     )?;
     serves_again(ground, node).await?;
     Ok(())
 }
 
-fn ended_text(fates: &[Signalled], signal: Signal, down: Duration) -> String {
+fn ended_text(fates: &[Signalled], signal: Signal, down: Duration, skewed: bool) -> String {
     let each: Vec<_> = fates.iter().map(|f| f.fate.text()).collect();
+    let with = if skewed { " with its skewed clock" } else { "" };
     format!(
-        "{} with {signal}; started again after {:.2} s",
+        "{} with {signal}; started again{with} after {:.2} s",
         each.join(", then "),
         down.as_secs_f64()
     )
@@ -231,30 +251,37 @@ impl<S: System> Blow<'_, S> {
         effect: Value,
         text: Option<String>,
     ) -> Result<(), NemesisError> {
-        let phase = if event == FaultState::Active {
-            "begin"
-        } else {
-            "end"
-        };
-        let value = json!({ "phase": phase, "id": self.id });
         let (node, fault) = (&self.node.name, &self.step.fault);
-        self.ground
-            .recorder
-            .note(Kind::Info, NEMESIS, node, fault, &value);
-        if let Some(text) = &text {
+        let phase = match event {
+            FaultState::Active => Some("begin"),
+            FaultState::Recovered | FaultState::Failed => Some("end"),
+            FaultState::Planned | FaultState::Effect => None,
+        };
+        if let Some(phase) = phase {
+            let value = json!({ "phase": phase, "id": self.id });
+            self.ground
+                .recorder
+                .note(Kind::Info, NEMESIS, node, fault, &value);
+        }
+        let is_news = event != FaultState::Effect;
+        if let Some(text) = text.as_ref().filter(|_| is_news) {
             let text = format!("{fault} {node}: {text}");
             self.ground.tell(Progress::Fault {
                 at_s: self.ground.at_s(),
                 text,
             });
         }
+        let (family, engine) = match self.step.skew {
+            Some(_) => ("time", time::ENGINE),
+            None => ("process", ENGINE),
+        };
         self.ground.events.fault(FaultEvent {
             event,
             id: self.id.clone(),
-            family: "process".into(),
+            family: family.into(),
             fault: fault.clone(),
             targets: vec![node.clone()],
-            engine: ENGINE.into(),
+            engine: engine.into(),
             effect,
             text,
         })?;
@@ -266,6 +293,14 @@ impl<S: System> Blow<'_, S> {
             fault: self.step.fault.clone(),
             node: self.node.name.clone(),
             what,
+        }
+    }
+
+    fn left(&self, left: &[String]) -> NemesisError {
+        NemesisError::Left {
+            fault: self.step.fault.clone(),
+            node: self.node.name.clone(),
+            left: left.join("; "),
         }
     }
 }

@@ -4,6 +4,10 @@
 //! says how long its load lasts and which fault hits which node when; it is a pure value, so that the same
 //! seed always gives the same schedule, and a longer schedule begins with the shorter one.
 
+mod skewing;
+
+pub use skewing::{Skewing, Strobe};
+
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -17,6 +21,8 @@ const FAULT_AT_NS: (u64, u64) = (800 * MS, 1_200 * MS);
 const LOAD_NS: u64 = 2_500 * MS;
 /// The load goes on at least this long after the last fault of its round has ended.
 const LOAD_AFTER_FAULT_NS: u64 = 300 * MS;
+/// A fault that hits during a skew does so at least this long after it began, and in its first half.
+const DURING_SKEW_NS: u64 = 300 * MS;
 
 /// A kind of fault that a schedule can draw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +70,18 @@ pub const PROCESS: [Known; 3] = [
         lasts: Lasts::Gap { max_ns: 1_000 * MS },
     },
 ];
+
+/// The clocks of one member are skewed; how is drawn with it.
+pub const SKEW: Known = Known {
+    name: "skew",
+    lasts: Lasts::Between {
+        min_ns: 2_000 * MS,
+        max_ns: 4_000 * MS,
+    },
+};
+
+/// Every fault that can be drawn.
+pub const KNOWN: [Known; 4] = [PROCESS[0], PROCESS[1], PROCESS[2], SKEW];
 
 /// A name that is no known fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -129,13 +147,17 @@ pub struct Step {
     pub fault: String,
     /// The node that is hit, counted from 0.
     pub node: usize,
+    /// How its clocks are skewed, where the fault is `skew`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skew: Option<Skewing>,
 }
 
 impl Schedule {
-    /// Draws `rounds` rounds for `nodes` nodes, one fault each.
+    /// Draws `rounds` rounds for `nodes` nodes, one fault each; half of the skews have another of the faults
+    /// in their midst, half of the time on the skewed node.
     ///
-    /// Every fault comes up once before any comes up again; each node is as likely as another. Without
-    /// faults or without nodes the rounds are load alone.
+    /// Every fault comes up once before any comes up again, not counting those in the midst of a skew; each
+    /// node is as likely as another. Without faults or without nodes the rounds are load alone.
     pub fn draw(seed: u64, faults: &[Known], nodes: usize, rounds: u32) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut deck: Vec<Known> = Vec::new();
@@ -146,8 +168,8 @@ impl Schedule {
                     deck.shuffle(&mut rng);
                 }
                 let fault = deck.pop().filter(|_| nodes > 0);
-                let step = fault.map(|fault| draw_step(&mut rng, fault, nodes));
-                Round::new(number, step.into_iter().collect())
+                let steps = fault.map(|fault| draw_steps(&mut rng, fault, faults, nodes));
+                Round::new(number, steps.unwrap_or_default())
             })
             .collect();
         Self { rounds }
@@ -167,6 +189,28 @@ impl Round {
     }
 }
 
+/// One fault, and perhaps another of `faults` while it lasts.
+fn draw_steps(rng: &mut ChaCha8Rng, fault: Known, faults: &[Known], nodes: usize) -> Vec<Step> {
+    let mut steps = vec![draw_step(rng, fault, nodes)];
+    let others: Vec<Known> = faults.iter().filter(|f| **f != SKEW).copied().collect();
+    if fault == SKEW && !others.is_empty() && rng.random_bool(0.5) {
+        steps.push(draw_during(rng, &steps[0], &others, nodes));
+    }
+    steps
+}
+
+/// A fault in the midst of a skew.
+fn draw_during(rng: &mut ChaCha8Rng, skew: &Step, others: &[Known], nodes: usize) -> Step {
+    let other = rng.random_range(0..others.len() as u64);
+    let other = others[usize::try_from(other).unwrap_or_default()];
+    let mut step = draw_step(rng, other, nodes);
+    step.at_ns = skew.at_ns + rng.random_range(DURING_SKEW_NS..=skew.lasts_ns / 2);
+    if rng.random_bool(0.5) {
+        step.node = skew.node;
+    }
+    step
+}
+
 fn draw_step(rng: &mut ChaCha8Rng, fault: Known, nodes: usize) -> Step {
     let at_ns = rng.random_range(FAULT_AT_NS.0..=FAULT_AT_NS.1);
     // Drawn as u64: the width of usize must not change what a seed means.
@@ -183,6 +227,7 @@ fn draw_step(rng: &mut ChaCha8Rng, fault: Known, nodes: usize) -> Step {
         lasts_ns,
         fault: fault.name.into(),
         node: usize::try_from(node).unwrap_or_default(),
+        skew: (fault == SKEW).then(|| Skewing::draw(rng)),
     }
 }
 

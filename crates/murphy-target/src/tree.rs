@@ -115,6 +115,12 @@ impl Tree {
         !self.places.is_empty() || !self.containers.is_empty()
     }
 
+    /// Takes in a process that stands for one of the target, though none of its bore it: a server that was
+    /// started again. Its descendants belong to the target from now on.
+    pub fn adopt(&mut self, process: ProcessId) {
+        self.known.insert(process);
+    }
+
     /// Processes that joined since: descendants of known ones, and whoever came into the target's containers,
     /// cgroups and units. Parents first; known from now on.
     pub fn newcomers(&mut self, table: &ProcessTable) -> Vec<Member> {

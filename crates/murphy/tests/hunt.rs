@@ -145,6 +145,117 @@ fn a_correct_etcd_holds_under_every_fault() {
     assert!(vacuity["watch_events"].as_u64().unwrap() > 100, "{vacuity}");
 }
 
+/// The lines of a run's `events.jsonl`.
+fn events(run: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(run.join("events.jsonl")).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// Seed 52 begins with a skew of n0: 34 minutes ago and 8 % slow for 3.4 s, with a kill of n0 in its midst.
+#[test]
+fn a_member_is_skewed_even_when_it_is_started_again_and_etcd_holds() {
+    let Some(guard) = Guard::root_or_skip() else {
+        return;
+    };
+    let run = guard.dir().join("run");
+    let hunt = guard
+        .murphy([
+            "hunt", "etcd", "--json", "--etcd", "system", "--for", "5s", "--seed", "52",
+        ])
+        .args(["--faults", "skew,kill"])
+        .args([
+            "--promise",
+            "members-agree,durable,linearizable,watch.ordered",
+        ])
+        .arg("--out")
+        .arg(&run)
+        .env("TZ", "UTC")
+        .run();
+    assert_eq!(hunt.code, 0, "{}\n{}", hunt.stdout, hunt.stderr);
+    let said = verdict(&hunt.stdout);
+    assert_eq!(words(&said), words(&judged_again(&guard, &run)));
+    assert!(guard.injections().is_empty());
+
+    let events = events(&run);
+    let skews: Vec<_> = events.iter().filter(|e| e["family"] == "time").collect();
+    let (active, recovered) = (skews[0], skews[skews.len() - 1]);
+    assert_eq!(active["event"], "active", "{active}");
+    assert_eq!(recovered["event"], "recovered", "{recovered}");
+    let seen = &recovered["effect"]["seen"];
+    assert_eq!(seen["asked"], "offset -34m, drift -80000 ppm of realtime");
+    assert_eq!(seen["processes"], 2, "before the kill and after: {seen}");
+    let (first, last) = (-34 * 60_000_000_000_i64, 272_000_000);
+    for (what, expected) in [("highest_ns", first), ("lowest_ns", first - last)] {
+        let ns = seen[what].as_i64().unwrap();
+        assert!((ns - expected).abs() < 100_000_000, "{what}: {seen}");
+    }
+    let count = |what: &str| seen[what].as_u64().unwrap();
+    // A busy machine may delay one reading between its two halves.
+    assert!(count("readings") >= 6, "{seen}");
+    assert!(count("as_asked") * 10 >= count("readings") * 8, "{seen}");
+    assert!(count("after_ns") < 15_000_000, "{seen}");
+
+    // The member's own words: its log has times from before the run, those of no other member are.
+    let started = events[0]["started"].as_str().unwrap();
+    let past = |node: &str| {
+        let log = fs::read_to_string(run.join("nodes").join(node)).unwrap();
+        let lines = log.lines().map(|line| serde_json::from_str(line).unwrap());
+        let lines = lines.filter(|line: &Value| line["ts"].as_str().is_some_and(|ts| ts < started));
+        lines
+            .map(|line| line["msg"].to_string())
+            .collect::<Vec<_>>()
+    };
+    let said = past("n0.log");
+    let first_words = "configuring peer listeners";
+    assert!(said.iter().any(|m| m.contains(first_words)), "{said:#?}");
+    assert!(past("n1.log").is_empty() && past("n2.log").is_empty());
+}
+
+/// Murphy's own clock is skewed here, so that it has no pristine one to go by.
+#[test]
+fn skews_are_refused_before_anything_starts_where_they_cannot_be() {
+    let Some(guard) = Guard::root_or_skip() else {
+        return;
+    };
+    let run = guard.dir().join("run");
+    let hunt = guard
+        .murphy(["inject", "time", "--offset", "+1h", "--for", "30s", "--"])
+        .arg(env!("CARGO_BIN_EXE_murphy"))
+        .args(["hunt", "etcd", "--etcd", "system", "--faults", "kill,skew"])
+        .arg("--out")
+        .arg(&run)
+        .run();
+    let says = "failed to hunt with the fault skew, which this machine cannot do: take Murphy's own vDSO";
+    assert!(hunt.stderr.contains(says), "{hunt:?}");
+    assert!(!run.exists(), "it began all the same");
+}
+
+#[test]
+fn kill_9_of_a_hunt_leaves_no_skew() {
+    let Some(guard) = Guard::root_or_skip() else {
+        return;
+    };
+    let run = guard.dir().join("run");
+    let hunt = guard
+        .murphy([
+            "hunt", "etcd", "--etcd", "system", "--for", "60s", "--faults", "skew",
+        ])
+        .arg("--out")
+        .arg(&run)
+        .start();
+    harness::wait_until("a member is skewed", || {
+        fs::read_to_string(run.join("events.jsonl")).is_ok_and(|e| e.contains("\"vdso\""))
+    });
+    assert!(guard.injections().len() >= 2, "the lab and the skew");
+    hunt.signal("KILL");
+    hunt.wait();
+    harness::wait_until("the keeper has undone everything", || {
+        guard.injections().is_empty() && !run.join("data").exists()
+    });
+}
+
 #[test]
 fn mistakes_are_refused_before_anything_starts() {
     let guard = Guard::new();

@@ -62,8 +62,12 @@ pub enum Output {
 }
 
 /// How a launched command starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Start {
+    /// The family and the fault that the journal names it by.
+    pub fault: (&'static str, String),
+    /// How long it may run: should its Murphy hang, its keeper ends it then.
+    pub until: Until,
     /// Where it writes.
     pub output: Output,
     /// What its clocks since boot show more than Murphy's, in a time namespace of its own.
@@ -76,6 +80,8 @@ impl From<Output> for Start {
     /// Murphy's own clocks, and it runs at once.
     fn from(output: Output) -> Self {
         Self {
+            fault: ("process", "launch".into()),
+            until: Until::Forever,
             output,
             time: None,
             held: false,
@@ -117,10 +123,11 @@ impl Launched {
             .iter()
             .map(|word| word.to_string_lossy().into_owned())
             .collect();
-        let mut entry = injector.begin("process", "launch", &[words.join(" ")], Until::Forever)?;
+        let (family, fault) = &start.fault;
+        let mut entry = injector.begin(family, fault, &[words.join(" ")], start.until)?;
         let tag = entry.id().to_owned();
         entry.protect(&[Undo::EndTagged { tag: tag.clone() }])?;
-        match spawn(&argv, &tag, start) {
+        match spawn(&argv, &tag, &start) {
             Ok(child) => {
                 let mut launched = Self {
                     argv,
@@ -206,7 +213,7 @@ impl Launched {
         }
         .run(self.entry.journal());
         wait(down);
-        self.child = spawn(&self.argv, self.entry.id(), self.start)?;
+        self.child = spawn(&self.argv, self.entry.id(), &self.start)?;
         self.protect_tree()?;
         Ok(Restarted {
             pid_before: before.pid,
@@ -230,7 +237,7 @@ impl Launched {
     }
 }
 
-fn spawn(argv: &[OsString], tag: &str, start: Start) -> Result<Child, SpawnError> {
+fn spawn(argv: &[OsString], tag: &str, start: &Start) -> Result<Child, SpawnError> {
     let mut launch = Launch::new(argv.to_vec());
     launch.env.push((TAG_VARIABLE.into(), tag.into()));
     launch.time = start.time;

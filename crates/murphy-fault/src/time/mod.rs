@@ -28,12 +28,15 @@ pub use watch::{Follow, FollowError, Raw};
 use murphy_sys::{
     family::FamilyError,
     pidfd::PidfdError,
-    vdso::{Image, ImageError, Page, PageError, Timescale, view::ViewError},
+    vdso::{
+        Image, ImageError, Page, PageError, Timescale,
+        view::{self, ViewError},
+    },
 };
 use murphy_target::Target;
 
 use crate::{
-    journal::{Journal, JournalError},
+    journal::{Journal, JournalError, Record},
     plan::{EndsBy, Plan},
     process::name_of,
     span::Until,
@@ -95,6 +98,14 @@ pub enum SkewError {
         /// The timescale.
         timescale: Timescale,
     },
+    /// Clocks that cannot be read here, such as those of an alarm without a real-time clock.
+    #[error("skew {0}: this machine has no such clock")]
+    NoClock(String),
+    /// A time namespace does it.
+    #[error(
+        "update injection {0}: a time namespace skews its command, whose offsets are fixed once it runs; end it, and launch the command anew"
+    )]
+    Fixed(String),
     /// It is no skew.
     #[error("update injection {id}: it is one of family {family}; only skews can be changed")]
     NotASkew {
@@ -136,6 +147,32 @@ pub fn trial() -> Result<(), ImageError> {
     Image::own().map(|_| ())
 }
 
+/// Whether this machine can do what is asked.
+fn check(spec: &Spec, until: Until) -> Result<(), SkewError> {
+    trial()?;
+    spec.check(until)?;
+    if spec
+        .clocks
+        .iter()
+        .all(|clock| view::kernel_ns(clock).is_none())
+    {
+        return Err(SkewError::NoClock(spec.clocks.to_string()));
+    }
+    Ok(())
+}
+
+/// The fault of an injection in words, as `murphy update` may have changed it.
+pub fn fault_of(record: &Record) -> String {
+    let spec = record
+        .spec
+        .clone()
+        .map(serde_json::from_value::<course::Course>);
+    match spec {
+        Some(Ok(course)) => course.spec.to_string(),
+        _ => record.header.fault.clone(),
+    }
+}
+
 /// What `spec` would do to `target`. Changes nothing; an error for what would be refused.
 pub fn plan(
     journal: &Journal,
@@ -144,8 +181,7 @@ pub fn plan(
     until: Until,
     follow: Follow,
 ) -> Result<Plan, SkewError> {
-    trial()?;
-    spec.check(until)?;
+    check(spec, until)?;
     let mut changes = Vec::new();
     for process in target.processes() {
         match examine(journal, spec, process) {

@@ -7,7 +7,7 @@ use murphy_sys::{
     process::ProcessId,
     table::ProcessTable,
     vdso::{
-        Clock, Page, PageError, Slot, State, Stopping, holders_of,
+        Page, PageError, Slot, State, Stopping, holders_of,
         view::{self, Shift as Seen},
     },
 };
@@ -37,6 +37,8 @@ const QUIET_SCANS: usize = 2;
 const LATE_NS: u64 = 10_000_000;
 /// How far a reading of a clock may be from what was asked.
 const ERROR_NS: i64 = 5_000_000;
+/// Two readings of one clock may be this far apart with nobody's doing.
+const NOISE_NS: i64 = 1000;
 /// A coarse clock stands still for a tick of the kernel: 10 ms at 100 Hz.
 const COARSE_ERROR_NS: i64 = 15_000_000;
 
@@ -68,13 +70,21 @@ pub struct ClockSeen {
 }
 
 impl ClockSeen {
-    fn is_as_asked(&self) -> bool {
+    /// Whether it shows what was asked for, as far as it can be read.
+    pub fn is_as_asked(&self) -> bool {
         let error = if self.clock.ends_with("COARSE") {
             COARSE_ERROR_NS
         } else {
             ERROR_NS
         };
         (self.during_ns - self.asked_ns).abs() < error
+    }
+
+    /// Whether it shows more than the error of a reading, and about what was asked for.
+    fn is_skewed(&self) -> bool {
+        let asked = self.asked_ns.abs();
+        let error = (asked / 2).clamp(NOISE_NS, ERROR_NS);
+        asked >= NOISE_NS && (self.during_ns - self.asked_ns).abs() <= error
     }
 }
 
@@ -97,6 +107,9 @@ pub struct ProcessSkew {
     pub gone: bool,
     /// The skewed clocks.
     pub clocks: Vec<ClockSeen>,
+    /// Whether any of them has ever shown what was asked for, where that was not the true time.
+    #[serde(skip)]
+    pub has_shown: bool,
     /// The furthest that any other clock of it was from what it should show, in nanoseconds.
     pub others_ns: i64,
 }
@@ -136,20 +149,20 @@ impl Skewed {
             let millis = (clock.during_ns + 500_000).div_euclid(1_000_000) * 1_000_000;
             format!(", {} {}", clock.clock, Shift(millis))
         });
+        let processes = if self.living == 1 {
+            "process"
+        } else {
+            "processes"
+        };
         format!(
-            "{} of {} processes as asked{seen}",
+            "{} of {} {processes} as asked{seen}",
             self.skewed, self.living
         )
     }
 
     /// Whether any clock showed what was asked for.
     pub fn had_effect(&self) -> bool {
-        self.processes.iter().any(|process| {
-            process
-                .clocks
-                .iter()
-                .any(|clock| clock.during_ns != 0 && clock.is_as_asked())
-        })
+        self.processes.iter().any(|process| process.has_shown)
     }
 }
 
@@ -171,16 +184,15 @@ pub struct Skew {
 /// What a page shows, and what all who hold it ask for.
 #[derive(Debug)]
 struct View {
-    at_ns: u64,
     seen: Vec<Seen>,
     courses: Vec<Course>,
 }
 
 impl View {
-    fn asked_ns(&self, clock: Clock) -> i64 {
+    fn asked_ns(&self, seen: &Seen) -> i64 {
         let courses = self.courses.iter();
-        let on_it = courses.filter(|course| course.clocks().iter().any(|c| c == clock));
-        on_it.map(|course| course.shift_ns(self.at_ns)).sum()
+        let on_it = courses.filter(|course| course.clocks().iter().any(|c| c == seen.clock));
+        on_it.map(|course| course.shift_ns(seen.at_ns)).sum()
     }
 }
 
@@ -204,8 +216,7 @@ impl Skew {
         seed: u64,
         follow: Follow,
     ) -> Result<Self, SkewError> {
-        super::trial()?;
-        spec.check(until)?;
+        super::check(&spec, until)?;
         for process in target.processes() {
             match examine(injector.journal(), &spec, process) {
                 Err(error) if !error.is_gone() => return Err(error),
@@ -365,6 +376,24 @@ impl Skew {
             }
         }
         Ok(())
+    }
+
+    /// Skews a process that stands for one of the target, though none of its bore it: a server that was
+    /// started again on a machine whose clock is wrong. It sees the skew as far as that has come. Says whether
+    /// it is skewed: not when the skew is over, or the process.
+    pub fn adopt(&mut self, process: ProcessId) -> Result<bool, SkewError> {
+        if self.is_over() || self.left().is_zero() {
+            return Ok(false);
+        }
+        match self.hook(process, &mut Slots::new()) {
+            Ok(()) => {}
+            Err(error) if error.is_gone() => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        self.tree.adopt(process);
+        self.watch.add(process)?;
+        self.read_clocks()?;
+        Ok(true)
     }
 
     /// Writes what the hooks are to do from now on.
@@ -527,17 +556,8 @@ impl Skew {
             };
             if !views.contains_key(&bytes) {
                 let courses = course::of_holders(self.entry.journal(), &holders)?;
-                let at = boottime_ns();
                 let seen = view::shifts(&bytes)?;
-                let at_ns = at.midpoint(boottime_ns());
-                views.insert(
-                    bytes.clone(),
-                    View {
-                        at_ns,
-                        seen,
-                        courses,
-                    },
-                );
+                views.insert(bytes.clone(), View { seen, courses });
             }
             let Some(view) = views.get(&bytes) else {
                 continue;
@@ -547,11 +567,12 @@ impl Skew {
             skew.clocks
                 .retain(|clock| view.seen.iter().any(|s| s.clock.name() == clock.clock));
             for seen in &view.seen {
-                let asked_ns = view.asked_ns(seen.clock);
+                let asked_ns = view.asked_ns(seen);
                 let name = seen.clock.name();
                 if let Some(clock) = skew.clocks.iter_mut().find(|c| c.clock == name) {
                     clock.during_ns = seen.shift_ns;
                     clock.asked_ns = asked_ns;
+                    skew.has_shown |= clock.is_skewed();
                 } else {
                     let off = (seen.shift_ns - asked_ns).abs();
                     skew.others_ns = skew.others_ns.max(off);
@@ -564,12 +585,13 @@ impl Skew {
     /// What it has done so far.
     pub fn effect(&mut self) -> Result<Skewed, SkewError> {
         // Past its deadline a clock is true again, and that would be no reading of the skew.
-        let is_due = self
-            .course
-            .until_ns
-            .is_some_and(|until| boottime_ns() >= until);
-        if !self.is_over() && !is_due {
+        if !self.is_over() && !self.left().is_zero() {
+            let before = self.processes.clone();
             self.read_clocks()?;
+            if self.left().is_zero() {
+                // It may have come while they were read.
+                self.processes = before;
+            }
         }
         Ok(self.figures())
     }
@@ -636,6 +658,7 @@ fn of(process: ProcessId, how: How, stopping: Stopping) -> ProcessSkew {
         moved: stopping.moved,
         gone: false,
         clocks: Vec::new(),
+        has_shown: false,
         others_ns: 0,
     }
 }

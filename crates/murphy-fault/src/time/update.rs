@@ -46,7 +46,7 @@ pub fn update(
     let said = record
         .spec
         .clone()
-        .ok_or_else(|| SkewError::Over(id.clone()))?;
+        .ok_or_else(|| SkewError::Fixed(id.clone()))?;
     let old: Course = serde_json::from_value(said).map_err(|error| SkewError::Spec {
         id: id.clone(),
         error: error.to_string(),

@@ -143,17 +143,17 @@ impl Watch {
         let Some(family) = &mut self.family else {
             return Ok(());
         };
-        for process in processes {
-            family.add(process.pid)?;
-        }
         match family.follow() {
-            Err(error) if self.follow == Follow::Look => {
+            Err(_) if self.follow == Follow::Look => {
                 self.family = None;
-                drop(error);
+                return Ok(());
             }
             followed => followed?,
         }
         self.turn_ns = boottime_ns();
+        for process in processes {
+            self.add(process)?;
+        }
         Ok(())
     }
 
@@ -164,9 +164,15 @@ impl Watch {
 
     /// Takes one more in.
     pub(super) fn add(&self, process: ProcessId) -> Result<(), FamilyError> {
-        self.family
-            .as_ref()
-            .map_or(Ok(()), |family| family.add(process.pid))
+        let Some(family) = &self.family else {
+            return Ok(());
+        };
+        family.add(process.pid)?;
+        if process.is_alive() {
+            return Ok(());
+        }
+        // Its end may have come before, and then the kernel does not tell of it.
+        family.remove(process.pid)
     }
 
     /// Whether somebody is left, as far as the kernel tells.

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::join_all;
 use murphy_check::verdict::{Report, Verdict};
 use murphy_run::{
     events::RunEvent,
@@ -100,7 +101,7 @@ async fn one<S: System>(
     Ok((broken && !ground.plan.keep_going).then_some(Ending::FirstBroken))
 }
 
-/// Lets the round's faults act at their times, then ends its load.
+/// Lets the round's faults act at their times, each on its own, then ends its load.
 async fn hurt<S: System>(
     ground: &Arc<Ground<S>>,
     round: &Round,
@@ -108,15 +109,27 @@ async fn hurt<S: System>(
     cleanup: &mut Cleanup,
 ) -> Result<(), HuntError> {
     let began = Instant::now();
+    let steps = round.steps.iter().cloned().map(|step| {
+        let ground = Arc::clone(ground);
+        tokio::spawn(async move {
+            pause(&ground, began, step.at_ns).await;
+            if ground.is_interrupted() {
+                return None;
+            }
+            Some(nemesis::strike(&ground, &step).await)
+        })
+    });
     let mut outcome = Ok(());
-    for step in &round.steps {
-        pause(ground, began, step.at_ns).await;
-        if ground.is_interrupted() || outcome.is_err() {
-            break;
+    for struck in join_all(steps.collect::<Vec<_>>()).await {
+        match struck {
+            Ok(None) => {}
+            Ok(Some(struck)) => {
+                cleanup.injections += 1;
+                cleanup.undone += u64::from(struck.is_ok());
+                outcome = outcome.and(struck);
+            }
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         }
-        cleanup.injections += 1;
-        outcome = nemesis::strike(ground, step).await;
-        cleanup.undone += u64::from(outcome.is_ok());
     }
     pause(ground, began, round.load_ns).await;
     // Nobody listens when the load has ended by itself, on a full disk.

@@ -86,6 +86,7 @@ pub fn family_class(family: &str) -> &'static str {
     match family {
         "net" => "net",
         "conn" => "conn",
+        "time" => "time",
         _ => "process",
     }
 }

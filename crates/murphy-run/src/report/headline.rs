@@ -198,6 +198,7 @@ fn deed(fault: &FaultSpan) -> String {
         "kill" => "killed",
         "term" => "terminated",
         "pause" => "paused",
+        "skew" => "skewed",
         _ => return fault.title(),
     };
     let was = if fault.targets.len() == 1 {

@@ -85,6 +85,28 @@ fn a_crowded_witness() {
 }
 
 #[test]
+fn a_skew_has_the_colour_of_its_family_and_says_what_was_seen() {
+    let mut record = sample::broken();
+    let text = "offset -34m of realtime; clock seen -34m off, as asked at 9 of 9 readings";
+    let faults = record.timeline.faults.iter_mut();
+    for fault in faults.filter(|f| f.fault == "kill") {
+        fault.family = "time".into();
+        fault.fault = "skew".into();
+        fault.text = Some(text.into());
+    }
+    let page = render(&record);
+    for part in [
+        r#"<div class="span band time""#,
+        r#"<th class="family time">skew</th>"#,
+        "<p>Murphy skewed the clock of n2, until",
+        &format!("s: {text}.</p>"),
+        &format!(r#"<td class="wide">{text}</td>"#),
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+}
+
+#[test]
 fn nothing_of_a_hostile_run_becomes_markup() {
     let page = render(&crowd::hostile());
     assert!(!page.contains("<img"), "an element of the run's own");

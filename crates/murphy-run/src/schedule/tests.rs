@@ -2,7 +2,7 @@ use super::*;
 
 fn named(names: &[&str]) -> Vec<Known> {
     let names: Vec<String> = names.iter().map(|&n| n.to_owned()).collect();
-    choose(&names, &PROCESS).expect("known names")
+    choose(&names, &KNOWN).expect("known names")
 }
 
 #[test]
@@ -62,6 +62,75 @@ fn every_round_keeps_its_times() {
     }
 }
 
+/// What a schedule says, a line for each fault.
+fn lines(schedule: &Schedule) -> String {
+    let rounds = schedule.rounds.iter();
+    let lines = rounds.flat_map(|round| round.steps.iter().map(move |step| (round.number, step)));
+    let line = |(number, step): (u32, &Step)| {
+        let skew = step.skew.map(|skew| serde_json::to_string(&skew));
+        let skew = skew.map_or_else(String::new, |skew| skew.expect("plain data"));
+        format!(
+            "{number} {} n{} at {} ms for {} ms {skew}",
+            step.fault,
+            step.node,
+            step.at_ns / MS,
+            step.lasts_ns / MS
+        )
+        .trim_end()
+        .to_owned()
+    };
+    lines.map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn what_seed_7_means_with_skews_never_changes() {
+    let schedule = Schedule::draw(7, &named(&["skew", "kill"]), 3, 12);
+    insta::assert_snapshot!(lines(&schedule));
+}
+
+#[test]
+fn skews_say_how_and_keep_their_times() {
+    let faults = named(&["skew", "kill", "pause"]);
+    for seed in 0..200 {
+        let schedule = Schedule::draw(seed, &faults, 5, 30);
+        assert_eq!(schedule, Schedule::draw(seed, &faults, 5, 30));
+        for round in schedule.rounds {
+            for step in &round.steps {
+                assert_eq!(step.skew.is_some(), step.fault == "skew");
+                assert!(step.node < 5);
+                assert!(round.load_ns >= step.at_ns + step.lasts_ns + LOAD_AFTER_FAULT_NS);
+            }
+            let skew = &round.steps[0];
+            if skew.fault != "skew" {
+                assert_eq!(round.steps.len(), 1);
+                continue;
+            }
+            assert!((2_000 * MS..=4_000 * MS).contains(&skew.lasts_ns));
+            for other in &round.steps[1..] {
+                let after_ns = other.at_ns - skew.at_ns;
+                assert_ne!(other.fault, "skew");
+                assert!((DURING_SKEW_NS..=skew.lasts_ns / 2).contains(&after_ns));
+            }
+        }
+    }
+}
+
+/// Of 3,000 skews half have a kill in their midst: standard deviation √(3000 · 1/2 · 1/2) = 27.4. Of these
+/// half aim at the skewed node and a third of the others hit it by chance, 2/3 in all: with 1,500 of them
+/// √(1500 · 2/3 · 1/3) = 18.3. Five of each are allowed, and what the first adds to the second.
+#[test]
+fn half_of_the_skews_have_another_fault_in_their_midst() {
+    let rounds = Schedule::draw(1, &named(&["skew", "kill"]), 3, 6_000).rounds;
+    let both: Vec<_> = rounds.iter().filter(|r| r.steps.len() == 2).collect();
+    assert!(both.len().abs_diff(1_500) <= 137, "{}", both.len());
+    let same = both.iter().filter(|r| r.steps[0].node == r.steps[1].node);
+    let expected = both.len() * 2 / 3;
+    let same = same.count();
+    assert!(same.abs_diff(expected) <= 95, "{same} of {}", both.len());
+    let alone = Schedule::draw(1, &[SKEW], 3, 100).rounds;
+    assert!(alone.iter().all(|round| round.steps.len() == 1));
+}
+
 #[test]
 fn every_fault_comes_up_before_any_comes_up_again() {
     let faults = named(&["kill", "pause", "term"]);
@@ -107,17 +176,19 @@ fn without_faults_or_nodes_a_round_is_load_alone() {
 
 #[test]
 fn names_are_checked() {
-    let error = choose(&["kill".into(), "unplug".into()], &PROCESS).expect_err("unknown");
+    let error = choose(&["kill".into(), "unplug".into()], &KNOWN).expect_err("unknown");
     assert_eq!(
         error.to_string(),
-        "schedule fault `unplug`: unknown, expected kill, pause or term"
+        "schedule fault `unplug`: unknown, expected kill, pause, term or skew"
     );
     assert_eq!(named(&["kill", "kill"]).len(), 1);
 }
 
 #[test]
 fn a_schedule_survives_json() {
-    let schedule = Schedule::draw(11, &PROCESS, 3, 5);
+    let schedule = Schedule::draw(11, &KNOWN, 3, 12);
+    let steps = || schedule.rounds.iter().flat_map(|round| &round.steps);
+    assert!(steps().any(|step| step.skew.is_some()));
     let text = serde_json::to_string(&schedule).expect("plain data");
     let back: Schedule = serde_json::from_str(&text).expect("what was written");
     assert_eq!(back, schedule);

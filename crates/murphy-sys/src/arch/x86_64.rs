@@ -139,7 +139,7 @@ pub fn returns_from_signal(stack: &[u64], within: impl Fn(u64) -> bool) -> bool 
 // hundred bytes of stack, and balanced calls. Readers take slot `generation & 1` and read again when the
 // generation has moved; a writer fills the other slot and then moves the generation: nobody ever waits.
 //
-// The numbers of the layout stand in `vdso/layout.rs`, which checks them against the symbols here.
+// The numbers of the layout are those of `vdso/slot.rs`.
 global_asm!(
     r#"
 .section .rodata

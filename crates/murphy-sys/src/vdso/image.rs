@@ -51,9 +51,16 @@ pub enum ImageError {
         free: usize,
     },
     /// Murphy's own is not pristine.
-    #[error("take Murphy's own vDSO as the pristine one: somebody has patched it")]
+    #[error(
+        "take Murphy's own vDSO as the pristine one: another Murphy skews this one; end that skew first"
+    )]
     Patched,
 }
+
+/// The mark at the beginning of every hook, whatever its version.
+pub(super) const MARK: &[u8] = b"MURPHY\0";
+/// What a hook is aligned to.
+const LINE: usize = 64;
 
 /// The pristine page and the hook fitted to it.
 #[derive(Debug)]
@@ -86,15 +93,11 @@ impl Image {
         arch::hook()?;
         let me = ProcessId::current();
         let (base, length) = place(me.pid).ok_or(ImageError::None)?;
-        let image = Self::fit(Memory::open(me)?.read(base, length)?)?;
-        let is_hooked = image
-            .jumps
-            .iter()
-            .any(|(at, jump)| image.pristine[*at..].starts_with(jump));
-        if is_hooked {
+        let page = Memory::open(me)?.read(base, length)?;
+        if page.chunks(LINE).any(|line| line.starts_with(MARK)) {
             return Err(ImageError::Patched);
         }
-        Ok(image)
+        Self::fit(page)
     }
 
     /// Fits the hook into a pristine page.
@@ -107,7 +110,7 @@ impl Image {
             .iter()
             .rposition(|&byte| byte != 0)
             .map_or(0, |i| i + 1);
-        let hook_at = used.next_multiple_of(64);
+        let hook_at = used.next_multiple_of(LINE);
         let free = pristine.len().saturating_sub(hook_at);
         if free < code.bytes.len() {
             return Err(ImageError::NoRoom {

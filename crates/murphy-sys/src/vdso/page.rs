@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     DATA, SLOT, SLOTS_AT, Slot,
-    image::{Image, ImageError, base},
+    image::{Image, ImageError, MARK, base},
 };
 use crate::{
     arch::{JUMP, returns_from_signal},
@@ -23,8 +23,6 @@ use crate::{
 pub const HOLDERS_MAX: usize = 8;
 /// Where the holders stand in the data.
 const HOLDERS_AT: usize = 8;
-/// The mark at the beginning of every hook, whatever its version.
-const MARK: &[u8] = b"MURPHY\0";
 /// What the mark takes, written at once.
 const MARK_ROOM: usize = 8;
 /// How much of a stack is searched for signal frames, in words: 32 KiB.

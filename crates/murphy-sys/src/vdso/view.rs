@@ -19,6 +19,8 @@ use super::{Clock, Image, ImageError, image};
 
 /// Clocks by number, up to the last that can be skewed.
 const CLOCKS: usize = 12;
+/// The number of `CLOCK_BOOTTIME`.
+const BOOTTIME: usize = 7;
 /// What the child says: for each clock the true time, the time seen, and the true time again, in
 /// nanoseconds.
 const SAID: usize = CLOCKS * 3 * 8;
@@ -43,6 +45,8 @@ pub struct Shift {
     pub clock: Clock,
     /// Seen minus true, in nanoseconds.
     pub shift_ns: i64,
+    /// When it was read, to some microseconds; ns of boottime.
+    pub at_ns: u64,
     /// How far apart the two true readings around it were: the error is at most that.
     pub within_ns: i64,
 }
@@ -66,6 +70,8 @@ fn shifts_in(said: &[u8]) -> Vec<Shift> {
         word.copy_from_slice(&said[8 * i..8 * i + 8]);
         i64::from_le_bytes(word)
     };
+    // All clocks are read one after the other, boottime among them.
+    let at_ns = u64::try_from(number(3 * BOOTTIME)).unwrap_or(0);
     Clock::all()
         .filter_map(|clock| {
             let at = 3 * usize::from(clock.id());
@@ -76,6 +82,7 @@ fn shifts_in(said: &[u8]) -> Vec<Shift> {
             is_read.then(|| Shift {
                 clock,
                 shift_ns: seen.wrapping_sub(before.midpoint(after)),
+                at_ns,
                 within_ns: after - before,
             })
         })

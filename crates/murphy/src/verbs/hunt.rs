@@ -56,6 +56,8 @@ Examples:
   murphy hunt etcd --etcd system --scenario issue-18089
       shows a known bug without chance
   murphy hunt etcd --etcd ./etcd --profile mixed --faults kill,pause,term --for 10m --keep-going
+  murphy hunt etcd --faults skew,kill --for 60s
+      members whose clocks are wrong by milliseconds to hours, drift, strobe or stand still
 
 Profiles: compare (100 compares and a put in each transaction), mixed (everything), put.
 Everything of a run is in its folder: history.jsonl, events.jsonl, nodes/, verdict.json, report.html.")]
@@ -88,7 +90,7 @@ pub struct EtcdArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub rate: u32,
 
-    /// Faults to draw from: kill, pause, term; `none` for load alone.
+    /// Faults to draw from: kill, pause, term, skew; `none` for load alone.
     #[arg(
         long,
         value_name = "NAME,…",
@@ -227,7 +229,7 @@ fn faults(args: &EtcdArgs) -> Result<Vec<schedule::Known>, Failure> {
     if args.faults == ["none"] {
         return Ok(Vec::new());
     }
-    schedule::choose(&args.faults, &schedule::PROCESS).map_err(Failure::input)
+    schedule::choose(&args.faults, &schedule::KNOWN).map_err(Failure::input)
 }
 
 fn sizes(args: &EtcdArgs) -> Result<(), Failure> {

@@ -4,6 +4,7 @@ use clap::Args;
 use murphy_fault::{
     journal::{Journal, Record},
     span::{Span, Until},
+    time::fault_of,
 };
 use murphy_sys::clock::boottime_ns;
 use serde_json::json;
@@ -57,7 +58,13 @@ fn text(journal: &Journal, record: &Record) -> String {
     let header = &record.header;
     let left = match (header.until, header.deadline_boottime_ns()) {
         (Until::After(_), Some(deadline)) => {
-            let left = deadline.saturating_sub(boottime_ns()) / 1_000_000 * 1_000_000;
+            let left = deadline.saturating_sub(boottime_ns());
+            let unit = if left < 10_000_000_000 {
+                1_000_000
+            } else {
+                1_000_000_000
+            };
+            let left = left / unit * unit;
             format!("{} left", Span(std::time::Duration::from_nanos(left)))
         }
         _ => "no end".into(),
@@ -70,7 +77,7 @@ fn text(journal: &Journal, record: &Record) -> String {
         "{}  {} {} on {}  {} · {left}{effect}",
         header.id,
         header.family,
-        header.fault,
+        fault_of(record),
         header.targets.join(", "),
         state(record),
     )
@@ -90,7 +97,7 @@ fn print_json(journal: &Journal, record: &Record) {
         "event": "injection",
         "id": header.id,
         "family": header.family,
-        "fault": header.fault,
+        "fault": fault_of(record),
         "targets": header.targets,
         "state": state(record),
         "until": header.until,

@@ -170,6 +170,7 @@ pub fn deed(fault: &str) -> String {
         "kill" => "killed".into(),
         "term" => "terminated".into(),
         "pause" => "paused".into(),
+        "skew" => "skewed the clock of".into(),
         other => format!("did {other} to"),
     }
 }

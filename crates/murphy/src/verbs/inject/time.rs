@@ -17,7 +17,7 @@ use murphy_fault::{
     },
     undo::Undo,
 };
-use murphy_sys::signal::Interrupts;
+use murphy_sys::{process::ProcessId, signal::Interrupts};
 use murphy_target::Target;
 use serde_json::json;
 
@@ -183,20 +183,32 @@ fn launch(
 ) -> Result<Exit, Failure> {
     let mut stage = Stage::new(until, seed, args.follow, json)?;
     let split = split(spec);
-    let start = Start {
-        output: args.aim.output(json),
+    let mut start = Start {
         time: split.offsets,
         held: true,
+        ..args.aim.output(json).into()
     };
+    if split.rest.is_none() {
+        // Nothing but the namespace does it: the command itself is the injection.
+        (start.fault, start.until) = (("time", spec.to_string()), until);
+    }
     let mut launched = Launched::start(&stage.injector, args.aim.command.clone(), start)
         .map_err(launch_failure)?;
-    let outcome = stage.hit_launched(&mut launched, &split);
+    let outcome = match &split.rest {
+        Some(rest) => stage.skew_launched(&launched, &split, rest),
+        None => stage.hold_launched(&mut launched, &split, spec),
+    };
+    let names = launched.process().map(name_of).into_iter();
+    let (id, names): (_, Vec<_>) = (launched.id().to_owned(), names.collect());
     let left = launched.end();
-    if left.is_empty() {
-        outcome
-    } else {
-        Err(Failure::cleanup(left.join("; ")))
+    if !left.is_empty() {
+        return Err(Failure::cleanup(left.join("; ")));
     }
+    let exit = outcome?;
+    if split.rest.is_none() {
+        stage.say_launched(&id, &names, spec, "recovered");
+    }
+    Ok(exit)
 }
 
 impl Stage {
@@ -212,29 +224,35 @@ impl Stage {
         })
     }
 
-    fn hit_launched(&mut self, launched: &mut Launched, split: &Split) -> Result<Exit, Failure> {
+    /// Skews a launched command by the hook, besides what its time namespace does.
+    fn skew_launched(
+        &mut self,
+        launched: &Launched,
+        split: &Split,
+        rest: &Spec,
+    ) -> Result<Exit, Failure> {
         let process = launched.process().map_err(launch_failure)?;
-        self.in_namespace = namespace::seen(process, split).map_err(skew_failure)?;
+        self.see_namespace(process, split)?;
         if !self.json {
             say_namespace(&self.in_namespace);
         }
-        if let Some(rest) = &split.rest {
-            let target = Target::of_processes("launch", &[process], []).map_err(target_failure)?;
-            let go = || launched.go().map_err(launch_failure);
-            return self.skew(&target, rest.clone(), go);
-        }
-        let (names, id) = ([name_of(process)], launched.id().to_owned());
-        let said = Said {
-            family: "time",
-            engine: namespace::ENGINE,
-            id: &id,
-            fault: "offset",
-            targets: &names,
-            json: self.json,
-        };
-        said.planned();
-        let effect = json!({ "in_namespace": self.in_namespace });
-        said.effect("active", &effect);
+        let target = Target::of_processes("launch", &[process], []).map_err(target_failure)?;
+        let go = || launched.go().map_err(launch_failure);
+        self.skew(&target, rest.clone(), go)
+    }
+
+    /// Lets a launched command run whose time namespace is all of its skew, until it ends or its time is over.
+    fn hold_launched(
+        &mut self,
+        launched: &mut Launched,
+        split: &Split,
+        spec: &Spec,
+    ) -> Result<Exit, Failure> {
+        let process = launched.process().map_err(launch_failure)?;
+        self.see_namespace(process, split)?;
+        let names = [name_of(process)];
+        self.say_launched(launched.id(), &names, spec, "planned");
+        self.say_launched(launched.id(), &names, spec, "active");
         launched.go().map_err(launch_failure)?;
         let began = Instant::now();
         loop {
@@ -242,17 +260,61 @@ impl Stage {
                 Until::After(span) => span.0.saturating_sub(began.elapsed()),
                 Until::Forever => Duration::MAX,
             };
-            let interrupted = self.interrupts.wait(left.min(LOOK_EVERY)).unwrap_or(true);
+            let interrupted = self
+                .interrupts
+                .wait(left.min(LOOK_EVERY))
+                .map_err(|error| Failure::machine(format!("listen for Ctrl-C: {error}")))?;
             let has_ended = launched.ended().map_err(launch_failure)?.is_some();
             if interrupted || left.is_zero() || has_ended {
-                break;
+                return Ok(Exit::Held);
             }
         }
-        said.ended("recovered", &effect);
-        if !self.json {
-            output::line("ended: the command is ended with its clocks");
+    }
+
+    /// Reads the clocks of a launched command's namespace; an error where they do not show what was asked for.
+    fn see_namespace(&mut self, process: ProcessId, split: &Split) -> Result<(), Failure> {
+        self.in_namespace = namespace::seen(process, split).map_err(skew_failure)?;
+        match self.in_namespace.iter().find(|clock| !clock.is_as_asked()) {
+            None => Ok(()),
+            Some(clock) => Err(Failure::machine(format!(
+                "skew {} by a time namespace: it reads {}",
+                clock.clock,
+                shown(clock.during_ns)
+            ))),
         }
-        Ok(Exit::Held)
+    }
+
+    /// Says where a command stands that only a time namespace skews.
+    fn say_launched(&self, id: &str, names: &[String], spec: &Spec, event: &str) {
+        let fault = spec.to_string();
+        let said = Said {
+            family: "time",
+            engine: namespace::ENGINE,
+            id,
+            fault: &fault,
+            targets: names,
+            json: self.json,
+        };
+        let effect = json!({ "in_namespace": self.in_namespace });
+        match event {
+            "planned" => said.planned(),
+            "active" => said.effect(event, &effect),
+            _ => said.ended(event, &effect),
+        }
+        if self.json {
+            return;
+        }
+        match event {
+            "planned" => output::line(&format!(
+                "{fault} on launch (1 process, engine {})   id {id}",
+                namespace::ENGINE
+            )),
+            "active" => {
+                say_namespace(&self.in_namespace);
+                output::line(&format!("active: {}", ends(self.until)));
+            }
+            _ => output::line("ended: the command is ended, and its clocks with it"),
+        }
     }
 
     /// Skews a target until the skew is over; `go` is called once it is in force.
@@ -400,7 +462,7 @@ fn say_active(skew: &Skew, effect: &Skewed, target: &Target, until: Until, fault
     for process in effect.processes.iter().take(SAID_MAX) {
         let seen = process.clocks.first();
         output::line(&format!(
-            "{:>7}  {:<15}  {}  stopped for {} µs, {}",
+            "{:>7}  {:<15}  {}  {}",
             process.pid,
             process.name,
             seen.map_or_else(String::new, |seen| format!(
@@ -408,8 +470,14 @@ fn say_active(skew: &Skew, effect: &Skewed, target: &Target, until: Until, fault
                 seen.clock,
                 shown(seen.during_ns)
             )),
-            process.stopped_us,
-            plural(process.threads as u64, "thread"),
+            match process.threads {
+                0 => "hooked already, not stopped".into(),
+                threads => format!(
+                    "stopped for {} µs, {}",
+                    process.stopped_us,
+                    plural(threads as u64, "thread")
+                ),
+            }
         ));
     }
     if effect.processes.len() > SAID_MAX {
@@ -420,11 +488,15 @@ fn say_active(skew: &Skew, effect: &Skewed, target: &Target, until: Until, fault
         "active: {} of {} as asked, read through their own clock functions · {}",
         effect.skewed,
         plural(effect.living, "process"),
-        match until {
-            Until::After(span) => format!("ends after {span}, or at Ctrl-C"),
-            Until::Forever => "ends at Ctrl-C".into(),
-        }
+        ends(until)
     ));
+}
+
+fn ends(until: Until) -> String {
+    match until {
+        Until::After(span) => format!("ends after {span}, or at Ctrl-C"),
+        Until::Forever => "ends at Ctrl-C".into(),
+    }
 }
 
 fn say_ended(effect: &Skewed, taken_back: bool) {
@@ -475,14 +547,29 @@ fn say_ended(effect: &Skewed, taken_back: bool) {
     }
 }
 
-/// A shift as people read it: to the millisecond where it is large.
+/// A shift as people read it: the larger, the rounder.
 fn shown(ns: i64) -> String {
-    let unit = if ns.abs() >= 1_000_000_000 {
-        1_000_000
-    } else {
-        1_000
+    const SECOND: i64 = 1_000_000_000;
+    let unit = match ns.unsigned_abs() {
+        0..1_000_000_000 => 1000,
+        1_000_000_000..3_600_000_000_000 => 1_000_000,
+        _ => SECOND,
     };
-    Shift((ns + ns.signum() * unit / 2) / unit * unit).to_string()
+    let round = ns.saturating_add(ns.signum() * unit / 2) / unit * unit;
+    let text = Shift(round).to_string();
+    if unit < SECOND || text.len() < "+1000000s".len() {
+        return text;
+    }
+    let mut rest = round.unsigned_abs() / SECOND.unsigned_abs();
+    let mut text = String::from(if round < 0 { "-" } else { "+" });
+    for (seconds, name) in [(86_400, "d"), (3600, "h"), (60, "m"), (1, "s")] {
+        if rest >= seconds {
+            text += &(rest / seconds).to_string();
+            text += name;
+            rest %= seconds;
+        }
+    }
+    text
 }
 
 /// Waits until the skew is over, whoever ends it, and follows the target meanwhile.
@@ -519,6 +606,26 @@ fn keep_skewed(stage: &Stage, skew: &mut Skew, said: &Said<'_>) -> Result<(), Fa
         }
         if skew.is_deserted() {
             return Ok(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shift_is_shown_as_people_read_it() {
+        let second = 1_000_000_000;
+        for (ns, text) in [
+            (331, "+0s"),
+            (-6_843_600_400, "-6844ms"),
+            (-599_999_999_674, "-10m"),
+            (5400 * second + 12, "+1h30m"),
+            (352_225_663_076_000_000, "+4076d16h27m43s"),
+            (i64::MIN, "-106751d23h47m16s"),
+        ] {
+            assert_eq!(shown(ns), text, "{ns}");
         }
     }
 }

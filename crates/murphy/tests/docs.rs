@@ -1,0 +1,253 @@
+//! What `docs/faults/time.md` shows is what happens: every command in it is run, and says what stands below it.
+//!
+//! A block fenced as `console` is a session. Its lines that begin with `$ ` are run one after another against a victim
+//! whose pid the page writes as 4711; the lines below one are what it says. Pids, ids and lengths of time may differ.
+//! A command ends with exit code 0, unless `$ echo $?` follows it and says otherwise. The block fenced as `json` is the
+//! effect of a skew: its fields, no more and no less, are those of a real one.
+
+mod harness;
+
+use std::{
+    collections::HashMap,
+    env, fs,
+    io::{self, Write},
+    path::Path,
+};
+
+use harness::{Guard, Running, wait_until};
+use murphy_sys::{
+    family::{AtExec, Family},
+    trial::Namespace,
+    vdso::Clock,
+};
+use serde_json::Value;
+
+/// The pid of every victim, as the page writes it.
+const PID: &str = "4711";
+/// Lengths of time end with one of these.
+const UNITS: [&str; 8] = ["ns", "us", "µs", "ms", "s", "m", "h", "d"];
+
+/// A part of the page between two fences.
+struct Block {
+    /// Its first line on the page.
+    line: usize,
+    language: String,
+    lines: Vec<String>,
+}
+
+fn blocks() -> Vec<Block> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/faults/time.md");
+    let page = fs::read_to_string(page).expect("the page is there");
+    let mut blocks: Vec<Block> = Vec::new();
+    let mut is_inside = false;
+    for (number, line) in (1..).zip(page.lines()) {
+        match (line.strip_prefix("```"), is_inside) {
+            (Some(language), false) => blocks.push(Block {
+                line: number + 1,
+                language: language.into(),
+                lines: Vec::new(),
+            }),
+            (None, true) => blocks.last_mut().expect("begun").lines.push(line.into()),
+            _ => {}
+        }
+        is_inside ^= line.starts_with("```");
+    }
+    blocks
+}
+
+/// A process that sleeps, once it is called so.
+fn victim(guard: &Guard) -> Running {
+    let victim = guard.victim("exec sleep 300");
+    let name = format!("/proc/{}/comm", victim.pid());
+    wait_until("it sleeps", || {
+        fs::read_to_string(&name).is_ok_and(|name| name.trim() == "sleep")
+    });
+    victim
+}
+
+/// Runs a line as a shell does, with the built binary in its path; what it says on both outputs, and its exit code.
+fn run(guard: &Guard, line: &str) -> (String, i32) {
+    let binary = Path::new(env!("CARGO_BIN_EXE_murphy"));
+    let mut path = binary.parent().expect("a directory").as_os_str().to_owned();
+    path.push(":");
+    path.push(env::var_os("PATH").unwrap_or_default());
+    let shell = guard
+        .program("sh".as_ref())
+        .args(["-c", &format!("exec 2>&1\n{line}")])
+        .env("PATH", path)
+        .env("MURPHY_JOURNAL", guard.journal());
+    let ended = shell.run();
+    (ended.stdout, ended.code)
+}
+
+/// A line without what differs from one run to the next. What `command` says itself stays as it is, but for what was
+/// read.
+fn settled(line: &str, command: &str) -> String {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let is_number = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit());
+    let mut settled = Vec::new();
+    for (i, word) in words.iter().enumerate() {
+        let before = if i == 0 { "" } else { words[i - 1] };
+        let after = words
+            .get(i + 1)
+            .map_or("", |word| word.trim_end_matches(','));
+        let core = word.trim_matches(|c| "(),;".contains(c));
+        let is_told = before != "reads" && command.split_whitespace().any(|told| told == core);
+        let is_pid = is_number(core) && (i == 0 || before.ends_with("pid"));
+        settled.push(if is_pid {
+            "PID"
+        } else if is_told {
+            word
+        } else if is_time(core) || (is_number(core) && UNITS.contains(&after)) {
+            "TIME"
+        } else if before == "id" {
+            "ID"
+        } else {
+            word
+        });
+    }
+    settled.join(" ")
+}
+
+/// Whether it is a length of time, such as `-1h30m`.
+fn is_time(word: &str) -> bool {
+    let digits = |c: char| c.is_ascii_digit() || c == '.';
+    let mut rest = word.trim_start_matches(['+', '-']);
+    while !rest.is_empty() {
+        let number = rest.trim_start_matches(digits);
+        let end = number.find(digits).unwrap_or(number.len());
+        if number.len() == rest.len() || !UNITS.contains(&&number[..end]) {
+            return false;
+        }
+        rest = &number[end..];
+    }
+    word.len() > 1
+}
+
+/// The ids that lines name.
+fn ids<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let words: Vec<&str> = lines.flat_map(str::split_whitespace).collect();
+    let named = words.windows(2).filter(|pair| pair[0] == "id");
+    named.map(|pair| pair[1].to_owned()).collect()
+}
+
+/// A text of the page with the pid and the ids that are real here.
+fn translated(text: &str, real: &HashMap<String, String>) -> String {
+    let mut text = text.to_owned();
+    for (page, real) in real {
+        text = text.replace(page, real);
+    }
+    text
+}
+
+/// Whether this machine can do what a block shows; says what it lacks.
+fn is_possible(block: &Block) -> bool {
+    let text = block.lines.join("\n");
+    let lacks = if text.contains("--follow stop") {
+        let family = Family::load(AtExec::Stop, [Clock::REALTIME]);
+        family.err().map(|error| error.to_string())
+    } else if text.contains("engine timens") {
+        let trial = Namespace::Time.trial();
+        trial.err().map(|error| format!("time namespace: {error}"))
+    } else {
+        None
+    };
+    if let Some(lacks) = &lacks {
+        // Past the capture of the test runner, so that it is counted.
+        let _ = writeln!(io::stderr(), "skipped: {lacks}");
+    }
+    lacks.is_none()
+}
+
+/// Runs the commands of a block, and compares what they say.
+fn hold(block: &Block) {
+    let guard = Guard::new();
+    let victim = victim(&guard);
+    let mut real = HashMap::from([(PID.to_owned(), victim.pid().to_string())]);
+    let mut code = 0;
+    let mut lines = block.lines.iter().zip(block.line..).peekable();
+    while let Some((line, number)) = lines.next() {
+        let command = line.strip_prefix("$ ").expect("a command");
+        let mut shown = Vec::new();
+        while let Some((line, _)) = lines.next_if(|(line, _)| !line.starts_with("$ ")) {
+            shown.push(line.as_str());
+        }
+        if command == "echo $?" {
+            assert_eq!(shown, [code.to_string()], "line {number}");
+            code = 0;
+            continue;
+        }
+        assert_eq!(code, 0, "the exit code before line {number}");
+        let command = translated(command, &real);
+        let said;
+        (said, code) = run(&guard, &command);
+        real.extend(
+            ids(shown.iter().copied())
+                .into_iter()
+                .zip(ids(said.lines())),
+        );
+        let shown = shown.iter().map(|line| translated(line, &real));
+        let wanted: Vec<_> = shown.map(|line| settled(&line, &command)).collect();
+        let seen: Vec<_> = said.lines().map(|line| settled(line, &command)).collect();
+        // Where lines end is no matter: the page wraps long ones.
+        let (wanted, seen) = (wanted.join(" "), seen.join(" "));
+        assert_eq!(seen, wanted, "line {number}: {command}\n{said}");
+    }
+    assert_eq!(code, 0, "the exit code at the end of line {}", block.line);
+    victim.signal("TERM");
+}
+
+#[test]
+fn every_command_of_the_page_says_what_the_page_shows() {
+    if Guard::root_or_skip().is_none() {
+        return;
+    }
+    let blocks = blocks();
+    let sessions: Vec<_> = blocks.iter().filter(|b| b.language == "console").collect();
+    assert!(!sessions.is_empty());
+    for block in &blocks {
+        let is_shown = block.lines.iter().any(|line| line.starts_with("murphy "));
+        assert!(!is_shown, "line {}: nothing runs it", block.line);
+    }
+    for session in sessions.into_iter().filter(|block| is_possible(block)) {
+        hold(session);
+    }
+}
+
+/// The names of all fields, by their path.
+fn fields(value: &Value, path: &str, all: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => {
+            for (name, value) in map {
+                all.push(format!("{path}.{name}"));
+                fields(value, &format!("{path}.{name}"), all);
+            }
+        }
+        Value::Array(list) => list.iter().for_each(|value| fields(value, path, all)),
+        _ => {}
+    }
+    all.sort_unstable();
+    all.dedup();
+}
+
+#[test]
+fn the_effect_has_the_fields_that_the_page_shows() {
+    let Some(guard) = Guard::root_or_skip() else {
+        return;
+    };
+    let victim = victim(&guard);
+    let words = [
+        "inject", "time", "--json", "--offset", "-10m", "--for", "1s",
+    ];
+    let ended = guard.murphy(words).args(["-t", &victim.target()]).run();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let real = ended.lines().pop().expect("it says something");
+    let shown = blocks().into_iter().find(|block| block.language == "json");
+    let shown = shown.expect("the page shows one").lines.join("\n");
+    let shown: Value = serde_json::from_str(&shown).expect("it is JSON");
+    let (mut wanted, mut seen) = (Vec::new(), Vec::new());
+    fields(&shown, "", &mut wanted);
+    fields(&real, "", &mut seen);
+    assert_eq!(seen, wanted);
+    victim.signal("TERM");
+}
