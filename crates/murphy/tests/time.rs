@@ -7,7 +7,7 @@ mod victims;
 
 use std::{fs, thread::sleep, time::Duration};
 
-use harness::{Guard, signal, wait_until};
+use harness::{Guard, signal, slack, wait_until};
 use skewing::{A_MOMENT, Skew, becomes_pristine, child_of, is_pristine};
 use victims::{
     Heard, MILLISECOND, Nanos, Program, Reader, Reading, SECOND, at_most, says, tolerance,
@@ -296,15 +296,16 @@ fn a_skew_ends_in_time_although_everybody_is_dead() {
     let Some(victim) = reader_in_c(&guard, &[]) else {
         return;
     };
+    let life = slack() * Duration::from_secs(2);
     let reader = Reader::unskewed(&victim, "");
     let skew = Skew::inject(
         &guard,
         &victim.target(),
-        &["--offset", "-1h", "--for", "2s"],
+        &["--offset", "-1h", "--for", &format!("{}s", life.as_secs())],
     );
     skew.kill(true);
     reader.is_skewed_by("R", -60 * MINUTE);
-    sleep(Duration::from_secs(2));
+    sleep(life);
     reader.is_skewed_by("R", 0);
     reader.is_coarsely_skewed_by("T", 0);
     assert_eq!(guard.murphy(["recover"]).run().code, 0);
