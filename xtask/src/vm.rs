@@ -302,7 +302,7 @@ fn script(line: &Line, binaries: &Binaries) -> String {
     let mut script = format!("echo \"{RELEASE}$(uname -r)\"; code=0\n");
     for tests in line.tests {
         let mut words = vec![quoted(&binaries.of(tests).display().to_string())];
-        words.extend(tests.filters.iter().map(|filter| quoted(filter)));
+        words.extend(tests.words().map(quoted));
         words.extend(["--show-output", "--test-threads=2", "|| code=1\n"].map(str::to_owned));
         script += &words.join(" ");
     }

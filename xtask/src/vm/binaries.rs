@@ -94,7 +94,7 @@ impl Binaries {
             .stdout(Stdio::null())
             .status()
             .map_err(cannot_run(executable.display().to_string()))?;
-        if status.success() && !self.names(target, &[test]).is_empty() {
+        if status.success() && !self.names(target, [test]).is_empty() {
             Ok(())
         } else {
             Err(VmError::Victims)
@@ -112,7 +112,7 @@ impl Binaries {
             let empty = tests
                 .filters
                 .iter()
-                .find(|filter| self.names(tests.target, &[**filter]).is_empty());
+                .find(|filter| self.names(tests.target, [**filter]).is_empty());
             if let Some(filter) = empty {
                 return Err(VmError::NoTests {
                     line: line.name,
@@ -128,14 +128,14 @@ impl Binaries {
     pub fn expected(&self, line: &Line) -> usize {
         let tests = line.tests.iter();
         tests
-            .map(|tests| self.names(tests.target, tests.filters).len())
+            .map(|tests| self.names(tests.target, tests.words()).len())
             .sum()
     }
 
     /// The tests of a binary that match a filter, as it lists them.
-    fn names(&self, target: &str, filters: &[&str]) -> Vec<String> {
+    fn names(&self, target: &str, words: impl IntoIterator<Item = &'static str>) -> Vec<String> {
         let mut command = Command::new(&self.0[target]);
-        command.args(filters).arg("--list");
+        command.args(words).arg("--list");
         let said = listen(command).map(|heard| heard.out).unwrap_or_default();
         let names = said.iter().filter_map(|line| line.strip_suffix(": test"));
         names.map(str::to_owned).collect()
