@@ -119,7 +119,7 @@ fn an_executed_program_is_skewed_and_restored() {
     );
     victim.signal("USR1");
     victim.wait_for("the child reads", 0, |line| Reading::parse("exec ", line));
-    sleep(A_MOMENT);
+    sleep(slack() * A_MOMENT);
     let child = reader.other("exec ");
     child.is_skewed_by("R", -60 * MINUTE);
     assert_eq!(skew.update(&["--offset", "+1h"]).code, 0);
