@@ -328,6 +328,11 @@ impl Journal {
         if let Some(error) = damage {
             return Err(error);
         }
+        // Who had the lock may have been another who ends it, and slower: done by now, or soon.
+        let locked = locked || lock_patiently(&file).map_err(refused("lock", &path))?;
+        if !is_linked(&file) {
+            return Ok(outcomes);
+        }
         if !locked {
             return Err(JournalError::Busy(id.into()));
         }
