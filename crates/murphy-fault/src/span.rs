@@ -16,7 +16,7 @@ const UNITS: [(&str, u64); 8] = [
     ("d", 86_400_000_000_000),
 ];
 /// The most digits of one number.
-const DIGITS_MAX: usize = 18;
+const DIGITS_MAX: usize = 19;
 /// Nothing lasts longer than this.
 const MAX: Duration = Duration::from_hours(30 * 24);
 
@@ -150,9 +150,13 @@ impl FromStr for Shift {
             Some(("+", size)) => (1, size),
             _ => (1, text.trim()),
         };
-        i64::try_from(sign * nanos(size)?)
-            .map(Self)
-            .map_err(|_| BadSpan::TooFar(text.into()))
+        let far = || BadSpan::TooFar(text.into());
+        let nanos = nanos(size).map_err(|error| match error {
+            BadSpan::TooLong(_) => far(),
+            BadSpan::NoUnit(_) => BadSpan::NoUnit(text.trim().into()),
+            other => other,
+        })?;
+        i64::try_from(sign * nanos).map(Self).map_err(|_| far())
     }
 }
 

@@ -10,7 +10,8 @@ use std::{
 
 use super::{
     DATA, SLOT, SLOTS_AT, Slot,
-    image::{Image, ImageError, MARK, base},
+    image::{Image, ImageError, MARK, base, is_32_bit},
+    shared::wait_until_alone,
 };
 use crate::{
     arch::{JUMP, returns_from_signal},
@@ -33,6 +34,8 @@ const CALL_WORDS: usize = 64;
 const BUSY_MAX: u32 = 500;
 /// How long between two tries.
 const BUSY_PAUSE: Duration = Duration::from_micros(300);
+/// How long a child may take from its `vfork` to its `execve`, where it is no trouble to look again later.
+const VFORK_PATIENCE: Duration = Duration::from_millis(50);
 /// How long between two looks whether the hook has been left.
 const WIPE_PAUSE: Duration = Duration::from_micros(200);
 /// How often, and how far apart, a process is looked at that may be about to execute a program.
@@ -73,6 +76,16 @@ pub enum PageError {
     /// Another Murphy was there.
     #[error("skew {0}: another version of Murphy has hooked it; end that injection first")]
     OtherVersion(ProcessId),
+    /// Another process runs the same memory and would not be stopped with it.
+    #[error(
+        "skew {process}: it shares its memory with pid {with}, which would run on while it is patched (CLONE_VM)"
+    )]
+    Shared {
+        /// The process.
+        process: ProcessId,
+        /// Its relative.
+        with: u32,
+    },
     /// Too many skews.
     #[error("skew {0}: {HOLDERS_MAX} injections hold its clocks already")]
     Full(ProcessId),
@@ -264,7 +277,11 @@ impl Page {
         if holders.len() > HOLDERS_MAX {
             return Err(PageError::Full(self.process));
         }
-        match self.state()? {
+        let state = self.state()?;
+        if state != State::Hooked {
+            wait_until_alone(self.process, patience.min(VFORK_PATIENCE))?;
+        }
+        match state {
             State::Pristine => {
                 let mut hook = self.image.hook.clone();
                 let data = self.image.data_at - self.image.hook_at;
@@ -402,6 +419,7 @@ impl Page {
     /// Takes the jumps back: from here on every clock is true. Returns the threads that were inside the hook
     /// then, too; nobody else can come in any more.
     pub fn restore(&self, patience: Duration) -> Result<(Stopping, Vec<i32>), PageError> {
+        wait_until_alone(self.process, patience)?;
         let (outcome, stopped) =
             while_stopped(self.process, Who::Everybody, patience, |stopped| {
                 self.still_the_same()?;
@@ -447,6 +465,7 @@ impl Page {
     /// `None` when it is not known who is inside. False when somebody still was within `patience`: the hook
     /// then stays as it is, not run by anybody new and harmless.
     pub fn wipe(&self, inside: Option<Vec<i32>>, patience: Duration) -> Result<bool, PageError> {
+        wait_until_alone(self.process, patience)?;
         let until = Instant::now() + patience;
         let mut left = if let Some(threads) = inside {
             threads
@@ -543,16 +562,6 @@ fn holder_bytes(holders: &[u32]) -> [u8; 4 * HOLDERS_MAX] {
 
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// Whether the program of a process is a 32-bit one, by the class of its ELF file.
-fn is_32_bit(pid: u32) -> bool {
-    use std::io::Read;
-    let mut head = [0; 5];
-    std::fs::File::open(format!("/proc/{pid}/exe"))
-        .and_then(|mut file| file.read_exact(&mut head))
-        .is_ok()
-        && head == *b"\x7fELF\x01"
 }
 
 #[cfg(test)]
