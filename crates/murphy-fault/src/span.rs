@@ -221,6 +221,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_shift_is_read_back_however_large_it_is() {
+        for ns in [i64::MIN, i64::MAX, 0, -1, 2_307_185_509_402_548_380] {
+            assert_eq!(Shift(ns).to_string().parse(), Ok(Shift(ns)));
+        }
+        assert!(
+            "99999999999999999999s"
+                .parse::<Shift>()
+                .unwrap_err()
+                .to_string()
+                .contains("292")
+        );
+        assert!(
+            "-10"
+                .parse::<Shift>()
+                .unwrap_err()
+                .to_string()
+                .contains("-10s")
+        );
+    }
+
+    #[test]
     fn spans_read_back_as_they_are_written() {
         for (text, nanos, written) in [
             ("10s", 10_000_000_000, "10s"),

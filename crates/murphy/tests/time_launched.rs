@@ -5,7 +5,7 @@ mod harness;
 mod skewing;
 mod victims;
 
-use harness::{Guard, slack};
+use harness::Guard;
 use victims::{Heard, Nanos, Program, Reading, SECOND, says, tolerance};
 
 const HOUR: Nanos = 3600 * SECOND;
@@ -146,6 +146,31 @@ fn a_time_namespace_and_the_hook_skew_one_command_together() {
     }
     let moved = launched.readings[0].ns("M") - launched.plain.ns("M");
     assert!((HOUR..HOUR + 20 * SECOND).contains(&moved), "{moved}");
+}
+
+#[test]
+fn nobody_is_left_in_a_time_namespace_whose_command_has_ended() {
+    let Some(guard) = Guard::root_or_skip() else {
+        return;
+    };
+    let pid = guard.dir().join("pid");
+    // A daemon: no parent, no session, no environment that it is known by.
+    let script = "(env -i setsid sh -c 'echo $$ > \"$0\"; exec sleep 60' \"$0\" &); sleep 0.3";
+    let said = guard
+        .murphy([
+            "inject", "time", "--offset", "+1h", "--clock", "boottime", "--for", "5s",
+        ])
+        .args(["--", "sh", "-c", script])
+        .arg(&pid)
+        .run();
+    assert_eq!(said.code, 0, "{said:?}");
+    let pid = std::fs::read_to_string(pid).expect("it has begun");
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+    // It may be a zombie that its new parent has not waited for.
+    assert!(
+        stat.is_err() || stat.as_ref().is_ok_and(|stat| stat.contains(") Z ")),
+        "{stat:?}"
+    );
 }
 
 #[test]
