@@ -1,19 +1,23 @@
 # What a contributor can do. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak bench lint lint-code docs dist clean
+.PHONY: help demo test vm-test soak bench lint lint-code docs dist clean
 SHELL := /bin/bash
 XTASK := cargo run --quiet --locked --package xtask --
 
 help:
 	@echo 'Murphy breaks a running system on purpose, watches what happens, and checks that every promise still holds.'
 	@echo
-	@awk -F ' *## ' '/^[a-z-]+:.*## / { sub(/:.*/, "", $$1); printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ' *## ' '/^[a-z-]+:.*## / { sub(/:.*/, "", $$1); printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: setup-build setup-wheels ## find a real bug in a real etcd cluster, and say where its report is
 	@labs/demo
 
-test: setup-build setup-wheels setup-etcd setup-containers setup-victims ## every test once, as CI runs them (at most 25 minutes on two cores)
+test: setup-build setup-wheels setup-etcd setup-containers setup-victims setup-vm ## every test once, as CI runs them (at most 25 minutes on two cores)
 	@$(XTASK) test
+	@$(XTASK) vm-test
+
+vm-test: setup-build setup-victims setup-vm ## the part of `make test` that runs in other kernels, emulated
+	@$(XTASK) vm-test
 
 soak: setup-build setup-wheels setup-etcd setup-containers setup-victims ## the full figures, for hours, resumable; writes docs/benchmarks.md
 	@$(XTASK) soak

@@ -17,6 +17,7 @@ mod soak;
 mod suite;
 mod tidy;
 mod traces;
+mod vm;
 
 /// Work on the Murphy repository.
 #[derive(Parser)]
@@ -38,6 +39,8 @@ enum Task {
     Tidy,
     /// Run every test once, count them, and see that nothing is left behind.
     Test,
+    /// Run chosen tests in other kernels, emulated.
+    VmTest(vm::Options),
     /// Take the full figures, as far as they are missing, and write them into docs/benchmarks.md.
     Soak(soak::Options),
     /// Build the binary that is handed out, into dist/.
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         }
         Task::Tidy => tidy::run(&root).map_err(Failure::from),
         Task::Test => suite::run(&root).map_err(Failure::from),
+        Task::VmTest(options) => vm::run(&root, &options).map_err(Failure::from),
         Task::Soak(options) => soak::run(&root, &options).map_err(Failure::from),
         Task::Dist => dist::run(&root).map_err(Failure::from),
     };

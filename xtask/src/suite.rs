@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::traces::Traces;
 
 /// A test says this, and why, when the machine lacks what it needs.
-const SKIPPED: &str = "skipped: ";
+pub const SKIPPED: &str = "skipped: ";
 
 /// How long what a test started may take to vanish: the keeper's time and some slack.
 const VANISH_WITHIN: Duration = Duration::from_secs(5);
@@ -37,10 +37,10 @@ pub enum SuiteError {
 
 /// Tests by outcome, over all test binaries.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Count {
-    passed: usize,
-    failed: usize,
-    skipped: usize,
+pub struct Count {
+    pub passed: usize,
+    pub failed: usize,
+    pub skipped: usize,
 }
 
 impl fmt::Display for Count {
@@ -120,7 +120,7 @@ fn relay(stderr: impl Read) -> usize {
 }
 
 /// What is on the machine that was not there before, once it had time to vanish.
-fn left_behind(before: &Traces) -> Traces {
+pub fn left_behind(before: &Traces) -> Traces {
     let deadline = Instant::now() + VANISH_WITHIN;
     loop {
         let left = Traces::of_this_machine().without(before);
@@ -133,19 +133,19 @@ fn left_behind(before: &Traces) -> Traces {
 
 /// What cargo test has printed so far.
 #[derive(Debug, Default)]
-struct Reading {
+pub struct Reading {
     passed: usize,
     failed: usize,
     ignored: usize,
     /// Tests that said they skipped themselves; they count among the passed of their binary.
-    skipped: usize,
+    pub skipped: usize,
     /// Inside the output of passing tests: whose output it is, and whether that test has been counted as skipped.
     quiet: Option<(String, bool)>,
 }
 
 impl Reading {
     /// Takes one line in; gives back what is worth showing of it.
-    fn line(&mut self, line: &str) -> Option<String> {
+    pub fn line(&mut self, line: &str) -> Option<String> {
         if let Some(result) = line.strip_prefix("test result: ") {
             self.quiet = None;
             self.passed += figure(result, " passed");
@@ -179,7 +179,7 @@ impl Reading {
         Some(format!("{SKIPPED}{reason} ({test})"))
     }
 
-    fn count(&self) -> Count {
+    pub fn count(&self) -> Count {
         Count {
             passed: self.passed.saturating_sub(self.skipped),
             failed: self.failed,

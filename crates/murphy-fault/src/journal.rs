@@ -311,7 +311,8 @@ impl Journal {
         let (record, damage) = match parse(&path, &bytes) {
             Ok(record) => {
                 if record.spec.is_some() {
-                    self.say_ending(id)?;
+                    // A full disk must not stand in the way of the way back.
+                    let _ = self.say_ending(id);
                 }
                 (record.undos, None)
             }
@@ -327,6 +328,11 @@ impl Journal {
             .collect();
         if let Some(error) = damage {
             return Err(error);
+        }
+        // Who had the lock may have been another who ends it, and slower: done by now, or soon.
+        let locked = locked || lock_patiently(&file).map_err(refused("lock", &path))?;
+        if !is_linked(&file) {
+            return Ok(outcomes);
         }
         if !locked {
             return Err(JournalError::Busy(id.into()));
@@ -346,10 +352,7 @@ impl Journal {
         File::options()
             .append(true)
             .open(&path)
-            .and_then(|mut file| {
-                file.write_all(line(&Line::Ending).as_bytes())?;
-                file.sync_data()
-            })
+            .and_then(|mut file| append_line(&mut file, &line(&Line::Ending)))
             .map_err(refused("write", &path))
     }
 
@@ -366,9 +369,7 @@ impl Journal {
         if !is_linked(&file) {
             return Err(JournalError::Ended(id.into()));
         }
-        file.write_all(spec_line(spec).as_bytes())
-            .and_then(|()| file.sync_data())
-            .map_err(refused("write", &path))
+        append_line(&mut file, &spec_line(spec)).map_err(refused("write", &path))
     }
 
     /// Says that everything of `owner` has another keeper from now on.
@@ -459,21 +460,7 @@ impl Entry {
         for undo in undos {
             text.push_str(&line(&Line::Undo(undo.clone())));
         }
-        let refused = |source| JournalError::Io {
-            action: "write",
-            path: self.path.clone(),
-            source,
-        };
-        let length = self.file.metadata().map_err(refused)?.len();
-        let written = self
-            .file
-            .write_all(text.as_bytes())
-            .and_then(|()| self.file.sync_data());
-        if written.is_err() {
-            // A full disk leaves half a line; the next would be glued to it.
-            let _ = self.file.set_len(length);
-        }
-        written.map_err(refused)
+        append_line(&mut self.file, &text).map_err(refused("write", &self.path))
     }
 
     /// Says on disk what the injection does from now on.
@@ -508,6 +495,10 @@ impl Entry {
         let fresh = path.with_extension("new");
         fs::write(&fresh, bytes)
             .and_then(|()| fs::rename(&fresh, &path))
+            .inspect_err(|_| {
+                // Half of it is of no use; that it is not there is fine, too.
+                let _ = fs::remove_file(&fresh);
+            })
             .map_err(refused)?;
         if self.is_over() {
             // Somebody has undone it meanwhile, and this file would stay for ever.
@@ -549,6 +540,20 @@ fn lock_patiently(file: &File) -> io::Result<bool> {
             Err(TryLockError::WouldBlock) => sleep(Duration::from_millis(5)),
         }
     }
+}
+
+/// Appends whole lines and syncs them, or nothing: a full disk leaves half a line, and the next would be glued to
+/// it.
+fn append_line(file: &mut File, text: &str) -> io::Result<()> {
+    let length = file.metadata()?.len();
+    let written = file
+        .write_all(text.as_bytes())
+        .and_then(|()| file.sync_data());
+    if written.is_err() {
+        // The first error is the one to tell of.
+        let _ = file.set_len(length);
+    }
+    written
 }
 
 /// Whether the file still has its name; nobody has ended the injection then.

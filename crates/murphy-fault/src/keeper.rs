@@ -6,6 +6,7 @@
 //! past their time. It is ready before the first change is made.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{self, Read, Write},
     os::fd::OwnedFd,
@@ -22,8 +23,8 @@ use murphy_sys::{
 };
 
 use crate::{
-    journal::{Journal, JournalError, VARIABLE},
-    undo::TAG_VARIABLE,
+    journal::{Journal, JournalError, Record, VARIABLE},
+    undo::{self, TAG_VARIABLE, Undo},
 };
 
 /// The hidden verb that makes the binary a keeper.
@@ -32,6 +33,8 @@ pub const VERB: &str = "__keeper";
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// A fault may be this late before the keeper takes its owner for hung.
 const GRACE_NS: u64 = 1_000_000_000;
+/// At how many looks in a row somebody may be stopped whom Murphy stops for a moment: a second.
+const HELD_LOOKS: u32 = 4;
 /// How often, and how far apart, the keeper tries an undo that fails.
 const TRIES: u32 = 20;
 const RETRY_AFTER: Duration = Duration::from_millis(250);
@@ -145,8 +148,10 @@ pub fn run(words: &[String]) -> Result<(), KeeperError> {
     ready.write_all(b"1").map_err(KeeperError::Session)?;
     drop(ready);
     session::silence().map_err(KeeperError::Session)?;
+    let mut held = BTreeMap::new();
     while !session::stdin_closed(LOOK_EVERY).map_err(KeeperError::Session)? {
         end_overdue(&journal, owner);
+        let_go(&journal, owner, &mut held);
     }
     for _ in 0..TRIES {
         if end_all(&journal, owner) {
@@ -169,6 +174,32 @@ fn end_overdue(journal: &Journal, owner: ProcessId) {
         let deadline = record.header.deadline_boottime_ns();
         if deadline.is_some_and(|deadline| now > deadline.saturating_add(GRACE_NS)) {
             let _ = journal.undo(&record.header.id);
+        }
+    }
+}
+
+/// Lets go on whom the owner has stopped for a moment and does not let go on, because it hangs. `held` says at how many
+/// looks in a row each was seen.
+fn let_go(journal: &Journal, owner: ProcessId, held: &mut BTreeMap<ProcessId, u32>) {
+    let records = journal
+        .list()
+        .map(|(records, _)| records)
+        .unwrap_or_default();
+    let stops =
+        |record: &&Record| record.header.owner == owner && record.undos.contains(&Undo::ResumeHeld);
+    if !records.iter().any(|record| stops(&record)) {
+        held.clear();
+        return;
+    }
+    // Without a listing of processes there is nobody to let go on; the next look comes soon.
+    let now = undo::held().unwrap_or_default();
+    held.retain(|process, _| now.contains(process));
+    for process in now {
+        let looks = held.entry(process).or_insert(0);
+        *looks += 1;
+        if *looks > HELD_LOOKS {
+            // It is tried again at the next look.
+            let _ = Undo::Resume(process).run(journal);
         }
     }
 }

@@ -16,7 +16,7 @@ const UNITS: [(&str, u64); 8] = [
     ("d", 86_400_000_000_000),
 ];
 /// The most digits of one number.
-const DIGITS_MAX: usize = 18;
+const DIGITS_MAX: usize = 19;
 /// Nothing lasts longer than this.
 const MAX: Duration = Duration::from_hours(30 * 24);
 
@@ -150,9 +150,13 @@ impl FromStr for Shift {
             Some(("+", size)) => (1, size),
             _ => (1, text.trim()),
         };
-        i64::try_from(sign * nanos(size)?)
-            .map(Self)
-            .map_err(|_| BadSpan::TooFar(text.into()))
+        let far = || BadSpan::TooFar(text.into());
+        let nanos = nanos(size).map_err(|error| match error {
+            BadSpan::TooLong(_) => far(),
+            BadSpan::NoUnit(_) => BadSpan::NoUnit(text.trim().into()),
+            other => other,
+        })?;
+        i64::try_from(sign * nanos).map(Self).map_err(|_| far())
     }
 }
 
@@ -215,6 +219,27 @@ impl fmt::Display for Until {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shift_is_read_back_however_large_it_is() {
+        for ns in [i64::MIN, i64::MAX, 0, -1, 2_307_185_509_402_548_380] {
+            assert_eq!(Shift(ns).to_string().parse(), Ok(Shift(ns)));
+        }
+        assert!(
+            "99999999999999999999s"
+                .parse::<Shift>()
+                .unwrap_err()
+                .to_string()
+                .contains("292")
+        );
+        assert!(
+            "-10"
+                .parse::<Shift>()
+                .unwrap_err()
+                .to_string()
+                .contains("-10s")
+        );
+    }
 
     #[test]
     fn spans_read_back_as_they_are_written() {

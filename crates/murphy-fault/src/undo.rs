@@ -2,7 +2,7 @@
 //! left to run it, as often as anybody likes.
 
 use std::{
-    fmt, io,
+    fmt, fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -36,12 +36,7 @@ pub enum Undo {
     /// Lets a process that Murphy stopped go on.
     Resume(ProcessId),
     /// Lets go on whoever was stopped before the first instruction of a program it has executed.
-    ResumeHeld {
-        /// These, and their descendants.
-        of: Vec<ProcessId>,
-        /// Their ancestors: who has lost its parent is a child of one of them.
-        above: Vec<ProcessId>,
-    },
+    ResumeHeld,
     /// Kills every process that was started with this tag in its environment.
     EndTagged {
         /// The value of [`TAG_VARIABLE`].
@@ -127,7 +122,7 @@ impl Undo {
         match self {
             Self::RestoreVdso { id } => Ok(restore_vdso(journal, id)?),
             Self::Resume(process) => resume(*process),
-            Self::ResumeHeld { of, above } => resume_held(of, above),
+            Self::ResumeHeld => resume_held(),
             Self::EndTagged { tag } => end_tagged(tag),
             Self::EndTree(process) => end_tree(*process),
             Self::RemoveTree {
@@ -161,7 +156,7 @@ impl fmt::Display for Undo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Resume(process) => write!(f, "resume {process} with SIGCONT"),
-            Self::ResumeHeld { .. } => {
+            Self::ResumeHeld => {
                 f.write_str("resume whom Murphy has stopped at the start of an executed program")
             }
             Self::EndTagged { tag } => write!(f, "kill every process tagged {TAG_VARIABLE}={tag}"),
@@ -196,23 +191,31 @@ fn resume(process: ProcessId) -> Result<Undone, UndoError> {
     }
 }
 
-fn resume_held(of: &[ProcessId], above: &[ProcessId]) -> Result<Undone, UndoError> {
-    let table = ProcessTable::read().map_err(UndoError::Table)?;
-    let living = |processes: &[ProcessId]| -> Vec<u32> {
-        let living = processes.iter().filter(|process| table.holds(process));
-        living.map(|process| process.pid).collect()
-    };
-    let (roots, above) = (living(of), living(above));
-    let family = table.descendants(&roots).into_iter();
-    let themselves = roots.iter().filter_map(|pid| table.get(*pid));
-    let orphans = table.iter().filter(|stat| above.contains(&stat.parent));
+fn resume_held() -> Result<Undone, UndoError> {
     let mut undone = Undone::AlreadyDone;
-    for stat in family.chain(themselves).chain(orphans) {
-        if is_before_first_instruction(stat.id()) && resume(stat.id())? == Undone::Now {
+    for process in held().map_err(UndoError::Table)? {
+        if resume(process)? == Undone::Now {
             undone = Undone::Now;
         }
     }
     Ok(undone)
+}
+
+/// Whoever on this machine is stopped before the first instruction of its program. Nobody stops there by chance: a
+/// family whose parents are gone is known by nothing else. A command that a living Murphy is about to launch is no
+/// such case.
+pub(crate) fn held() -> io::Result<Vec<ProcessId>> {
+    let myself = fs::read_link("/proc/self/exe").ok();
+    let is_murphy = |pid: u32| {
+        let exe = fs::read_link(format!("/proc/{pid}/exe")).ok();
+        exe.is_some() && exe == myself
+    };
+    let table = ProcessTable::read()?;
+    let stopped = table.iter().filter(|stat| stat.state == State::Stopped);
+    Ok(stopped
+        .filter(|stat| is_before_first_instruction(stat.id()) && !is_murphy(stat.parent))
+        .map(murphy_sys::process::Stat::id)
+        .collect())
 }
 
 fn end_tagged(tag: &str) -> Result<Undone, UndoError> {
@@ -396,13 +399,13 @@ mod tests {
     fn a_tree_is_removed_once() {
         let dir = tempfile::tempdir().unwrap();
         let tree = dir.path().join("data");
-        std::fs::create_dir(&tree).unwrap();
+        fs::create_dir(&tree).unwrap();
         let undo = Undo::remove_tree(&tree).unwrap();
-        std::fs::write(tree.join("file"), "x").unwrap();
+        fs::write(tree.join("file"), "x").unwrap();
         assert_eq!(undo.run(&nowhere()).unwrap(), Undone::Now);
         assert_eq!(undo.run(&nowhere()).unwrap(), Undone::AlreadyDone);
-        std::fs::create_dir(&tree).unwrap();
-        std::fs::write(dir.path().join("occupy"), "x").unwrap();
+        fs::create_dir(&tree).unwrap();
+        fs::write(dir.path().join("occupy"), "x").unwrap();
         let json = serde_json::to_string(&undo).unwrap();
         assert_eq!(serde_json::from_str::<Undo>(&json).unwrap(), undo);
     }

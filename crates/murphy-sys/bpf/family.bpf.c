@@ -43,7 +43,13 @@ struct {
 	__type(value, __u64);
 } family SEC(".maps");
 
-/* The pids that have executed a program. */
+/* Who has executed a program: a pid may be somebody else's when that is read. */
+struct told {
+	__u64 start_ns;
+	__u32 pid;
+	__u32 unused;
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 16);
@@ -64,7 +70,8 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm *program)
 {
-	__u32 pid = task->tgid, only = 0, *told;
+	__u32 pid = task->tgid, only = 0;
+	struct told *told;
 	__u64 *until;
 
 	if (!bpf_map_lookup_elem(&family, &pid))
@@ -75,7 +82,9 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm
 		__sync_fetch_and_add(&lost, 1);
 		return 0;
 	}
-	*told = pid;
+	told->start_ns = task->group_leader->start_boottime;
+	told->pid = pid;
+	told->unused = 0;
 	until = bpf_map_lookup_elem(&attended, &only);
 	if (wanted.stops && until && bpf_ktime_get_boot_ns() < *until)
 		bpf_send_signal(SIGSTOP);

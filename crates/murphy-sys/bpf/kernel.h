@@ -45,6 +45,8 @@ struct mm_struct {
 struct task_struct {
 	int pid;
 	int tgid;
+	__u64 start_boottime;
+	struct task_struct *group_leader;
 	struct mm_struct *mm;
 	struct signal_struct *signal;
 };

@@ -1,7 +1,8 @@
 //! A durable file is one whose content and name are on disk before anything is done that relies on them.
 //!
 //! A file is born complete: written without a name, synced, then linked, so that nobody ever sees half of
-//! its first content. See `open(2)` on `O_TMPFILE`, `linkat(2)`, `fsync(2)`.
+//! its first content. Where files cannot be without a name, as on an overlay before Linux 6.10, which the root
+//! of a container is, it has another name first. See `open(2)` on `O_TMPFILE`, `linkat(2)`, `fsync(2)`.
 
 use std::{
     fs::File,
@@ -10,24 +11,48 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, linkat, open, openat, statat, unlinkat};
+use rustix::{
+    fs::{AtFlags, CWD, FileType, Mode, OFlags, linkat, open, openat, statat, unlink, unlinkat},
+    io::Errno,
+};
 
 /// Makes the file `name` in `directory` with this first content, on disk when it returns. Fails with
 /// `AlreadyExists` when the name is taken. The handle appends.
 pub fn create(directory: &Path, name: &str, content: &[u8]) -> io::Result<File> {
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::APPEND | OFlags::CLOEXEC;
-    let mut file = File::from(open(directory, flags, Mode::from_raw_mode(0o600))?);
+    let file = match open(directory, OFlags::TMPFILE | HANDLE, PRIVATE) {
+        Ok(nameless) => {
+            let file = filled(nameless.into(), content)?;
+            let nameless = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+            let path = directory.join(name);
+            linkat(CWD, &nameless, CWD, path, AtFlags::SYMLINK_FOLLOW)?;
+            file
+        }
+        Err(Errno::OPNOTSUPP) => create_by_draft(directory, name, content)?,
+        Err(errno) => return Err(errno.into()),
+    };
+    sync_directory(directory)?;
+    Ok(file)
+}
+
+/// How a new file is opened, and for whom.
+const HANDLE: OFlags = OFlags::RDWR.union(OFlags::APPEND).union(OFlags::CLOEXEC);
+const PRIVATE: Mode = Mode::from_raw_mode(0o600);
+
+/// The same with a draft that has a name of its own: who is killed meanwhile leaves it behind, as `.NAME.PID`.
+fn create_by_draft(directory: &Path, name: &str, content: &[u8]) -> io::Result<File> {
+    let draft = directory.join(format!(".{name}.{}", std::process::id()));
+    let file = open(&draft, OFlags::CREATE | OFlags::EXCL | HANDLE, PRIVATE)?;
+    let linked = filled(file.into(), content).and_then(|file| {
+        linkat(CWD, &draft, CWD, directory.join(name), AtFlags::empty())?;
+        Ok(file)
+    });
+    unlink(&draft)?;
+    linked
+}
+
+fn filled(mut file: File, content: &[u8]) -> io::Result<File> {
     file.write_all(content)?;
     file.sync_all()?;
-    let nameless = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-    linkat(
-        CWD,
-        &nameless,
-        CWD,
-        directory.join(name),
-        AtFlags::SYMLINK_FOLLOW,
-    )?;
-    sync_directory(directory)?;
     Ok(file)
 }
 
@@ -68,7 +93,7 @@ pub fn remove_tree(path: &Path, expected: Inode) -> io::Result<bool> {
     let parent = open(parent, directory, Mode::empty())?;
     let tree = match openat(&parent, name, directory | OFlags::NOFOLLOW, Mode::empty()) {
         Ok(tree) => tree,
-        Err(rustix::io::Errno::LOOP | rustix::io::Errno::NOTDIR) => return Ok(false),
+        Err(Errno::LOOP | Errno::NOTDIR) => return Ok(false),
         Err(errno) => return Err(errno.into()),
     };
     let stat = rustix::fs::fstat(&tree)?;
@@ -117,6 +142,17 @@ mod tests {
         let second = create(dir.path(), "a", b"second");
         assert_eq!(second.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read(dir.path().join("a")).unwrap(), b"first");
+    }
+
+    #[test]
+    fn a_draft_is_as_good_and_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = create_by_draft(dir.path(), "a", b"first").unwrap();
+        let second = create_by_draft(dir.path(), "a", b"second");
+        assert_eq!(second.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        file.write_all(b" and more").unwrap();
+        assert_eq!(fs::read(dir.path().join("a")).unwrap(), b"first and more");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

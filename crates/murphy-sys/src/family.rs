@@ -17,13 +17,20 @@ use libbpf_rs::{
     Link, MapCore, MapFlags, Object, ObjectBuilder, RingBuffer, RingBufferBuilder, set_print,
 };
 
-use crate::{clock::boottime_ns, process::namespace_inode, vdso::Clock};
+use crate::{
+    clock::boottime_ns,
+    process::{BootId, ProcessId, namespace_inode},
+    vdso::Clock,
+};
 
 /// For how long [`Family::attend`] promises that somebody lets go who is stopped.
 pub const ATTENTION: Duration = Duration::from_secs(1);
 
-/// The inode of the first pid namespace, as every kernel numbers it.
+/// The inodes of the first namespaces, as every kernel numbers them.
 const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
+const FIRST_TIME_NAMESPACE: u64 = 0xEFFF_FFFA;
+/// What `/proc` counts start times in, on every architecture.
+const TICK_NS: u64 = 10_000_000;
 
 #[cfg(target_arch = "x86_64")]
 const OBJECT: Option<&[u8]> = Some(include_bytes!(concat!(env!("OUT_DIR"), "/family.bpf.o")));
@@ -41,7 +48,7 @@ pub enum FamilyError {
     Architecture,
     /// Its pids are not the kernel's.
     #[error(
-        "follow executed programs: Murphy runs in a pid namespace of its own; run it in the host's"
+        "follow executed programs: Murphy runs in a pid or time namespace of its own; run it in the host's"
     )]
     Namespace,
     /// The kernel does not describe its types.
@@ -76,7 +83,7 @@ pub struct Family {
     links: Vec<Link>,
     calls: Option<Link>,
     ring: RingBuffer<'static>,
-    executed: Arc<Mutex<Vec<u32>>>,
+    executed: Arc<Mutex<Vec<ProcessId>>>,
     object: Object,
 }
 
@@ -114,7 +121,11 @@ impl Family {
     ) -> Result<Self, FamilyError> {
         static SILENCE: Once = Once::new();
         let object = OBJECT.ok_or(FamilyError::Architecture)?;
-        if namespace_inode(std::process::id(), "pid").ok() != Some(FIRST_PID_NAMESPACE) {
+        let namespace = |kind| namespace_inode(std::process::id(), kind).ok();
+        // A kernel without time namespaces has one time for all.
+        if namespace("pid") != Some(FIRST_PID_NAMESPACE)
+            || namespace("time").is_some_and(|inode| inode != FIRST_TIME_NAMESPACE)
+        {
             return Err(FamilyError::Namespace);
         }
         if !std::path::Path::new("/sys/kernel/btf/vmlinux").exists() {
@@ -139,11 +150,15 @@ impl Family {
         let object = object.load().map_err(refused("load the BPF programs"))?;
         let executed = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&executed);
+        let boot = BootId::current();
         let hear = move |told: &[u8]| {
-            if let Ok(pid) = told.try_into() {
-                let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
-                heard.push(u32::from_ne_bytes(pid));
-            }
+            let (start_ns, pid) = (number(Some(told)), number32(told.get(8..)));
+            let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+            heard.push(ProcessId {
+                pid,
+                start_ticks: start_ns / TICK_NS,
+                boot,
+            });
             0
         };
         let ring = {
@@ -238,8 +253,8 @@ impl Family {
         Ok(pids.collect())
     }
 
-    /// The pids that have executed a program since this was asked last; one may be there twice, or gone.
-    pub fn executed(&self) -> Result<Vec<u32>, FamilyError> {
+    /// Who has executed a program since this was asked last; one may be there twice, or gone.
+    pub fn executed(&self) -> Result<Vec<ProcessId>, FamilyError> {
         self.ring
             .consume()
             .map_err(refused("listen to the BPF programs"))?;
@@ -296,6 +311,12 @@ fn map<'a>(object: &'a Object, name: &str) -> Result<libbpf_rs::Map<'a>, FamilyE
     })
 }
 
+fn number32(value: Option<&[u8]>) -> u32 {
+    value
+        .and_then(|value| value.get(..4)?.try_into().ok())
+        .map_or(0, u32::from_ne_bytes)
+}
+
 fn number(value: Option<&[u8]>) -> u64 {
     value
         .and_then(|value| value.get(..8)?.try_into().ok())
@@ -305,13 +326,7 @@ fn number(value: Option<&[u8]>) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        entry,
-        pidfd::Pidfd,
-        process::{ProcessId, State},
-        signal::Signal,
-        vdso::view,
-    };
+    use crate::{entry, pidfd::Pidfd, process::State, signal::Signal, vdso::view};
     use std::{
         io::{Read, Write},
         process::{Child, Command, Stdio},
@@ -352,7 +367,7 @@ mod tests {
         writeln!(shell.stdin.as_mut().unwrap(), "{line}").unwrap();
     }
 
-    fn wait_for(family: &Family) -> Vec<u32> {
+    fn wait_for(family: &Family) -> Vec<ProcessId> {
         let until = Instant::now() + Duration::from_secs(20);
         while Instant::now() < until {
             let executed = family.executed().unwrap();
@@ -379,7 +394,7 @@ mod tests {
             executed.extend(wait_for(&family));
         }
         assert_eq!(executed.len(), 2, "{executed:?}");
-        assert!(!executed.contains(&stranger.id()));
+        assert!(executed.iter().all(|process| process.pid != stranger.id()));
         drop((ours.stdin.take(), stranger.stdin.take()));
         assert!(ours.wait().unwrap().success() && stranger.wait().unwrap().success());
         assert_eq!(family.lost(), 0);
@@ -396,7 +411,8 @@ mod tests {
         family.follow().unwrap();
         let mark = tempfile::NamedTempFile::new().unwrap();
         tell(&mut shell, &format!("/bin/rm {}", mark.path().display()));
-        let process = ProcessId::of(wait_for(&family)[0]).unwrap();
+        let process = wait_for(&family)[0];
+        assert_eq!(process, ProcessId::of(process.pid).unwrap());
         while process.stat().unwrap().state != State::Stopped {
             sleep(Duration::from_millis(1));
         }

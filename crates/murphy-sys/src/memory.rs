@@ -9,6 +9,8 @@ use std::{
     fs::File,
     io,
     os::{fd::OwnedFd, unix::fs::FileExt},
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -17,6 +19,10 @@ use rustix::{
 };
 
 use crate::process::ProcessId;
+
+/// How long another who patches the same process may take, and how often he is looked at.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+const LOCK_PAUSE: Duration = Duration::from_micros(500);
 
 /// Why a process's memory could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +40,9 @@ pub enum MemoryError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// Somebody else does not let go of it.
+    #[error("lock the memory of {0}: somebody else has patched it for {wait} s by now; is there a Murphy that hangs?", wait = LOCK_PATIENCE.as_secs())]
+    Busy(ProcessId),
     /// This kernel lets nobody write here through `/proc/PID/mem`.
     #[error("write the memory of {0} through /proc: the kernel allows it to a tracer at most")]
     Restricted(ProcessId),
@@ -120,15 +129,22 @@ impl Memory {
 pub struct Patching(#[allow(dead_code, reason = "held, not used")] OwnedFd);
 
 impl Patching {
-    /// Waits until nobody else patches `process`. The lock is on its `/proc` directory, so that it needs
-    /// no file anywhere.
+    /// Waits until nobody else patches `process`. The lock is on its `/proc/PID/mem`, so that it needs no file
+    /// anywhere, and nobody can take it who may not patch the process, either.
     pub fn lock(process: ProcessId) -> Result<Self, MemoryError> {
         let refused = |errno: Errno| Memory::refused("lock", process, io::Error::from(errno));
-        let path = format!("/proc/{}", process.pid);
-        let directory = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(path, directory, Mode::empty()).map_err(refused)?;
-        flock(&fd, FlockOperation::LockExclusive).map_err(refused)?;
-        Ok(Self(fd))
+        let path = format!("/proc/{}/mem", process.pid);
+        let reading = OFlags::RDONLY | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(path, reading, Mode::empty()).map_err(refused)?;
+        let until = Instant::now() + LOCK_PATIENCE;
+        loop {
+            match flock(&fd, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Self(fd)),
+                Err(Errno::WOULDBLOCK) if Instant::now() < until => sleep(LOCK_PAUSE),
+                Err(Errno::WOULDBLOCK) => return Err(MemoryError::Busy(process)),
+                Err(errno) => return Err(refused(errno)),
+            }
+        }
     }
 }
 

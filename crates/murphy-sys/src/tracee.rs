@@ -262,7 +262,8 @@ fn seize(process: ProcessId, thread: pid_t) -> Result<bool, TraceeError> {
 /// Why the kernel does not let us seize a thread; `None` when it is only that it has ended.
 fn refusal(process: ProcessId, thread: pid_t, source: io::Error) -> Option<TraceeError> {
     let pid = u32::try_from(thread).unwrap_or(0);
-    if Stat::read(pid).is_ok_and(|stat| stat.state.is_dead()) {
+    // A thread that ends is refused before it is gone.
+    if !Stat::read(pid).is_ok_and(|stat| !stat.state.is_dead()) {
         return None;
     }
     let status = read_proc(pid, "status").unwrap_or_default();

@@ -227,7 +227,8 @@ fn skews_are_refused_before_anything_starts_where_they_cannot_be() {
         .arg("--out")
         .arg(&run)
         .run();
-    let says = "failed to hunt with the fault skew, which this machine cannot do: take Murphy's own vDSO";
+    let says =
+        "failed to hunt with the fault skew, which this machine cannot do: take Murphy's own vDSO";
     assert!(hunt.stderr.contains(says), "{hunt:?}");
     assert!(!run.exists(), "it began all the same");
 }

@@ -7,9 +7,11 @@ mod victims;
 
 use std::{fs, thread::sleep, time::Duration};
 
-use harness::{Guard, signal, wait_until};
+use harness::{Guard, signal, slack, wait_until};
 use skewing::{A_MOMENT, Skew, becomes_pristine, child_of, is_pristine};
-use victims::{Heard, MILLISECOND, Nanos, Program, Reader, Reading, SECOND};
+use victims::{
+    Heard, MILLISECOND, Nanos, Program, Reader, Reading, SECOND, at_most, says, tolerance,
+};
 
 const MINUTE: Nanos = 60 * SECOND;
 
@@ -20,6 +22,14 @@ fn reader_in_c(guard: &Guard, mode: &[&str]) -> Option<Heard> {
         guard,
         words.into_iter().chain(mode.iter().map(Into::into)),
     ))
+}
+
+/// `xtask vm-test` runs this one first, where compilers are quick.
+#[test]
+fn the_victims_are_built() {
+    for program in Program::IN_C {
+        program.words_or_skip();
+    }
 }
 
 /// T1, T11: every way to ask for the time of day is skewed alike; no other clock is.
@@ -51,11 +61,11 @@ fn every_way_to_ask_for_the_time_of_day_is_skewed_alike() {
     for clock in process["clocks"].as_array().unwrap() {
         let ns = |key: &str| clock[key].as_i64().unwrap();
         assert!(
-            (ns("during_ns") + 10 * MINUTE).abs() < 15 * MILLISECOND,
+            (ns("during_ns") + 10 * MINUTE).abs() < at_most(15 * MILLISECOND),
             "{clock}"
         );
-        assert!(ns("before_ns").abs() < MILLISECOND, "{clock}");
-        assert!(ns("after_ns").abs() < MILLISECOND, "{clock}");
+        assert!(ns("before_ns").abs() < at_most(MILLISECOND), "{clock}");
+        assert!(ns("after_ns").abs() < at_most(MILLISECOND), "{clock}");
     }
     reader.is_skewed_by("R", 0);
     assert!(is_pristine(victim.pid()));
@@ -109,7 +119,7 @@ fn an_executed_program_is_skewed_and_restored() {
     );
     victim.signal("USR1");
     victim.wait_for("the child reads", 0, |line| Reading::parse("exec ", line));
-    sleep(A_MOMENT);
+    sleep(slack() * A_MOMENT);
     let child = reader.other("exec ");
     child.is_skewed_by("R", -60 * MINUTE);
     assert_eq!(skew.update(&["--offset", "+1h"]).code, 0);
@@ -286,15 +296,16 @@ fn a_skew_ends_in_time_although_everybody_is_dead() {
     let Some(victim) = reader_in_c(&guard, &[]) else {
         return;
     };
+    let life = slack() * Duration::from_secs(2);
     let reader = Reader::unskewed(&victim, "");
     let skew = Skew::inject(
         &guard,
         &victim.target(),
-        &["--offset", "-1h", "--for", "2s"],
+        &["--offset", "-1h", "--for", &format!("{}s", life.as_secs())],
     );
     skew.kill(true);
     reader.is_skewed_by("R", -60 * MINUTE);
-    sleep(Duration::from_secs(2));
+    sleep(life);
     reader.is_skewed_by("R", 0);
     reader.is_coarsely_skewed_by("T", 0);
     assert_eq!(guard.murphy(["recover"]).run().code, 0);
@@ -390,7 +401,7 @@ fn compare(before: &str, during: &str) {
     let is_of_the_day = ["gettimeofday", "time(", "(0)", "(5)", "(8)", "(11)"];
     let off = b - a + 60 * MINUTE;
     assert!(
-        off.abs() < 10 * SECOND && is_of_the_day.iter().any(|part| before.contains(part)),
+        off.abs() < at_most(10 * SECOND) && is_of_the_day.iter().any(|part| before.contains(part)),
         "{before} became {during}"
     );
 }
@@ -525,9 +536,9 @@ fn clocks_drift_stand_still_step_and_begin_at_a_date() {
 
     let jumps = inject(&["--jump", "+1h@500ms", "--jump", "-2h@1500ms"]);
     sleep(Duration::from_millis(600));
-    assert!((reader.skew() - 60 * MINUTE).abs() < 5 * MILLISECOND);
+    assert!((reader.skew() - 60 * MINUTE).abs() < tolerance());
     sleep(Duration::from_millis(1200));
-    assert!((reader.skew() + 60 * MINUTE).abs() < 5 * MILLISECOND);
+    assert!((reader.skew() + 60 * MINUTE).abs() < tolerance());
     jumps.interrupt();
 
     let date = inject(&["--at", "2038-01-19T03:14:00Z"]);
@@ -580,7 +591,7 @@ fn a_draw_is_the_seeds() {
         seen
     };
     let (one, other, again) = (draw("1"), draw("2"), draw("1"));
-    assert!((one - again).abs() < 5 * MILLISECOND, "{one} {again}");
+    assert!((one - again).abs() < tolerance(), "{one} {again}");
     assert!((one - other).abs() > MILLISECOND, "{one} {other}");
     assert!(one.abs() <= 10 * MINUTE);
     victim.terminate();
@@ -596,7 +607,7 @@ fn a_launched_command_is_skewed_and_ends_with_the_skew() {
         .args(["sh", "-c", "while :; do sleep 0.3; date +%s; done"])
         .run();
     assert_eq!(said.code, 0, "{said:?}");
-    assert!(said.stdout.contains("CLOCK_REALTIME reads -1h"), "{said:?}");
+    assert!(says(&said.stdout, "CLOCK_REALTIME", "-1h"), "{said:?}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use murphy_sys::vdso::Timescale;
 use runtimes::{Docker, until};
 use serde_json::Value;
 use skewing::is_pristine;
-use victims::{MILLISECOND, Nanos, Program, SECOND};
+use victims::{Nanos, Program, SECOND, tolerance};
 
 const HOUR: Nanos = 3600 * SECOND;
 
@@ -37,7 +37,7 @@ fn skews_of(docker: &Docker, name: &str) -> Option<(Nanos, Nanos)> {
 
 /// Waits until both processes of a container are wrong by so much.
 fn becomes(docker: &Docker, name: &str, skew: Nanos) {
-    let is = |seen: Nanos| (seen - skew).abs() < 5 * MILLISECOND;
+    let is = |seen: Nanos| (seen - skew).abs() < tolerance();
     until(&format!("{name} is {skew} ns wrong"), || {
         let (first, child) = skews_of(docker, name)?;
         (is(first) && is(child)).then_some(())

@@ -16,7 +16,7 @@ use murphy_sys::{
     vdso::Clock,
 };
 use skewing::{A_MOMENT, Skew, becomes_pristine, child_of, is_pristine};
-use victims::{Heard, Nanos, Program, Reader, Reading, SECOND, TOLERANCE};
+use victims::{Heard, Nanos, Program, Reader, Reading, SECOND, tolerance};
 
 const HOUR: Nanos = 3600 * SECOND;
 
@@ -106,7 +106,7 @@ fn the_shortest_program_is_skewed_where_the_kernel_stops_it_at_its_start() {
         for (wall, monotonic) in [("R", "M"), ("r", "m")] {
             let error = reading.ns(wall) - reading.ns(monotonic) - plain.ahead("R") + HOUR;
             assert!(
-                error.abs() < TOLERANCE,
+                error.abs() < tolerance(),
                 "{error} ns from the skew: {reading:?}"
             );
         }
@@ -183,6 +183,20 @@ fn a_hung_murphy_stops_nobody_for_long() {
     signal(skew.pid(), "CONT");
     let last = skew.interrupt();
     assert_eq!(last["effect"]["short_lived"], 5, "{last}");
+    victim.signal("KILL");
+    let _ = victim.wait();
+}
+
+#[test]
+fn the_keeper_lets_go_whom_a_hung_murphy_has_stopped() {
+    let Some(guard) = guard() else {
+        return;
+    };
+    let victim = shell(&guard);
+    let (skew, _) = held(&guard, &victim);
+    is_done(&victim);
+    signal(skew.pid(), "CONT");
+    skew.interrupt();
     victim.signal("KILL");
     let _ = victim.wait();
 }

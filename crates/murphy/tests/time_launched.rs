@@ -6,7 +6,7 @@ mod skewing;
 mod victims;
 
 use harness::Guard;
-use victims::{Heard, Nanos, Program, Reading, SECOND, TOLERANCE};
+use victims::{Heard, Nanos, Program, Reading, SECOND, says, tolerance};
 
 const HOUR: Nanos = 3600 * SECOND;
 
@@ -63,7 +63,7 @@ impl Launched {
         for reading in &self.readings {
             let error = reading.ahead(letter) - self.plain.ahead(letter) - expected;
             assert!(
-                error.abs() < TOLERANCE,
+                error.abs() < tolerance(),
                 "{letter}: {error} ns from {expected}"
             );
         }
@@ -79,7 +79,7 @@ fn a_launched_command_is_skewed_from_its_first_instruction() {
         return;
     };
     assert!(
-        launched.said.contains("CLOCK_REALTIME reads -1h"),
+        says(&launched.said, "CLOCK_REALTIME", "-1h"),
         "{}",
         launched.said
     );
@@ -99,7 +99,7 @@ fn clocks_since_boot_are_skewed_by_a_time_namespace() {
         return;
     };
     assert!(
-        launched.said.contains("CLOCK_BOOTTIME reads +1h"),
+        says(&launched.said, "CLOCK_BOOTTIME", "+1h"),
         "{}",
         launched.said
     );
@@ -137,12 +137,8 @@ fn a_time_namespace_and_the_hook_skew_one_command_together() {
     let Some(launched) = Launched::with(&guard, &["--offset", "+1h", "--clock", clocks]) else {
         return;
     };
-    for part in [
-        "CLOCK_REALTIME reads +1h",
-        "CLOCK_MONOTONIC reads +1h",
-        "CLOCK_BOOTTIME reads +1h",
-    ] {
-        assert!(launched.said.contains(part), "{}", launched.said);
+    for clock in ["CLOCK_REALTIME", "CLOCK_MONOTONIC", "CLOCK_BOOTTIME"] {
+        assert!(says(&launched.said, clock, "+1h"), "{}", launched.said);
     }
     // All of them moved, so none moved against another; the wall clock says that they did.
     for letter in ["R", "G", "B", "W"] {
@@ -150,6 +146,31 @@ fn a_time_namespace_and_the_hook_skew_one_command_together() {
     }
     let moved = launched.readings[0].ns("M") - launched.plain.ns("M");
     assert!((HOUR..HOUR + 20 * SECOND).contains(&moved), "{moved}");
+}
+
+#[test]
+fn nobody_is_left_in_a_time_namespace_whose_command_has_ended() {
+    let Some(guard) = Guard::root_or_skip() else {
+        return;
+    };
+    let pid = guard.dir().join("pid");
+    // A daemon: no parent, no session, no environment that it is known by.
+    let script = "(env -i setsid sh -c 'echo $$ > \"$0\"; exec sleep 60' \"$0\" &); sleep 0.3";
+    let said = guard
+        .murphy([
+            "inject", "time", "--offset", "+1h", "--clock", "boottime", "--for", "5s",
+        ])
+        .args(["--", "sh", "-c", script])
+        .arg(&pid)
+        .run();
+    assert_eq!(said.code, 0, "{said:?}");
+    let pid = std::fs::read_to_string(pid).expect("it has begun");
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+    // It may be a zombie that its new parent has not waited for.
+    assert!(
+        stat.is_err() || stat.as_ref().is_ok_and(|stat| stat.contains(") Z ")),
+        "{stat:?}"
+    );
 }
 
 #[test]

@@ -4,9 +4,9 @@ mod harness;
 mod skewing;
 mod victims;
 
-use std::{fs, process::Command, thread::sleep};
+use std::{fs, io::Write, process::Command, thread::sleep};
 
-use harness::{Guard, wait_until};
+use harness::{Guard, signal, wait_until};
 use skewing::{A_MOMENT, Skew, child_of, is_pristine};
 use victims::{Heard, Nanos, Program, Reader, SECOND};
 
@@ -258,6 +258,96 @@ fn a_32_bit_program_is_refused() {
     assert_eq!(refused.code, 3, "{refused:?}");
     assert!(refused.stderr.contains("32-bit"), "{refused:?}");
     victim.signal("KILL");
+}
+
+/// Who joins later and cannot be skewed has escaped; the others stay skewed.
+#[test]
+fn a_child_that_becomes_a_32_bit_program_escapes_and_ends_nothing() {
+    let Some(guard) = Guard::root_or_skip() else {
+        return;
+    };
+    let program = guard.dir().join("thirty-two");
+    fs::write(&program, thirty_two_bit_elf()).unwrap();
+    let chmod = Command::new("chmod").arg("+x").arg(&program).status();
+    assert!(chmod.unwrap().success());
+    let script = format!("sleep 1; {} & sleep 60", program.display());
+    let victim = guard.victim(&script);
+    let words = ["--offset", "-1h", "--for", "3s"];
+    let last = Skew::inject(&guard, &victim.target(), &words).wait();
+    let escapes = last["effect"]["escapes"].as_array().unwrap();
+    assert_eq!(escapes.len(), 1, "{last}");
+    assert!(escapes[0].as_str().unwrap().contains("32-bit"), "{last}");
+    assert_eq!(last["effect"]["living"], 2, "{last}");
+    for pid in guard.marked_pids() {
+        signal(pid, "KILL");
+    }
+}
+
+#[test]
+fn who_shares_his_memory_with_another_process_is_refused() {
+    let Some(guard) = Guard::root_or_skip() else {
+        return;
+    };
+    // A child by `clone(pause, stack, CLONE_VM | SIGCHLD)`.
+    let script = "import ctypes, signal\n\
+        libc = ctypes.CDLL(None)\n\
+        stack = ctypes.create_string_buffer(1 << 16)\n\
+        top = ctypes.c_void_p((ctypes.addressof(stack) + (1 << 16)) & ~15)\n\
+        child = libc.clone(libc.pause, top, 0x100 | signal.SIGCHLD, None)\n\
+        print(child, flush=True)\n\
+        signal.pause()";
+    let victim = Heard::start(&guard, ["python3", "-c", script]);
+    let child: u32 = victim.wait_for("it has a child", 0, |line| line.text.parse().ok());
+    let refused = guard
+        .murphy(["inject", "time", "--offset", "-1h", "--for", "1s", "-t"])
+        .arg(victim.target())
+        .run();
+    assert_eq!(refused.code, 3, "{refused:?}");
+    assert!(refused.stderr.contains("shares its memory"), "{refused:?}");
+    assert!(is_pristine(victim.pid()) && guard.injections().is_empty());
+    signal(child, "KILL");
+    victim.signal("KILL");
+    let _ = victim.wait();
+}
+
+#[test]
+fn a_clock_with_another_offset_in_its_time_namespace_is_refused_and_the_others_are_not() {
+    let Some(guard) = Guard::root_or_skip() else {
+        return;
+    };
+    let words = [
+        "unshare",
+        "-T",
+        "--monotonic",
+        "1000",
+        "sh",
+        "-c",
+        "echo ready; exec sleep 60",
+    ];
+    let victim = Heard::start(&guard, words);
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    while victim.count() == 0 {
+        if std::time::Instant::now() > until {
+            let _ = writeln!(std::io::stderr(), "skipped: unshare -T");
+            return;
+        }
+        sleep(A_MOMENT);
+    }
+    let inject = |clock| {
+        guard
+            .murphy([
+                "inject", "time", "--offset", "+1h", "--for", "300ms", "--clock", clock, "-t",
+            ])
+            .arg(victim.target())
+            .run()
+    };
+    let refused = inject("monotonic");
+    assert_eq!(refused.code, 3, "{refused:?}");
+    assert!(refused.stderr.contains("time namespace"), "{refused:?}");
+    assert!(is_pristine(victim.pid()));
+    assert_eq!(inject("realtime").code, 0);
+    victim.signal("KILL");
+    let _ = victim.wait();
 }
 
 fn thirty_two_bit_elf() -> Vec<u8> {

@@ -2,14 +2,16 @@
 
 use std::{
     ffi::OsString,
+    fs::File,
     io,
+    os::unix::fs::MetadataExt,
     process::{Child, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
 use murphy_sys::{
     pidfd::Pidfd,
-    process::{ProcessError, ProcessId, Stat},
+    process::{ProcessError, ProcessId, Stat, namespace_inode},
     signal::Signal,
     spawn::{Launch, SpawnError, TimeOffsets},
     table::ProcessTable,
@@ -26,6 +28,8 @@ use crate::{
 
 /// How long a killed command may take to be gone.
 const GONE_WITHIN: Duration = Duration::from_secs(5);
+/// How often whoever is left of it is looked for.
+const ROUNDS_MAX: usize = 100;
 
 /// Why a command could not be launched or restarted.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +100,8 @@ pub struct Launched {
     start: Start,
     entry: Entry,
     child: Child,
+    /// Its time namespace, where it has one of its own. Held open, so that its number stays its own.
+    time: Option<File>,
 }
 
 /// What a restart did.
@@ -134,8 +140,14 @@ impl Launched {
                     start,
                     entry,
                     child,
+                    time: None,
                 };
                 launched.protect_tree()?;
+                if launched.start.time.is_some() {
+                    let namespace = format!("/proc/{}/ns/time", launched.child.id());
+                    // One that has ended already has borne nobody.
+                    launched.time = File::open(namespace).ok();
+                }
                 Ok(launched)
             }
             Err(error) => {
@@ -226,6 +238,9 @@ impl Launched {
     /// Ends the command with everything it has started; says what could not be ended.
     pub fn end(mut self) -> Vec<String> {
         let mut left = failures(&self.entry.end());
+        if let Some(Err(error)) = self.time.as_ref().map(end_in_namespace) {
+            left.push(format!("end the rest of the command: {error}"));
+        }
         // It is dead by now; only its status is left to collect.
         if let Ok(None) = self.child.try_wait() {
             left.push(format!(
@@ -235,6 +250,25 @@ impl Launched {
         }
         left
     }
+}
+
+/// Kills whoever is left in a time namespace made for a command: a daemon of it without parent and tag.
+fn end_in_namespace(namespace: &File) -> Result<(), ProcessFaultError> {
+    let inode = namespace
+        .metadata()
+        .map_err(ProcessFaultError::Table)?
+        .ino();
+    for _ in 0..ROUNDS_MAX {
+        let table = ProcessTable::read().map_err(ProcessFaultError::Table)?;
+        let inside =
+            |stat: &&Stat| namespace_inode(stat.pid, "time").is_ok_and(|theirs| theirs == inode);
+        let left: Vec<_> = table.iter().filter(inside).map(Stat::id).collect();
+        if left.is_empty() {
+            break;
+        }
+        send(&left, Signal::KILL, GONE_WITHIN)?;
+    }
+    Ok(())
 }
 
 fn spawn(argv: &[OsString], tag: &str, start: &Start) -> Result<Child, SpawnError> {

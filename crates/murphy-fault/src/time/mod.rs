@@ -106,6 +106,16 @@ pub enum SkewError {
         "update injection {0}: a time namespace skews its command, whose offsets are fixed once it runs; end it, and launch the command anew"
     )]
     Fixed(String),
+    /// The clock has other values in the target's time namespace.
+    #[error(
+        "skew pid {pid}: its time namespace has an offset of its own for {timescale:?}; only clocks without one can be skewed there"
+    )]
+    OtherTime {
+        /// The process.
+        pid: u32,
+        /// The timescale.
+        timescale: Timescale,
+    },
     /// It is no skew.
     #[error("update injection {id}: it is one of family {family}; only skews can be changed")]
     NotASkew {
@@ -120,6 +130,14 @@ pub enum SkewError {
     /// One process of the target cannot be skewed, so none is.
     #[error("{0}")]
     Escaped(String),
+    /// It was refused, and what had been done already stays.
+    #[error("{why}; and failed to undo what was done by then: {left}")]
+    NotUndone {
+        /// Why it was refused.
+        why: String,
+        /// What stays, and why.
+        left: String,
+    },
     /// `/proc` cannot be read.
     #[error("read /proc: {0}")]
     Table(#[source] std::io::Error),
@@ -192,7 +210,7 @@ pub fn plan(
     }
     changes.extend(follow.change());
     let mut undo = vec![Undo::RestoreVdso { id: "new".into() }];
-    undo.extend(follow.undo(target.processes()));
+    undo.extend(follow.undo());
     Ok(Plan {
         family: "time",
         fault: spec.to_string(),
@@ -230,6 +248,12 @@ fn compatible(
     clocks: &Clocks,
     pid: u32,
 ) -> Result<(), SkewError> {
+    if let Some(timescale) = Timescale::ALL
+        .into_iter()
+        .find(|timescale| !clocks.of(*timescale).is_empty() && timescale.is_offset_in(pid))
+    {
+        return Err(SkewError::OtherTime { pid, timescale });
+    }
     for holder in holders {
         let id = course::id_of(*holder);
         if journal.read(&id)?.is_none() {

@@ -1,6 +1,6 @@
 //! A skew in force: who carries it, what their clocks show, and who joins them.
 
-use std::{collections::BTreeMap, os::fd::BorrowedFd, time::Duration};
+use std::{collections::BTreeMap, os::fd::BorrowedFd, thread::sleep, time::Duration};
 
 use murphy_sys::{
     clock::boottime_ns,
@@ -18,13 +18,13 @@ use super::{
     SkewError, compatible,
     course::{self, Course},
     examine,
-    restore::STOP_PATIENCE,
+    restore::{STOP_PATIENCE, restore_vdso},
     spec::Spec,
     watch::{Follow, Raw, Watch},
 };
 use crate::{
     injector::{Injector, failures},
-    journal::{Entry, JournalError},
+    journal::{Entry, Journal, JournalError},
     span::{Shift, Until},
     undo::Undo,
 };
@@ -33,6 +33,8 @@ use crate::{
 const SCANS_MAX: usize = 200;
 /// At first, two scans in a row must find nobody new: one may have missed a child being born.
 const QUIET_SCANS: usize = 2;
+/// How long it takes at most to execute a program.
+const EXECUTING: Duration = Duration::from_millis(5);
 /// How long hooking may take without the end being put off by it.
 const LATE_NS: u64 = 10_000_000;
 /// How far a reading of a clock may be from what was asked.
@@ -232,7 +234,7 @@ impl Skew {
         let mut entry = injector.begin("time", &spec.to_string(), names, until)?;
         let id = entry.id().to_owned();
         entry.protect(&[Undo::RestoreVdso { id: id.clone() }])?;
-        entry.protect(follow.undo(target.processes()).as_slice())?;
+        entry.protect(follow.undo().as_slice())?;
         let course = Course::begin(spec, until, seed);
         entry.specify(&course)?;
         let mut skew = Self {
@@ -260,17 +262,25 @@ impl Skew {
             Ok(()) => {}
             Err(error) => {
                 // Nobody may stay half skewed. What cannot be undone stays in the journal.
-                let _ = skew.end();
-                return Err(error);
+                return Err(skew.end_for(error));
             }
         }
         if let Some((_, why)) = skew.escapes.pop_first() {
-            let _ = skew.end();
-            return Err(SkewError::Escaped(why));
+            return Err(skew.end_for(SkewError::Escaped(why)));
         }
         skew.begin_again()?;
         skew.read_clocks()?;
         Ok(skew)
+    }
+
+    /// Takes everything back because of an error; the error, and what stays where not all of it can be.
+    fn end_for(self, why: SkewError) -> SkewError {
+        let left = self.end().left.join("; ");
+        if left.is_empty() {
+            return why;
+        }
+        let why = why.to_string();
+        SkewError::NotUndone { why, left }
     }
 
     /// Where hooking took long, the time that was asked for begins when everybody is hooked.
@@ -364,6 +374,8 @@ impl Skew {
     /// Hooks who has executed a program, and lets go who was stopped at that.
     fn hook_executed(&mut self) -> Result<(), SkewError> {
         for process in self.watch.executed()? {
+            // Another program, another try.
+            self.escapes.remove(&process);
             let hooked = if holders_of(process.pid).contains(&self.number) {
                 Ok(())
             } else {
@@ -407,7 +419,8 @@ impl Skew {
                 .and_then(|page| {
                     let holders = page.holders()?;
                     if page.state()? == State::Hooked && holders.contains(&self.number) {
-                        let slot = self.slot(&holders, &mut slots)?;
+                        let journal = self.entry.journal();
+                        let slot = slot(journal, &holders, &mut slots, &mut self.renew_ns)?;
                         page.configure(&holders, &slot)?;
                     }
                     Ok(())
@@ -418,17 +431,6 @@ impl Skew {
             }
         }
         Ok(())
-    }
-
-    fn slot(&mut self, holders: &[u32], slots: &mut Slots) -> Result<Slot, SkewError> {
-        if let Some(slot) = slots.get(holders) {
-            return Ok(slot.clone());
-        }
-        let courses = course::of_holders(self.entry.journal(), holders)?;
-        let (slot, renew) = course::slot(&courses);
-        self.renew_ns = self.renew_ns.into_iter().chain(renew).min();
-        slots.insert(holders.to_vec(), slot.clone());
-        Ok(slot)
     }
 
     fn hook_newcomers(&mut self, quiet_scans: usize) -> Result<(), SkewError> {
@@ -446,7 +448,9 @@ impl Skew {
                 .collect();
             // A program that was executed has a page of its own, without the hook.
             fresh.extend(self.processes.keys().copied().filter(|process| {
-                table.holds(process) && !holders_of(process.pid).contains(&self.number)
+                table.holds(process)
+                    && !self.escapes.contains_key(process)
+                    && !holders_of(process.pid).contains(&self.number)
             }));
             if fresh.is_empty() {
                 quiet += 1;
@@ -471,7 +475,7 @@ impl Skew {
             if self.escapes.contains_key(process) {
                 continue;
             }
-            match self.hook(*process, &mut slots) {
+            match self.hook_or_again(*process, &mut slots) {
                 // Somebody has taken the skew back; the caller sees that it is over.
                 Err(SkewError::Journal(error)) if matches!(*error, JournalError::Ended(_)) => {
                     return Ok(());
@@ -488,24 +492,36 @@ impl Skew {
         Ok(())
     }
 
-    fn hook(&mut self, process: ProcessId, slots: &mut Slots) -> Result<(), SkewError> {
-        let page = Page::open(process)?;
-        let before = page.bytes()?;
-        let mut holders = page.holders()?;
-        let is_heir = holders.contains(&self.number);
-        if !is_heir {
-            compatible(
-                self.entry.journal(),
-                &holders,
-                self.course.clocks(),
-                process.pid,
-            )?;
-            holders.push(self.number);
+    /// Hooks one process; a second time where it seems to be patched by a stranger, because it may have executed a
+    /// program while it was looked at.
+    fn hook_or_again(&mut self, process: ProcessId, slots: &mut Slots) -> Result<(), SkewError> {
+        match self.hook(process, slots) {
+            Err(SkewError::Page(PageError::Foreign(_))) => {
+                sleep(EXECUTING);
+                self.hook(process, slots)
+            }
+            other => other,
         }
-        let slot = self.slot(&holders, slots)?;
-        let stopping = self
-            .entry
-            .change(&[], || page.hook(&holders, &slot, STOP_PATIENCE))??;
+    }
+
+    fn hook(&mut self, process: ProcessId, slots: &mut Slots) -> Result<(), SkewError> {
+        let journal = self.entry.journal().clone();
+        let (number, clocks, renew_ns) = (self.number, self.course.clocks(), &mut self.renew_ns);
+        // The journal's lock first and the page's inside it, as whoever undoes this takes them.
+        let hook = || {
+            let page = Page::open(process)?;
+            let before = page.bytes()?;
+            let mut holders = page.holders()?;
+            let is_heir = holders.contains(&number);
+            if !is_heir {
+                compatible(&journal, &holders, clocks, process.pid)?;
+                holders.push(number);
+            }
+            let slot = slot(&journal, &holders, slots, renew_ns)?;
+            let stopping = page.hook(&holders, &slot, STOP_PATIENCE)?;
+            Ok::<_, SkewError>((before, is_heir, stopping))
+        };
+        let (before, is_heir, stopping) = self.entry.change(&[], hook)??;
         let known = self.processes.get(&process);
         let how = match known {
             Some(_) => How::Executed,
@@ -615,7 +631,8 @@ impl Skew {
     /// Tells the journal what it has done so far, for `murphy ls`.
     pub fn say(&mut self) -> Result<Skewed, SkewError> {
         let effect = self.effect()?;
-        self.entry.say(&effect, &effect.text())?;
+        // Nothing depends on it: `murphy ls` shows an older figure where this fails, as on a full disk.
+        let _ = self.entry.say(&effect, &effect.text());
         Ok(effect)
     }
 
@@ -626,6 +643,14 @@ impl Skew {
         let mut effect = self.effect().unwrap_or_else(|_| self.figures());
         let outcomes = self.entry.end();
         effect.left = failures(&outcomes);
+        let is_carried = |process: &ProcessId| holders_of(process.pid).contains(&self.number);
+        if effect.left.is_empty() && self.processes.keys().any(is_carried) {
+            // Somebody has removed the journal, and the way back with it; it is known here, too.
+            let undone = restore_vdso(self.entry.journal(), self.entry.id());
+            effect
+                .left
+                .extend(undone.err().map(|error| error.to_string()));
+        }
         for outcome in outcomes.into_iter().flatten() {
             if let Ok(crate::undo::Undone::Dormant(count)) = outcome.result {
                 effect.dormant += count as u64;
@@ -646,6 +671,23 @@ impl Skew {
         }
         effect
     }
+}
+
+/// What a page with these holders is to hold, and by when that must be written anew.
+fn slot(
+    journal: &Journal,
+    holders: &[u32],
+    slots: &mut Slots,
+    renew_ns: &mut Option<u64>,
+) -> Result<Slot, SkewError> {
+    if let Some(slot) = slots.get(holders) {
+        return Ok(slot.clone());
+    }
+    let courses = course::of_holders(journal, holders)?;
+    let (slot, renew) = course::slot(&courses);
+    *renew_ns = renew_ns.iter().copied().chain(renew).min();
+    slots.insert(holders.to_vec(), slot.clone());
+    Ok(slot)
 }
 
 fn of(process: ProcessId, how: How, stopping: Stopping) -> ProcessSkew {

@@ -1,7 +1,7 @@
 //! The watch over the programs that a skewed process executes, and over those who ask for the time past its vDSO.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fmt,
     os::fd::{AsFd, BorrowedFd},
     str::FromStr,
@@ -11,9 +11,8 @@ use murphy_sys::{
     clock::boottime_ns,
     family::{AtExec, Family, FamilyError},
     pidfd::{Pidfd, PidfdError},
-    process::{ProcessId, Stat},
+    process::ProcessId,
     signal::Signal,
-    table::ProcessTable,
 };
 use serde::{Deserialize, Serialize};
 
@@ -45,24 +44,9 @@ impl Follow {
         (self == Self::Stop).then(|| change.into())
     }
 
-    /// The way back of that: of these, and of whom they will have borne by then.
-    pub fn undo(self, processes: impl IntoIterator<Item = ProcessId>) -> Option<Undo> {
-        if self == Self::Look {
-            return None;
-        }
-        let of: Vec<_> = processes.into_iter().collect();
-        // Without a listing nobody has ancestors, and only orphans of theirs would be missed.
-        let table = ProcessTable::read().unwrap_or_else(|_| ProcessTable::of([]));
-        let above = of.iter().flat_map(|process| table.ancestors(process.pid));
-        let above: BTreeSet<_> = above.collect();
-        let above = above
-            .into_iter()
-            .filter_map(|pid| table.get(pid))
-            .map(Stat::id);
-        Some(Undo::ResumeHeld {
-            above: above.collect(),
-            of,
-        })
+    /// The way back of that.
+    pub fn undo(self) -> Option<Undo> {
+        (self == Self::Stop).then_some(Undo::ResumeHeld)
     }
 }
 
@@ -188,10 +172,11 @@ impl Watch {
         };
         family.attend()?;
         let mut executed = Vec::new();
-        for pid in family.executed()? {
-            match ProcessId::of(pid) {
-                Ok(process) if process.is_alive() => executed.push(process),
-                _ => self.short_lived += 1,
+        for process in family.executed()? {
+            if process.is_alive() {
+                executed.push(process);
+            } else {
+                self.short_lived += 1;
             }
         }
         Ok(executed)

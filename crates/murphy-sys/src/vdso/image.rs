@@ -2,7 +2,10 @@
 
 use std::sync::OnceLock;
 
-use object::{Object, ObjectSymbol, elf::FileHeader64, endian::LittleEndian, read::elf::ElfFile};
+use object::{
+    Object, ObjectSegment, ObjectSymbol, elf::FileHeader64, endian::LittleEndian,
+    read::elf::ElfFile,
+};
 
 use crate::{
     arch::{self, JUMP, MoveError, NotHere},
@@ -18,6 +21,8 @@ pub(super) const LENGTH_MAX: usize = 64 * 1024;
 const AT_SYSINFO_EHDR: u64 = 33;
 /// Where the instructions are taken to be while the hook is fitted; only differences count.
 const BASE: u64 = 0x7f00_0000_0000;
+/// What the hook is aligned to: a line of the cache.
+const ALIGNMENT: usize = 64;
 
 /// Why there is no image to work with.
 #[derive(Debug, thiserror::Error)]
@@ -59,9 +64,6 @@ pub enum ImageError {
 
 /// The mark at the beginning of every hook, whatever its version.
 pub(super) const MARK: &[u8] = b"MURPHY\0";
-/// What a hook is aligned to.
-const LINE: usize = 64;
-
 /// The pristine page and the hook fitted to it.
 #[derive(Debug)]
 pub struct Image {
@@ -94,7 +96,7 @@ impl Image {
         let me = ProcessId::current();
         let (base, length) = place(me.pid).ok_or(ImageError::None)?;
         let page = Memory::open(me)?.read(base, length)?;
-        if page.chunks(LINE).any(|line| line.starts_with(MARK)) {
+        if page.chunks(ALIGNMENT).any(|line| line.starts_with(MARK)) {
             return Err(ImageError::Patched);
         }
         Self::fit(page)
@@ -104,20 +106,7 @@ impl Image {
     pub fn fit(pristine: Vec<u8>) -> Result<Self, ImageError> {
         let code = arch::hook()?;
         let functions = functions(&pristine)?;
-        // Section headers may stand behind the loaded part, and debuggers read them: what is not zero is
-        // in use.
-        let used = pristine
-            .iter()
-            .rposition(|&byte| byte != 0)
-            .map_or(0, |i| i + 1);
-        let hook_at = used.next_multiple_of(LINE);
-        let free = pristine.len().saturating_sub(hook_at);
-        if free < code.bytes.len() {
-            return Err(ImageError::NoRoom {
-                needed: code.bytes.len(),
-                free,
-            });
-        }
+        let hook_at = hook_at(&pristine, code.bytes.len())?;
         let mut hook = code.bytes.to_vec();
         let mut instructions = Vec::new();
         for ((name, at), (place, room)) in FUNCTIONS.iter().zip(functions).zip(code.beginnings) {
@@ -164,6 +153,31 @@ impl Image {
     }
 }
 
+/// Where a hook of so many bytes begins: behind all that is not zero, if it fits there. Section headers stand
+/// behind the loaded part, which debuggers read and nobody who runs does; where they leave too little room, as
+/// since Linux 6.11 with its `getrandom`, the last of them give way until the page is restored.
+fn hook_at(page: &[u8], needed: usize) -> Result<usize, ImageError> {
+    let used = page
+        .iter()
+        .rposition(|&byte| byte != 0)
+        .map_or(0, |i| i + 1);
+    let behind_all = used.next_multiple_of(ALIGNMENT);
+    if behind_all + needed <= page.len() {
+        return Ok(behind_all);
+    }
+    let elf = ElfFile::<FileHeader64<LittleEndian>>::parse(page)?;
+    let ends = elf.segments().map(|part| part.address() + part.size());
+    let loaded = usize::try_from(ends.max().unwrap_or(0)).unwrap_or(usize::MAX);
+    let at_the_end = page.len().saturating_sub(needed) / ALIGNMENT * ALIGNMENT;
+    if at_the_end >= loaded {
+        return Ok(at_the_end);
+    }
+    Err(ImageError::NoRoom {
+        needed,
+        free: page.len().saturating_sub(loaded),
+    })
+}
+
 /// Where each hooked function begins.
 fn functions(page: &[u8]) -> Result<[usize; 3], ImageError> {
     let elf = ElfFile::<FileHeader64<LittleEndian>>::parse(page)?;
@@ -185,6 +199,16 @@ fn functions(page: &[u8]) -> Result<[usize; 3], ImageError> {
 /// Where a process's vDSO begins, by what the kernel told it at its start.
 pub(super) fn base(pid: u32) -> Option<u64> {
     auxiliary(pid, AT_SYSINFO_EHDR).filter(|base| *base != 0)
+}
+
+/// Whether the program of a process is a 32-bit one, by the class of its ELF file.
+pub(super) fn is_32_bit(pid: u32) -> bool {
+    use std::io::Read;
+    let mut head = [0; 5];
+    std::fs::File::open(format!("/proc/{pid}/exe"))
+        .and_then(|mut file| file.read_exact(&mut head))
+        .is_ok()
+        && head == *b"\x7fELF\x01"
 }
 
 /// Where a process's vDSO is and how long, by its mappings.
@@ -219,18 +243,30 @@ mod tests {
     fn what_is_no_vdso_is_refused() {
         assert!(matches!(Image::fit(vec![0; 8192]), Err(ImageError::Elf(_))));
         let mut full = Image::own().unwrap().pristine.clone();
-        full.fill_with_ones_at_the_end();
+        load_all(&mut full);
+        *full.last_mut().unwrap() = 1;
         assert!(matches!(Image::fit(full), Err(ImageError::NoRoom { .. })));
     }
 
-    trait Fill {
-        fn fill_with_ones_at_the_end(&mut self);
+    #[test]
+    fn section_headers_give_way_to_the_hook() {
+        let mut page = Image::own().unwrap().pristine.clone();
+        *page.last_mut().unwrap() = 1;
+        let image = Image::fit(page.clone()).unwrap();
+        assert!(image.hook_at + image.hook.len() <= page.len());
+        assert!(page.len() - image.hook_at - image.hook.len() < ALIGNMENT);
     }
 
-    impl Fill for Vec<u8> {
-        fn fill_with_ones_at_the_end(&mut self) {
-            let last = self.len() - 1;
-            self[last] = 1;
+    /// Says in the program headers that all of the page is loaded.
+    fn load_all(page: &mut [u8]) {
+        let length = (page.len() as u64).to_le_bytes();
+        let number = |at: usize| usize::from(u16::from_le_bytes([page[at], page[at + 1]]));
+        // Of an ELF header: e_phoff, which is short here, e_phentsize and e_phnum. Of a program header: p_memsz.
+        let (start, size, count) = (number(32), number(54), number(56));
+        for header in (0..count).map(|i| start + i * size) {
+            if page[header] == 1 {
+                page[header + 40..header + 48].copy_from_slice(&length);
+            }
         }
     }
 }

@@ -13,6 +13,7 @@
 
 mod image;
 mod page;
+mod shared;
 mod slot;
 mod trial;
 pub mod view;

@@ -42,6 +42,26 @@ pub enum Timescale {
 }
 
 impl Timescale {
+    /// Whether the time namespace of process `pid` gives it another offset than Murphy's own does.
+    pub fn is_offset_in(self, pid: u32) -> bool {
+        let clock = match self {
+            Self::Realtime | Self::Tai => return false,
+            Self::Monotonic | Self::MonotonicRaw => "monotonic",
+            Self::Boottime => "boottime",
+        };
+        let namespace = |pid| crate::process::namespace_inode(pid, "time").ok();
+        if namespace(pid) == namespace(std::process::id()) {
+            return false;
+        }
+        let offset = |pid: &str| -> Option<Vec<i64>> {
+            let text = std::fs::read_to_string(format!("/proc/{pid}/timens_offsets")).ok()?;
+            let line = text.lines().find_map(|line| line.strip_prefix(clock))?;
+            let numbers = line.split_ascii_whitespace().map(str::parse);
+            numbers.collect::<Result<_, _>>().ok()
+        };
+        offset(&pid.to_string()) != offset("self")
+    }
+
     /// All of them, in the order of the slot.
     pub const ALL: [Self; TIMESCALES] = [
         Self::Realtime,

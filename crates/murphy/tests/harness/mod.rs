@@ -8,6 +8,7 @@
 
 use std::{
     collections::BTreeSet,
+    env,
     ffi::OsStr,
     fs,
     io::Write,
@@ -23,8 +24,19 @@ use tempfile::TempDir;
 
 /// The variable that marks what a test has started.
 const MARK: &str = "MURPHY_TEST_MARK";
+/// The variable with how many times slower than usual this machine is.
+const SLACK: &str = "MURPHY_TEST_SLACK";
+
+/// How many times slower than usual this machine is, and how many times less even: 1, but for emulated ones.
+pub fn slack() -> u32 {
+    let said = env::var(SLACK).ok();
+    said.and_then(|said| said.parse().ok()).unwrap_or(1)
+}
+
 /// Nothing a test waits for may take longer.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub fn patience() -> Duration {
+    slack() * Duration::from_secs(30)
+}
 
 /// Watches over one test.
 pub struct Guard {
@@ -197,7 +209,7 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let until = Instant::now() + Duration::from_secs(5);
+        let until = Instant::now() + slack() * Duration::from_secs(5);
         let mut left = self.marked_pids();
         while !left.is_empty() && Instant::now() < until {
             thread::sleep(Duration::from_millis(20));
@@ -261,7 +273,7 @@ pub fn signal(pid: u32, name: &str) {
 
 /// Waits until something is so; panics with its name when it is not in time.
 pub fn wait_until(what: &str, is_so: impl Fn() -> bool) {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + patience();
     while !is_so() {
         assert!(Instant::now() < until, "it never came that {what}");
         thread::sleep(Duration::from_millis(5));

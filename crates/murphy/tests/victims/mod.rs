@@ -20,7 +20,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use crate::harness::{Ended, Guard, Murphy, Running, wait_until};
+use crate::harness::{Ended, Guard, Murphy, Running, patience, slack, wait_until};
 
 pub use program::Program;
 
@@ -30,16 +30,28 @@ pub type Nanos = i64;
 pub const SECOND: Nanos = 1_000_000_000;
 /// A millisecond.
 pub const MILLISECOND: Nanos = 1_000_000;
-/// How far apart two readings of one skew may be.
-pub const TOLERANCE: Nanos = 5 * MILLISECOND;
 /// How late a tick may be.
 const TICK_LATE: Nanos = 250 * MILLISECOND;
-/// Nothing a test waits for may take longer.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// What may be heard of one program.
 const LINES_MAX: usize = 1_000_000;
 /// How many readings are looked at when a skew is asked for.
 const FRESH: usize = 5;
+
+/// So much at most, and more on a machine that takes its processors away for longer.
+pub fn at_most(usually: Nanos) -> Nanos {
+    Nanos::from(slack()) * usually
+}
+
+/// How far apart two readings of one skew may be.
+pub fn tolerance() -> Nanos {
+    at_most(5 * MILLISECOND)
+}
+
+/// Whether Murphy says that a clock reads so, to the millisecond where the machine can tell.
+pub fn says(said: &str, clock: &str, shift: &str) -> bool {
+    let shown = if slack() == 1 { shift } else { &shift[..1] };
+    said.contains(&format!("{clock} reads {shown}"))
+}
 
 /// The host's own time, in nanoseconds since 1970.
 pub fn host_ns() -> Nanos {
@@ -160,7 +172,7 @@ impl Heard {
     /// Waits for its end and for the last of what it says.
     pub fn wait(mut self) -> (Ended, Vec<Line>) {
         let mut running = self.running.take().expect("it ends once");
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + patience();
         while running.is_running() {
             assert!(Instant::now() < until, "it never came that it ends");
             thread::sleep(Duration::from_millis(5));
@@ -274,7 +286,7 @@ impl<'a> Reader<'a> {
         let last = skew(readings.last().expect("there are some"));
         for reading in &readings {
             assert!(
-                (skew(reading) - last).abs() < TOLERANCE,
+                (skew(reading) - last).abs() < tolerance(),
                 "{letter} wavers: {readings:?}"
             );
         }
@@ -286,7 +298,7 @@ impl<'a> Reader<'a> {
         let skew = self.skew_of(letter);
         let error = skew - expected;
         assert!(
-            error.abs() < TOLERANCE,
+            error.abs() < tolerance(),
             "{letter} is {skew} ns wrong, which is {error} ns from {expected}"
         );
     }
@@ -299,7 +311,7 @@ impl<'a> Reader<'a> {
         for reading in fresh(self.heard, self.prefix) {
             let behind = self.before.ahead(base) + expected - reading.ahead(letter);
             assert!(
-                (-TOLERANCE..unit + TICK_LATE).contains(&behind),
+                (-tolerance()..unit + at_most(TICK_LATE)).contains(&behind),
                 "{letter} is {behind} ns behind what it should be: {reading:?}"
             );
         }
@@ -310,7 +322,7 @@ impl<'a> Reader<'a> {
         let fresh = fresh(self.heard, self.prefix);
         let late = smallest_delay(&fresh, self.start) - self.delay_ns;
         assert!(
-            late.abs() < 4 * TOLERANCE,
+            late.abs() < 4 * tolerance(),
             "the monotonic clock is {late} ns behind the host's"
         );
         let lines = self.heard.since(0);

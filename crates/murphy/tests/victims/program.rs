@@ -52,6 +52,17 @@ struct Recipe {
 }
 
 impl Program {
+    /// Those that a C compiler builds.
+    pub const IN_C: [Self; 7] = [
+        Self::C,
+        Self::CStatic,
+        Self::CMusl,
+        Self::Hammer,
+        Self::HammerMusl,
+        Self::Without,
+        Self::Registers,
+    ];
+
     fn recipe(self) -> Recipe {
         let recipe = |source, build, run| Recipe { source, build, run };
         let gcc = "gcc -O2 -pthread -o BUILT SOURCE";

@@ -129,6 +129,7 @@ impl How {
 pub fn skew_failure(error: SkewError) -> Failure {
     match error {
         SkewError::Asked(_) | SkewError::NotASkew { .. } => Failure::input(error),
+        SkewError::NotUndone { .. } => Failure::cleanup(error),
         other => Failure::machine(other),
     }
 }
@@ -373,7 +374,7 @@ impl Stage {
             &value,
         );
         if !self.json {
-            say_ended(&effect, taken_back);
+            say_ended(&effect, taken_back, self.follow);
         }
         if effect.had_effect() {
             Ok(Exit::Held)
@@ -434,7 +435,7 @@ fn plan_of_launch(command: &str, spec: &Spec, follow: Follow, until: Until) -> P
         changes.push("hook its vDSO before its first instruction".into());
         undo.push(Undo::RestoreVdso { id: id() });
         changes.extend(follow.change());
-        undo.extend(follow.undo([]));
+        undo.extend(follow.undo());
     }
     Plan {
         family: "time",
@@ -499,7 +500,7 @@ fn ends(until: Until) -> String {
     }
 }
 
-fn say_ended(effect: &Skewed, taken_back: bool) {
+fn say_ended(effect: &Skewed, taken_back: bool, follow: Follow) {
     let by = if taken_back {
         " (taken back by somebody else)"
     } else {
@@ -541,8 +542,12 @@ fn say_ended(effect: &Skewed, taken_back: bool) {
     }
     if let Some(count @ 1..) = effect.short_lived {
         output::note(&format!(
-            "murphy: escaped the skew: {} came and went in between; `--follow stop` catches them",
-            plural(count, "executed program")
+            "murphy: escaped the skew: {} came and went in between{}",
+            plural(count, "executed program"),
+            match follow {
+                Follow::Look => "; `--follow stop` catches them",
+                Follow::Stop => ", before they could be hooked",
+            }
         ));
     }
 }

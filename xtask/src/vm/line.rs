@@ -1,0 +1,114 @@
+//! The table of lines: which tests run in which kernel, and why there.
+//!
+//! A line is worth its time when its kernel, or what it is told at boot, takes another path through Murphy than the
+//! machine does on which the suite runs.
+
+/// One kernel, as it is booted once, and the tests that run in it.
+pub struct Line {
+    pub name: &'static str,
+    /// As `labs/vm/run --kernel` takes it.
+    pub kernel: &'static str,
+    /// More words for the kernel's command line.
+    pub append: &'static str,
+    pub tests: &'static [Tests],
+    pub why: &'static str,
+}
+
+/// Tests of one binary.
+pub struct Tests {
+    pub package: &'static str,
+    /// The name of cargo's target.
+    pub target: &'static str,
+    /// Parts of the names of tests; all tests if there is none.
+    pub filters: &'static [&'static str],
+    /// Parts of the names of tests that are left out.
+    pub without: &'static [&'static str],
+}
+
+impl Tests {
+    /// The words that make a test binary run these.
+    pub fn words(&self) -> impl Iterator<Item = &'static str> {
+        let without = self.without.iter().flat_map(|name| ["--skip", name]);
+        self.filters.iter().copied().chain(without)
+    }
+}
+
+const SYS: Tests = Tests {
+    package: "murphy-sys",
+    target: "murphy_sys",
+    filters: &["vdso::", "tracee::", "memory::", "durable::"],
+    without: &[],
+};
+
+/// Asserts what a clock shows half a second after something, which an emulated machine may sleep through.
+const SCHEDULED: &[&str] = &["clocks_drift_stand_still_step"];
+
+const fn time(filters: &'static [&'static str]) -> Tests {
+    Tests {
+        package: "murphy",
+        target: "time",
+        filters,
+        without: SCHEDULED,
+    }
+}
+
+const LAUNCHED: Tests = Tests {
+    package: "murphy",
+    target: "time_launched",
+    filters: &[],
+    without: &[],
+};
+
+/// The way of a skew from its beginning to its end, through exec, fork, threads and the death of its Murphy.
+const MAIN_OF_TIME: &[&str] = &[
+    "every_way_to_ask",
+    "an_executed_program",
+    "a_child_that_inherits",
+    "a_later_murphy_restores",
+    "a_skew_ends_in_time",
+    "skews_add_up",
+    "unusual_calls",
+    "skewed_calls_keep",
+];
+
+/// The same without the tests about what happens inside the hook, which all ways to write put there alike.
+const WRITES_OF_TIME: &[&str] = &[
+    "every_way_to_ask",
+    "an_executed_program",
+    "a_child_that_inherits",
+    "a_later_murphy_restores",
+    "skews_add_up",
+    "a_stopped_target",
+];
+
+/// The longest first, so that the machines end together.
+pub const LINES: &[Line] = &[
+    Line {
+        name: "6.1",
+        kernel: "6.1-cloud",
+        append: "",
+        tests: &[SYS, time(&[]), LAUNCHED],
+        why: "the oldest kernel that Murphy supports",
+    },
+    Line {
+        name: "6.12",
+        kernel: "6.12-cloud",
+        append: "",
+        tests: &[SYS, time(MAIN_OF_TIME), LAUNCHED],
+        why: "the kernel of Debian 13",
+    },
+    Line {
+        name: "6.12-poke",
+        kernel: "6.12-cloud",
+        append: "proc_mem.force_override=never",
+        tests: &[SYS, time(WRITES_OF_TIME)],
+        why: "nobody writes code through /proc/PID/mem: PTRACE_POKEDATA does",
+    },
+    Line {
+        name: "6.1-hpet",
+        kernel: "6.1-cloud",
+        append: "clocksource=hpet",
+        tests: &[SYS, time(MAIN_OF_TIME)],
+        why: "the vDSO cannot read this clock source, and makes system calls",
+    },
+];
