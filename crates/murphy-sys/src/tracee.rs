@@ -99,12 +99,11 @@ pub fn while_stopped<T: Send>(
 ) -> Result<(T, Duration), TraceeError> {
     thread::scope(|scope| {
         let tracer = scope.spawn(|| {
-            let began = Instant::now();
             let mut stopped = Stopped {
                 threads: Vec::new(),
             };
             // Left early, this thread ends, and the kernel lets everybody go.
-            stopped.stop(process, who, began + patience)?;
+            let began = stopped.stop(process, who, Instant::now() + patience)?;
             let done = work(&stopped);
             stopped.release();
             Ok((done, began.elapsed()))
@@ -127,13 +126,16 @@ impl Stopped {
         self.threads.len()
     }
 
+    /// Stops them; says when the first was about to be.
     fn stop(
         &mut self,
         process: ProcessId,
         who: Who<'_>,
         until: Instant,
-    ) -> Result<(), TraceeError> {
+    ) -> Result<Instant, TraceeError> {
         let mut known: Vec<pid_t> = Vec::new();
+        let mut began = None;
+        let mut are_all = false;
         for _ in 0..SCANS_MAX {
             let mut fresh = match who {
                 Who::Only(threads) => threads.to_vec(),
@@ -144,9 +146,11 @@ impl Stopped {
                 fresh.truncate(1);
             }
             if fresh.is_empty() {
+                are_all = true;
                 break;
             }
             known.extend(&fresh);
+            began.get_or_insert_with(Instant::now);
             let mut seized = Vec::new();
             for thread in fresh {
                 if seize(process, thread)? {
@@ -162,7 +166,7 @@ impl Stopped {
                 break;
             }
         }
-        if who == Who::Everybody && threads_of(process)?.iter().any(|t| !known.contains(t)) {
+        if who == Who::Everybody && !are_all {
             return Err(TraceeError::Runaway(process));
         }
         // Seized by pid; only now that it cannot end any more is it certain who it is. A process whose
@@ -170,7 +174,7 @@ impl Stopped {
         if self.threads.is_empty() || process.stat().is_none() {
             return Err(TraceeError::Gone(process));
         }
-        Ok(())
+        Ok(began.unwrap_or(until))
     }
 
     fn release(&mut self) {

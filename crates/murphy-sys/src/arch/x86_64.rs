@@ -129,7 +129,7 @@ fn jumps_into(code: &[u8], from: u64, range: std::ops::Range<u64>) -> bool {
 pub fn returns_from_signal(stack: &[u64], within: impl Fn(u64) -> bool) -> bool {
     stack
         .array_windows()
-        .any(|[instruction, _flags, segment]| within(*instruction) && segment & 0xffff == 0x33)
+        .any(|[instruction, _flags, segment]| segment & 0xffff == 0x33 && within(*instruction))
 }
 
 // The hook. It is never run in this process: its bytes are copied into the page of a target.

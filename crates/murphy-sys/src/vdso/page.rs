@@ -372,12 +372,13 @@ impl Page {
         found.map(|(_, new)| self.base + *new as u64)
     }
 
-    /// Everything was read before the process was stopped: it may have executed another program since.
+    /// Everything was read before the process was stopped: it may have executed another program since. The file of
+    /// its memory stays with the memory that it had, which is gone then.
     fn still_the_same(&self) -> Result<(), PageError> {
-        if base(self.process.pid) == Some(self.base) {
-            Ok(())
-        } else {
-            Err(PageError::Executed(self.process))
+        let mark = self.base + self.image.hook_at as u64;
+        match self.memory.read(mark, MARK.len()) {
+            Ok(bytes) if bytes == MARK => Ok(()),
+            _ => Err(PageError::Executed(self.process)),
         }
     }
 
