@@ -92,7 +92,11 @@ mod tests {
             .spawn()
             .expect("sleep is part of every system");
         let name = format!("process {} sleep", sleeper.id());
-        let during = Traces::of_this_machine().without(&before);
+        // It is there before it has executed its program, and with that its environment.
+        let during = (0..1000)
+            .map(|_| Traces::of_this_machine().without(&before))
+            .find(|during| during.0.contains(&name))
+            .unwrap_or_default();
         sleeper.kill().expect("a child can be killed");
         sleeper.wait().expect("a child can be waited for");
         assert!(during.0.contains(&name), "{during}");

@@ -280,7 +280,7 @@ impl Journal {
         let (records, _) = self.list()?;
         let mut found: Vec<_> = records
             .into_iter()
-            .filter(|r| r.header.id.starts_with(prefix))
+            .filter(|r| !prefix.is_empty() && r.header.id.starts_with(prefix))
             .collect();
         match found.len() {
             1 => Ok(found.remove(0)),
