@@ -275,7 +275,8 @@ fn write_figures(root: &Path, all: &[Series], ledger: &Ledger) -> Result<(), Soa
         source,
     };
     let page = fs::read_to_string(&path).map_err(file)?;
-    let page = figures::replace(&page, &figures::table(all, ledger)).ok_or(SoakError::Page)?;
+    let page =
+        figures::replace(&page, &figures::table(all, ledger, &page)).ok_or(SoakError::Page)?;
     fs::write(&path, page).map_err(file)?;
     println!("figures: {PAGE}");
     Ok(())

@@ -17,11 +17,13 @@ pub fn replace(page: &str, table: &str) -> Option<String> {
     Some(format!("{before}{BEGIN}\n{table}{END}{after}"))
 }
 
-/// One row per series that has outcomes.
-pub fn table(all: &[Series], ledger: &Ledger) -> String {
+/// One row per series that has outcomes, or had them on another machine: then the one that the page has.
+pub fn table(all: &[Series], ledger: &Ledger, page: &str) -> String {
     let rows: String = all
         .iter()
-        .filter_map(|series| row(series, &ledger.of(&series.name)))
+        .filter_map(|series| {
+            row(series, &ledger.of(&series.name)).or_else(|| kept(&series.claim, page))
+        })
         .collect();
     if rows.is_empty() {
         return "Not measured yet.\n".to_owned();
@@ -69,6 +71,13 @@ fn row(series: &Series, outcomes: &[&Outcome]) -> Option<String> {
         median(&seconds),
         commits.join(", ")
     ))
+}
+
+/// The row of a claim that stands on the page already.
+fn kept(claim: &str, page: &str) -> Option<String> {
+    let begins = format!("| {claim} |");
+    let row = page.lines().find(|line| line.starts_with(&begins))?;
+    Some(format!("{row}\n"))
 }
 
 /// The middle of sorted values.
@@ -123,6 +132,16 @@ mod tests {
         ] {
             assert!((median(sorted) - expected).abs() < f64::EPSILON);
         }
+    }
+
+    #[test]
+    fn a_figure_taken_elsewhere_stays() {
+        let page = "| what | n |\n| it holds | 20 of 20 |\n";
+        assert_eq!(
+            kept("it holds", page).as_deref(),
+            Some("| it holds | 20 of 20 |\n")
+        );
+        assert_eq!(kept("it hol", page), None);
     }
 
     #[test]
