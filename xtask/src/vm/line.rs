@@ -36,7 +36,7 @@ impl Tests {
 const SYS: Tests = Tests {
     package: "murphy-sys",
     target: "murphy_sys",
-    filters: &["vdso::", "tracee::", "memory::", "durable::"],
+    filters: &["vdso::", "tracee::", "memory::", "durable::", "family::"],
     without: &[],
 };
 
@@ -56,6 +56,14 @@ const LAUNCHED: Tests = Tests {
     package: "murphy",
     target: "time_launched",
     filters: &[],
+    without: &[],
+};
+
+/// Executed programs, followed by BPF programs.
+const FOLLOWED: Tests = Tests {
+    package: "murphy",
+    target: "time_followed",
+    filters: &["a_later_murphy_lets_go", "the_keeper_lets_go_whom_its"],
     without: &[],
 };
 
@@ -87,14 +95,14 @@ pub const LINES: &[Line] = &[
         name: "6.1",
         kernel: "6.1-cloud",
         append: "",
-        tests: &[SYS, time(&[]), LAUNCHED],
+        tests: &[SYS, time(&[]), LAUNCHED, FOLLOWED],
         why: "the oldest kernel that Murphy supports",
     },
     Line {
         name: "6.12",
         kernel: "6.12-cloud",
         append: "",
-        tests: &[SYS, time(MAIN_OF_TIME), LAUNCHED],
+        tests: &[SYS, time(MAIN_OF_TIME), LAUNCHED, FOLLOWED],
         why: "the kernel of Debian 13",
     },
     Line {

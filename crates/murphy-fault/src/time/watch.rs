@@ -23,8 +23,8 @@ use crate::{process::name_of, undo::Undo};
 const FIRST_SAMPLE_NS: u64 = 250_000_000;
 /// For how long each time later.
 const SAMPLE_NS: u64 = 50_000_000;
-/// How often.
-const SAMPLE_EVERY_NS: u64 = 2_000_000_000;
+/// How often: each time makes every system call of the machine a little slower for as long.
+const SAMPLE_EVERY_NS: u64 = 30_000_000_000;
 
 /// How programs are followed that a target executes: each has a vDSO of its own, without the hook.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,7 +85,8 @@ pub struct Raw {
     pub name: String,
     /// How many such calls were counted.
     pub calls: u64,
-    /// For how long calls were counted, in milliseconds; a few hundredths of the whole time.
+    /// For how long calls were counted, in milliseconds: a quarter of a second at first, and a little every half
+    /// minute.
     pub counted_ms: u64,
 }
 
