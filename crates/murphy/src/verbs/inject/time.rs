@@ -47,9 +47,9 @@ Examples:
   murphy inject time -t pid:42 --strobe 250ms every 10ms --for 5s
   murphy update 4f --offset +1h                                  changes it live
 
-The skew is read back through the target's own clock functions. Children inherit it, programs they execute
-follow, and all are restored. By default the time of day is skewed, however a program asks for it; the
-monotonic clock is not. More: docs/faults/time.md, docs/targets.md.")]
+The skew is read back through the target's own clock functions. Children inherit it, programs
+they execute follow, and all are restored. By default the time of day is skewed, however a
+program asks for it; the monotonic clock is not. More: docs/faults/time.md, docs/targets.md.")]
 pub struct TimeArgs {
     /// How the clocks are to go.
     #[command(flatten)]
