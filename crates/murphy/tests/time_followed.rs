@@ -6,7 +6,9 @@ mod victims;
 
 use std::{
     io::{self, Write},
+    ops::Deref,
     process::Command,
+    sync::{Mutex, MutexGuard, PoisonError},
     thread::sleep,
 };
 
@@ -20,11 +22,27 @@ use victims::{Heard, Nanos, Program, Reader, Reading, SECOND, tolerance};
 
 const HOUR: Nanos = 3600 * SECOND;
 
+/// A guard of a test that has the machine for itself: whoever ends a skew lets go everybody who is held.
+struct Alone {
+    guard: Guard,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Deref for Alone {
+    type Target = Guard;
+
+    fn deref(&self) -> &Guard {
+        &self.guard
+    }
+}
+
 /// A guard, where the kernel tells of executed programs.
-fn guard() -> Option<Guard> {
+fn guard() -> Option<Alone> {
+    static TURN: Mutex<()> = Mutex::new(());
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let guard = Guard::root_or_skip()?;
     match Family::load(AtExec::Stop, [Clock::REALTIME]) {
-        Ok(_) => Some(guard),
+        Ok(_) => Some(Alone { guard, _turn: turn }),
         Err(error) => {
             // Past the capture of the test runner, so that it is counted.
             let _ = writeln!(io::stderr(), "skipped: {error}");
