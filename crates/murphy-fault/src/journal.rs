@@ -385,7 +385,7 @@ impl Journal {
                     .and_then(|mut file| {
                         // Not in the middle of a line that another thread writes.
                         file.lock()?;
-                        file.write_all(text.as_bytes())
+                        append_line(&mut file, &text)
                     })
                     .map_err(refused("write", &path))?,
             }

@@ -150,8 +150,9 @@ pub fn run(words: &[String]) -> Result<(), KeeperError> {
     session::silence().map_err(KeeperError::Session)?;
     let mut held = BTreeMap::new();
     while !session::stdin_closed(LOOK_EVERY).map_err(KeeperError::Session)? {
-        end_overdue(&journal, owner);
-        let_go(&journal, owner, &mut held);
+        let records = records_of(&journal, owner);
+        end_overdue(&journal, &records);
+        let_go(&records, &mut held);
     }
     for _ in 0..TRIES {
         if end_all(&journal, owner) {
@@ -163,14 +164,17 @@ pub fn run(words: &[String]) -> Result<(), KeeperError> {
     Ok(())
 }
 
+/// The owner's injections; none where the journal cannot be read: the next look comes soon.
+fn records_of(journal: &Journal, owner: ProcessId) -> Vec<Record> {
+    let (mut records, _) = journal.list().unwrap_or_default();
+    records.retain(|record| record.header.owner == owner);
+    records
+}
+
 /// Ends the owner's injections that should have been over. What fails is tried again at the next look.
-fn end_overdue(journal: &Journal, owner: ProcessId) {
+fn end_overdue(journal: &Journal, records: &[Record]) {
     let now = boottime_ns();
-    let records = journal
-        .list()
-        .map(|(records, _)| records)
-        .unwrap_or_default();
-    for record in records.iter().filter(|record| record.header.owner == owner) {
+    for record in records {
         let deadline = record.header.deadline_boottime_ns();
         if deadline.is_some_and(|deadline| now > deadline.saturating_add(GRACE_NS)) {
             let _ = journal.undo(&record.header.id);
@@ -180,14 +184,9 @@ fn end_overdue(journal: &Journal, owner: ProcessId) {
 
 /// Lets go on whom the owner has stopped for a moment and does not let go on, because it hangs. `held` says at how many
 /// looks in a row each was seen.
-fn let_go(journal: &Journal, owner: ProcessId, held: &mut BTreeMap<ProcessId, u32>) {
-    let records = journal
-        .list()
-        .map(|(records, _)| records)
-        .unwrap_or_default();
-    let stops =
-        |record: &&Record| record.header.owner == owner && record.undos.contains(&Undo::ResumeHeld);
-    if !records.iter().any(|record| stops(&record)) {
+fn let_go(records: &[Record], held: &mut BTreeMap<ProcessId, u32>) {
+    let stops = |record: &Record| record.undos.contains(&Undo::ResumeHeld);
+    if !records.iter().any(stops) {
         held.clear();
         return;
     }
@@ -199,7 +198,7 @@ fn let_go(journal: &Journal, owner: ProcessId, held: &mut BTreeMap<ProcessId, u3
         *looks += 1;
         if *looks > HELD_LOOKS {
             // It is tried again at the next look.
-            let _ = Undo::Resume(process).run(journal);
+            let _ = undo::resume(process);
         }
     }
 }

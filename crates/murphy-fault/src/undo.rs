@@ -121,7 +121,7 @@ impl Undo {
     pub fn run(&self, journal: &Journal) -> Result<Undone, UndoError> {
         match self {
             Self::RestoreVdso { id } => Ok(restore_vdso(journal, id)?),
-            Self::Resume(process) => resume(*process),
+            Self::Resume(process) => Ok(resume(*process)?),
             Self::ResumeHeld => resume_held(),
             Self::EndTagged { tag } => end_tagged(tag),
             Self::EndTree(process) => end_tree(*process),
@@ -171,11 +171,11 @@ impl fmt::Display for Undo {
 
 /// SIGCONT is sent even when the process does not look stopped: a stop that it has not seen yet, in an
 /// uninterruptible sleep, is cancelled by it.
-fn resume(process: ProcessId) -> Result<Undone, UndoError> {
+pub(crate) fn resume(process: ProcessId) -> Result<Undone, PidfdError> {
     let pidfd = match Pidfd::open(process) {
         Ok(pidfd) => pidfd,
         Err(PidfdError::Gone { .. }) => return Ok(Undone::TargetGone),
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(error),
     };
     let stopped = process
         .stat()
@@ -187,7 +187,7 @@ fn resume(process: ProcessId) -> Result<Undone, UndoError> {
             Undone::AlreadyDone
         }),
         Err(PidfdError::Gone { .. }) => Ok(Undone::TargetGone),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     }
 }
 

@@ -320,6 +320,11 @@ pub fn namespace_inode(pid: u32, kind: &str) -> Result<u64, ProcessError> {
         })
 }
 
+/// Whether a process is in this process's own namespace of a kind; so it is where the kernel has none.
+pub fn shares_namespace(pid: u32, kind: &str) -> bool {
+    namespace_inode(pid, kind).ok() == namespace_inode(std::process::id(), kind).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

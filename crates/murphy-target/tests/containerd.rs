@@ -5,7 +5,7 @@ mod runtimes;
 use std::collections::BTreeSet;
 
 use murphy_sys::table::ProcessTable;
-use murphy_target::{MAX_TARGETS, Runtime, Runtimes, Target, TargetError};
+use murphy_target::{MAX_TARGETS, Runtime, Runtimes, Target, TargetError, Tree};
 use runtimes::{Containerd, same_namespace, until};
 
 const SCRIPT: &str = "sleep 1000 & sleep 1001; :";
@@ -24,6 +24,21 @@ fn inside(containerd: &Containerd, namespace: &str, id: &str, count: usize) -> B
         let found = same_namespace(containerd.first(namespace, id));
         (found.len() == count).then(|| found.into_iter().collect())
     })
+}
+
+/// Stops `web` and starts it again; whoever follows it finds the new processes.
+fn finds_it_after_a_restart(containerd: &Containerd, namespace: &str, tree: &mut Tree) {
+    containerd.stop(namespace, "web");
+    let start = ["tasks", "start", "--detach", "--null-io", "web"];
+    containerd.run(namespace, &start);
+    let again = inside(containerd, namespace, "web", 3);
+    let mut new = BTreeSet::new();
+    until("newcomers", || {
+        let table = ProcessTable::read().unwrap();
+        new.extend(tree.newcomers(&table).iter().map(|m| m.process.pid));
+        (new.len() >= 3).then_some(())
+    });
+    assert_eq!(new, again);
 }
 
 #[test]
@@ -74,16 +89,7 @@ fn a_container_is_found_in_its_namespace_and_followed() {
     assert_eq!(new.len(), 1);
     assert!(in_blue.contains(&new[0].process.pid));
 
-    containerd.stop(&blue, "web");
-    containerd.run(&blue, &["tasks", "start", "--detach", "--null-io", "web"]);
-    let again = inside(&containerd, &blue, "web", 3);
-    let mut new = BTreeSet::new();
-    until("newcomers", || {
-        let table = ProcessTable::read().unwrap();
-        new.extend(tree.newcomers(&table).iter().map(|m| m.process.pid));
-        (new.len() >= 3).then_some(())
-    });
-    assert_eq!(new, again);
+    finds_it_after_a_restart(&containerd, &blue, &mut tree);
 }
 
 #[test]
@@ -102,16 +108,7 @@ fn a_container_without_a_cgroup_is_found_by_its_first_process() {
 
     // Only containerd knows where it is after it was started again.
     let mut tree = target.follow();
-    containerd.stop(&blue, "web");
-    containerd.run(&blue, &["tasks", "start", "--detach", "--null-io", "web"]);
-    let again = inside(&containerd, &blue, "web", 3);
-    let mut new = BTreeSet::new();
-    until("newcomers", || {
-        let table = ProcessTable::read().unwrap();
-        new.extend(tree.newcomers(&table).iter().map(|m| m.process.pid));
-        (new.len() >= 3).then_some(())
-    });
-    assert_eq!(new, again);
+    finds_it_after_a_restart(&containerd, &blue, &mut tree);
 
     containerd.stop(&blue, "other");
     let error = find(&containerd, "container:other").unwrap_err();

@@ -7,14 +7,9 @@
 
 mod harness;
 
-use std::{
-    collections::HashMap,
-    env, fs,
-    io::{self, Write},
-    path::Path,
-};
+use std::{collections::HashMap, env, fs, path::Path};
 
-use harness::{Guard, Running, wait_until};
+use harness::{Guard, Running, say_skipped, wait_until};
 use murphy_sys::{
     family::{AtExec, Family},
     trial::Namespace,
@@ -153,8 +148,7 @@ fn is_possible(block: &Block) -> bool {
         None
     };
     if let Some(lacks) = &lacks {
-        // Past the capture of the test runner, so that it is counted.
-        let _ = writeln!(io::stderr(), "skipped: {lacks}");
+        say_skipped(lacks);
     }
     lacks.is_none()
 }

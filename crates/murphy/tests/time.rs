@@ -10,19 +10,11 @@ use std::{fs, thread::sleep, time::Duration};
 use harness::{Guard, signal, slack, wait_until};
 use skewing::{A_MOMENT, Skew, becomes_pristine, child_of, is_pristine};
 use victims::{
-    Heard, MILLISECOND, Nanos, Program, Reader, Reading, SECOND, at_most, says, tolerance,
+    Heard, MILLISECOND, Nanos, Program, Reader, Reading, SECOND, at_most, reader_in_c, says,
+    tolerance,
 };
 
 const MINUTE: Nanos = 60 * SECOND;
-
-/// A clock reader in C, in a mode of its own.
-fn reader_in_c(guard: &Guard, mode: &[&str]) -> Option<Heard> {
-    let words = Program::C.words_or_skip()?;
-    Some(Heard::start(
-        guard,
-        words.into_iter().chain(mode.iter().map(Into::into)),
-    ))
-}
 
 /// `xtask vm-test` runs this one first, where compilers are quick.
 #[test]

@@ -5,20 +5,19 @@ mod skewing;
 mod victims;
 
 use std::{
-    io::{self, Write},
     ops::Deref,
     process::Command,
     sync::{Mutex, MutexGuard, PoisonError},
     thread::sleep,
 };
 
-use harness::{Guard, is_stopped, signal, wait_until};
+use harness::{Guard, is_stopped, say_skipped, signal, wait_until};
 use murphy_sys::{
     family::{ATTENTION, AtExec, Family},
     vdso::Clock,
 };
 use skewing::{A_MOMENT, Skew, becomes_pristine, child_of, is_pristine};
-use victims::{Heard, Nanos, Program, Reader, Reading, SECOND, tolerance};
+use victims::{Heard, Nanos, Reader, Reading, SECOND, reader_in_c, tolerance};
 
 const HOUR: Nanos = 3600 * SECOND;
 
@@ -44,19 +43,10 @@ fn guard() -> Option<Alone> {
     match Family::load(AtExec::Stop, [Clock::REALTIME]) {
         Ok(_) => Some(Alone { guard, _turn: turn }),
         Err(error) => {
-            // Past the capture of the test runner, so that it is counted.
-            let _ = writeln!(io::stderr(), "skipped: {error}");
+            say_skipped(&error.to_string());
             None
         }
     }
-}
-
-fn reader_in_c(guard: &Guard, mode: &[&str]) -> Option<Heard> {
-    let words = Program::C.words_or_skip()?;
-    Some(Heard::start(
-        guard,
-        words.into_iter().chain(mode.iter().map(Into::into)),
-    ))
 }
 
 /// A shell that executes five programs of no length when it gets a SIGUSR1, and says when they have ended.

@@ -4,22 +4,13 @@ mod harness;
 mod skewing;
 mod victims;
 
-use std::{fs, io::Write, process::Command, thread::sleep};
+use std::{fs, process::Command, thread::sleep};
 
-use harness::{Guard, signal, wait_until};
+use harness::{Guard, say_skipped, signal, wait_until};
 use skewing::{A_MOMENT, Skew, child_of, is_pristine};
-use victims::{Heard, Nanos, Program, Reader, SECOND};
+use victims::{Heard, Nanos, Program, Reader, SECOND, reader_in_c};
 
 const MINUTE: Nanos = 60 * SECOND;
-
-/// A clock reader in C, in a mode of its own.
-fn reader_in_c(guard: &Guard, mode: &[&str]) -> Option<Heard> {
-    let words = Program::C.words_or_skip()?;
-    Some(Heard::start(
-        guard,
-        words.into_iter().chain(mode.iter().map(Into::into)),
-    ))
-}
 
 /// T17: a target that somebody traces is refused by his name, and untouched.
 #[test]
@@ -328,7 +319,7 @@ fn a_clock_with_another_offset_in_its_time_namespace_is_refused_and_the_others_a
     let until = std::time::Instant::now() + std::time::Duration::from_secs(5);
     while victim.count() == 0 {
         if std::time::Instant::now() > until {
-            let _ = writeln!(std::io::stderr(), "skipped: unshare -T");
+            say_skipped("unshare -T");
             return;
         }
         sleep(A_MOMENT);

@@ -43,6 +43,14 @@ struct Piece {
 }
 
 impl Course {
+    /// The course of injection `id`, as the journal has it.
+    pub fn read(id: &str, spec: serde_json::Value) -> Result<Self, SkewError> {
+        serde_json::from_value(spec).map_err(|error| SkewError::Spec {
+            id: id.to_owned(),
+            error: error.to_string(),
+        })
+    }
+
     /// The course of a skew that begins now. `seed` is the run's.
     pub fn begin(spec: Spec, until: Until, seed: u64) -> Self {
         let began_ns = boottime_ns();
@@ -191,11 +199,7 @@ pub fn of_holders(journal: &Journal, holders: &[u32]) -> Result<Vec<Course>, Ske
     for holder in holders {
         let id = id_of(*holder);
         if let Some(spec) = journal.read(&id)?.and_then(|record| record.spec) {
-            let course = serde_json::from_value(spec).map_err(|error| SkewError::Spec {
-                id,
-                error: error.to_string(),
-            })?;
-            courses.push(course);
+            courses.push(Course::read(&id, spec)?);
         }
     }
     Ok(courses)

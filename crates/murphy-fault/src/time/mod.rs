@@ -181,13 +181,10 @@ fn check(spec: &Spec, until: Until) -> Result<(), SkewError> {
 
 /// The fault of an injection in words, as `murphy update` may have changed it.
 pub fn fault_of(record: &Record) -> String {
-    let spec = record
-        .spec
-        .clone()
-        .map(serde_json::from_value::<course::Course>);
-    match spec {
-        Some(Ok(course)) => course.spec.to_string(),
-        _ => record.header.fault.clone(),
+    let read = |spec| course::Course::read(&record.header.id, spec).ok();
+    match record.spec.clone().and_then(read) {
+        Some(course) => course.spec.to_string(),
+        None => record.header.fault.clone(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use murphy_sys::{
     process::ProcessId,
     table::ProcessTable,
-    vdso::{Page, State, holders_of, is_orphaned},
+    vdso::{Page, State, marked_by},
 };
 
 use super::{SkewError, course};
@@ -26,9 +26,12 @@ pub fn restore_vdso(journal: &Journal, id: &str) -> Result<Undone, SkewError> {
     let mut undone = Undone::AlreadyDone;
     let mut dormant = 0;
     for _ in 0..ROUNDS_MAX {
-        let carriers = carriers(number)?;
+        let Marked { carriers, orphans } = Marked::find(number)?;
         if carriers.is_empty() {
-            wipe_orphans()?;
+            for process in orphans {
+                // What cannot be reached or is somebody's by now is not this injection's affair.
+                let _ = wipe_orphan(process);
+            }
             return Ok(if dormant > 0 {
                 Undone::Dormant(dormant)
             } else {
@@ -73,17 +76,7 @@ fn give_up(process: ProcessId) -> Result<(), SkewError> {
     }
 }
 
-/// Wipes the hooks that nobody holds, wherever nobody is in one right now.
-fn wipe_orphans() -> Result<(), SkewError> {
-    let table = ProcessTable::read().map_err(SkewError::Table)?;
-    let orphaned = table.iter().filter(|stat| is_orphaned(stat.pid));
-    for process in orphaned.map(murphy_sys::process::Stat::id) {
-        // What cannot be reached or is somebody's by now is not this injection's affair.
-        let _ = wipe_orphan(process);
-    }
-    Ok(())
-}
-
+/// Wipes a hook that nobody holds, where nobody is in it right now.
 fn wipe_orphan(process: ProcessId) -> Result<(), SkewError> {
     let page = Page::open(process)?;
     if !page.holders()?.is_empty() {
@@ -98,15 +91,28 @@ fn wipe_orphan(process: ProcessId) -> Result<(), SkewError> {
     Ok(())
 }
 
-/// Everyone who carries it now.
-pub(super) fn carriers(number: u32) -> Result<Vec<ProcessId>, SkewError> {
-    let table = ProcessTable::read().map_err(SkewError::Table)?;
-    Ok(table
-        .iter()
-        .filter(|stat| !stat.is_kernel_thread())
-        .filter(|stat| holders_of(stat.pid).contains(&number))
-        .map(murphy_sys::process::Stat::id)
-        .collect())
+/// Everyone who has a hook in his page.
+pub(super) struct Marked {
+    /// Held by one injection.
+    pub carriers: Vec<ProcessId>,
+    /// Held by nobody.
+    orphans: Vec<ProcessId>,
+}
+
+impl Marked {
+    /// Looks at everybody's page for injection `number`.
+    pub(super) fn find(number: u32) -> Result<Self, SkewError> {
+        let table = ProcessTable::read().map_err(SkewError::Table)?;
+        let (mut carriers, mut orphans) = (Vec::new(), Vec::new());
+        for stat in table.iter().filter(|stat| !stat.is_kernel_thread()) {
+            match marked_by(stat.pid) {
+                Some(holders) if holders.contains(&number) => carriers.push(stat.id()),
+                Some(holders) if holders.is_empty() => orphans.push(stat.id()),
+                _ => {}
+            }
+        }
+        Ok(Self { carriers, orphans })
+    }
 }
 
 /// Ends what one injection adds in one process, without stopping it.

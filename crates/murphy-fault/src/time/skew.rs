@@ -226,7 +226,6 @@ impl Skew {
             }
         }
         // Stopping who executes a program comes before hooking; being told of it waits for the first `follow`.
-        let is_first = follow == Follow::Stop;
         let watch = match follow {
             Follow::Stop => Watch::load(follow, &spec.clocks)?,
             Follow::Look => Watch::default(),
@@ -249,28 +248,26 @@ impl Skew {
             renew_ns: None,
         };
         let members: Vec<_> = target.processes().collect();
-        let begun = if is_first {
-            skew.watch.begin(members.iter().copied())
-        } else {
-            Ok(())
-        };
-        match begun
-            .map_err(SkewError::from)
-            .and_then(|()| skew.hook_all(&members))
-            .and_then(|()| skew.hook_newcomers(QUIET_SCANS))
-        {
-            Ok(()) => {}
-            Err(error) => {
-                // Nobody may stay half skewed. What cannot be undone stays in the journal.
-                return Err(skew.end_for(error));
-            }
-        }
-        if let Some((_, why)) = skew.escapes.pop_first() {
-            return Err(skew.end_for(SkewError::Escaped(why)));
+        if let Err(error) = skew.hook_target(&members, follow) {
+            // Nobody may stay half skewed. What cannot be undone stays in the journal.
+            return Err(skew.end_for(error));
         }
         skew.begin_again()?;
         skew.read_clocks()?;
         Ok(skew)
+    }
+
+    /// Hooks everybody of the target; an error where one escapes.
+    fn hook_target(&mut self, members: &[ProcessId], follow: Follow) -> Result<(), SkewError> {
+        if follow == Follow::Stop {
+            self.watch.begin(members.iter().copied())?;
+        }
+        self.hook_all(members)?;
+        self.hook_newcomers(QUIET_SCANS)?;
+        match self.escapes.pop_first() {
+            Some((_, why)) => Err(SkewError::Escaped(why)),
+            None => Ok(()),
+        }
     }
 
     /// Takes everything back because of an error; the error, and what stays where not all of it can be.
@@ -350,10 +347,7 @@ impl Skew {
             return Ok(());
         }
         if let Some(spec) = self.entry.spec()? {
-            let course: Course = serde_json::from_value(spec).map_err(|error| SkewError::Spec {
-                id: self.id().to_owned(),
-                error: error.to_string(),
-            })?;
+            let course = Course::read(self.id(), spec)?;
             if course != self.course {
                 self.course = course;
                 self.renew_ns = Some(0);

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{
     SkewError,
     course::{self, Course},
-    restore::carriers,
+    restore::Marked,
     spec::Spec,
 };
 use crate::{
@@ -47,10 +47,7 @@ pub fn update(
         .spec
         .clone()
         .ok_or_else(|| SkewError::Fixed(id.clone()))?;
-    let old: Course = serde_json::from_value(said).map_err(|error| SkewError::Spec {
-        id: id.clone(),
-        error: error.to_string(),
-    })?;
+    let old = Course::read(id, said)?;
     let left = match old.until_ns {
         None => Until::Forever,
         Some(until) => {
@@ -74,7 +71,7 @@ pub fn update(
         longest_ns: 0,
         shift_ns: 0,
     };
-    for process in carriers(number)? {
+    for process in Marked::find(number)?.carriers {
         let page = match Page::open(process) {
             Err(error) if error.is_gone() => continue,
             other => other?,

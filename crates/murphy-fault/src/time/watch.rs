@@ -10,14 +10,16 @@ use std::{
 use murphy_sys::{
     clock::boottime_ns,
     family::{AtExec, Family, FamilyError},
-    pidfd::{Pidfd, PidfdError},
+    pidfd::PidfdError,
     process::ProcessId,
-    signal::Signal,
 };
 use serde::{Deserialize, Serialize};
 
 use super::spec::Clocks;
-use crate::{process::name_of, undo::Undo};
+use crate::{
+    process::name_of,
+    undo::{Undo, resume},
+};
 
 /// For how long calls past the vDSO are counted at first.
 const FIRST_SAMPLE_NS: u64 = 250_000_000;
@@ -193,10 +195,7 @@ impl Watch {
         if self.follow == Follow::Look {
             return Ok(());
         }
-        match Pidfd::open(process).and_then(|pidfd| pidfd.send(Signal::CONT)) {
-            Err(PidfdError::Gone { .. }) => Ok(()),
-            sent => sent,
-        }
+        resume(process).map(|_| ())
     }
 
     /// Counts for a while who asks for the time past the vDSO, again and again.

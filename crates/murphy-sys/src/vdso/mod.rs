@@ -19,7 +19,7 @@ mod trial;
 pub mod view;
 
 pub use image::{Image, ImageError};
-pub use page::{HOLDERS_MAX, Page, PageError, State, Stopping, holders_of, is_orphaned};
+pub use page::{HOLDERS_MAX, Page, PageError, State, Stopping, holders_of, marked_by};
 pub use slot::{Clock, Segment, Slot, TIMESCALES, Timescale, UnknownClock};
 pub(crate) use slot::{DATA, SEGMENT, SLOT, SLOTS_AT, TIMESCALE, TIMESCALE_OF_CLOCK};
 pub use trial::{TrialError, trial};

@@ -529,13 +529,9 @@ pub fn holders_of(pid: u32) -> Vec<u32> {
     marked_by(pid).unwrap_or_default()
 }
 
-/// Whether there is a hook in a process's page that nobody holds: somebody died before it was wiped, or a thread was in
-/// it for too long. Read without a lock.
-pub fn is_orphaned(pid: u32) -> bool {
-    marked_by(pid).is_some_and(|holders| holders.is_empty())
-}
-
-fn marked_by(pid: u32) -> Option<Vec<u32>> {
+/// The same; `None` for a page without a hook. One that nobody holds is there because somebody died before it was
+/// wiped, or because a thread was in it for too long.
+pub fn marked_by(pid: u32) -> Option<Vec<u32>> {
     use std::os::unix::fs::FileExt;
     let image = Image::own().ok()?;
     let base = base(pid)?;

@@ -49,8 +49,7 @@ impl Timescale {
             Self::Monotonic | Self::MonotonicRaw => "monotonic",
             Self::Boottime => "boottime",
         };
-        let namespace = |pid| crate::process::namespace_inode(pid, "time").ok();
-        if namespace(pid) == namespace(std::process::id()) {
+        if crate::process::shares_namespace(pid, "time") {
             return false;
         }
         let offset = |pid: &str| -> Option<Vec<i64>> {

@@ -191,6 +191,13 @@ impl Heard {
     }
 }
 
+/// A clock reader in C, in a mode of its own.
+pub fn reader_in_c(guard: &Guard, mode: &[&str]) -> Option<Heard> {
+    let words = Program::C.words_or_skip()?;
+    let mode = mode.iter().map(Into::into);
+    Some(Heard::start(guard, words.into_iter().chain(mode)))
+}
+
 /// One line of a clock reader.
 #[derive(Clone, Debug)]
 pub struct Reading(Line);

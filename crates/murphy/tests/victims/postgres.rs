@@ -8,10 +8,7 @@ use std::{
     process::Command,
 };
 
-use super::{
-    Heard, Line, Nanos, host_ns,
-    program::{say_skipped, tool_or_skip},
-};
+use super::{Heard, Line, Nanos, host_ns, program::tool_or_skip};
 use crate::harness::{Guard, Murphy, wait_until};
 
 /// The server's time of day, as `R <ns>`.
@@ -198,7 +195,7 @@ fn uid_of_postgres_or_skip() -> Option<u32> {
     let output = Command::new("id").args(["-u", "postgres"]).output().ok()?;
     let uid = String::from_utf8_lossy(&output.stdout).trim().parse().ok();
     if uid.is_none() {
-        say_skipped("the user postgres");
+        crate::harness::say_skipped("the user postgres");
     }
     uid
 }

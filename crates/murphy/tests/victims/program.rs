@@ -5,7 +5,6 @@ use std::{
     ffi::OsString,
     fs,
     hash::{DefaultHasher, Hash, Hasher},
-    io::Write,
     path::{Path, PathBuf},
     process::Command,
     sync::Mutex,
@@ -112,15 +111,9 @@ pub fn tool_or_skip(tool: &str) -> Option<PathBuf> {
     let mut candidates = env::split_paths(&path).map(|directory| directory.join(tool));
     let found = candidates.find(|candidate| candidate.is_file());
     if found.is_none() {
-        say_skipped(tool);
+        crate::harness::say_skipped(tool);
     }
     found
-}
-
-/// Says what a test lacks, past the capture of the test runner, so that it is counted.
-pub fn say_skipped(what: &str) {
-    // In one piece: other tests write there, too.
-    let _ = std::io::stderr().write_all(format!("skipped: {what}\n").as_bytes());
 }
 
 fn words(recipe: &str, source: &Path, built: &Path) -> Vec<OsString> {

@@ -195,12 +195,12 @@ fn launch(
     }
     let mut launched = Launched::start(&stage.injector, args.aim.command.clone(), start)
         .map_err(launch_failure)?;
+    let names: Vec<_> = launched.process().map(name_of).into_iter().collect();
+    let id = launched.id().to_owned();
     let outcome = match &split.rest {
         Some(rest) => stage.skew_launched(&launched, &split, rest),
-        None => stage.hold_launched(&mut launched, &split, spec),
+        None => stage.hold_launched(&mut launched, &split, &names, spec),
     };
-    let names = launched.process().map(name_of).into_iter();
-    let (id, names): (_, Vec<_>) = (launched.id().to_owned(), names.collect());
     let left = launched.end();
     if !left.is_empty() {
         return Err(Failure::cleanup(left.join("; ")));
@@ -247,13 +247,13 @@ impl Stage {
         &mut self,
         launched: &mut Launched,
         split: &Split,
+        names: &[String],
         spec: &Spec,
     ) -> Result<Exit, Failure> {
         let process = launched.process().map_err(launch_failure)?;
         self.see_namespace(process, split)?;
-        let names = [name_of(process)];
-        self.say_launched(launched.id(), &names, spec, "planned");
-        self.say_launched(launched.id(), &names, spec, "active");
+        self.say_launched(launched.id(), names, spec, "planned");
+        self.say_launched(launched.id(), names, spec, "active");
         launched.go().map_err(launch_failure)?;
         let began = Instant::now();
         loop {
