@@ -35,5 +35,8 @@ pub mod history;
 mod intern;
 mod json;
 mod lines;
+pub mod model;
 pub mod read;
+pub mod recording;
+pub mod value;
 pub mod verdict;

@@ -1,0 +1,142 @@
+//! A model is a sequential specification: what one operation does to a state, and which answers that state allows.
+//!
+//! A model knows nothing of clients, time or concurrency; the checkers ask it for one step at a time. Thirty lines
+//! make one: a state, [`Model::step`], and the words of its histories ([`Vocabulary`]). docs/models.md has a table
+//! of those that are built in ([`crate::models`]) and an example of one that is not.
+
+use std::{fmt::Debug, hash::Hash};
+
+use crate::{
+    recording::{Invocation, Outcome, Recording},
+    value::Value,
+};
+
+/// A sequential specification.
+pub trait Model {
+    /// What there is between two operations. Cloned once for each step that is tried: keep it small, or shared.
+    type State: Clone + Eq + Hash + Debug;
+    /// What a client asks.
+    type Ask: Clone + Debug;
+    /// What it is answered.
+    type Answer: Clone + Debug;
+
+    /// The state before the first operation.
+    fn initial(&self) -> Self::State;
+
+    /// Hands `next` every state in which `ask`, answered with `answer`, may leave `state`; none where that answer is
+    /// impossible. Without an answer, which nobody has seen, every state that any answer would leave; the unchanged
+    /// one need not be among them, because an operation without an answer may also not have happened.
+    fn step(
+        &self,
+        state: &Self::State,
+        ask: &Self::Ask,
+        answer: Option<&Self::Answer>,
+        next: &mut dyn FnMut(Self::State),
+    );
+
+    /// The part of the state that `ask` reads and writes, such as a number for its key, where parts never influence
+    /// one another; histories are then judged part by part. The same for all operations of a part.
+    fn part(&self, ask: &Self::Ask) -> u64 {
+        let _ = ask;
+        0
+    }
+
+    /// Whether `ask` leaves every state as it is, whatever the answer.
+    fn is_read(&self, ask: &Self::Ask) -> bool {
+        let _ = ask;
+        false
+    }
+
+    /// A group of operations that can be left out of any legal sequence *together*, and it stays legal: the write of
+    /// a value and its reads, a value's enqueue and dequeue. A witness is made smaller by leaving groups out. `None`
+    /// for an operation that belongs to no such group.
+    fn group(&self, ask: &Self::Ask, answer: Option<&Self::Answer>) -> Option<u64> {
+        let _ = (ask, answer);
+        None
+    }
+}
+
+/// The words in which histories of a model are written, and in which it is spoken of.
+pub trait Vocabulary: Model {
+    /// The model's name in headers and on the command line, such as `cas-register`.
+    const NAME: &'static str;
+
+    /// Understands a request; the error is a fragment such as ``unknown f `cas`; model register has read and write``.
+    fn ask(&mut self, f: &str, value: &Value) -> Result<Self::Ask, Box<str>>;
+
+    /// Understands the answer to `ask`.
+    fn answer(&mut self, ask: &Self::Ask, value: &Value) -> Result<Self::Answer, Box<str>>;
+
+    /// A few words for what was asked, such as `write 5` or `read`.
+    fn say_ask(&self, ask: &Self::Ask) -> String;
+
+    /// A few words for the answer, such as `5`; empty where an answer says nothing.
+    fn say_answer(&self, ask: &Self::Ask, answer: &Self::Answer) -> String;
+
+    /// A few words for a state.
+    fn say_state(&self, state: &Self::State) -> String;
+}
+
+/// An operation that did happen, or may have, in the terms of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operation<A, R> {
+    /// Who asked.
+    pub process: u32,
+    /// The moment it was asked.
+    pub call: u64,
+    /// The moment after which it is certainly over: of the answer, or [`u64::MAX`] where there was none.
+    /// One operation precedes another where its `end` is *less* than the other's `call`.
+    pub end: u64,
+    /// What was asked.
+    pub ask: A,
+    /// What was answered; `None` for an unknown outcome: it may have happened at any time from `call` on, or never.
+    pub answer: Option<R>,
+    /// Position in [`Recording::invocations`].
+    pub number: u32,
+}
+
+/// An operation of model `M`. A history is a list of them in the order in which they were asked.
+pub type OperationOf<M> = Operation<<M as Model>::Ask, <M as Model>::Answer>;
+
+/// A line that the model does not understand.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Misunderstood {
+    /// Line of the history, from 1.
+    pub line: u32,
+    /// What is wrong with it.
+    pub problem: Box<str>,
+}
+
+/// Understands an invocation; `None` for one that certainly did not happen.
+pub fn understand<M: Vocabulary>(
+    model: &mut M,
+    recording: &Recording,
+    number: u32,
+    invocation: &Invocation,
+) -> Result<Option<OperationOf<M>>, Misunderstood> {
+    let at = |line| move |problem| Misunderstood { line, problem };
+    let ask = model
+        .ask(recording.word(invocation.f), &invocation.ask)
+        .map_err(at(invocation.line))?;
+    let answer = match invocation.outcome {
+        Outcome::Fail => return Ok(None),
+        Outcome::Unknown => None,
+        Outcome::Ok => Some(
+            model
+                .answer(&ask, &invocation.answer)
+                .map_err(at(invocation.end_line))?,
+        ),
+    };
+    Ok(Some(Operation {
+        process: invocation.process,
+        call: invocation.call,
+        end: if answer.is_some() {
+            invocation.end
+        } else {
+            u64::MAX
+        },
+        ask,
+        answer,
+        number,
+    }))
+}
