@@ -29,14 +29,18 @@
 
 #![forbid(unsafe_code)]
 
+mod atoms;
 pub mod blob;
+pub mod brute;
 pub mod etcd;
 pub mod history;
 mod intern;
 mod json;
 mod lines;
 pub mod model;
+pub mod models;
 pub mod read;
 pub mod recording;
+pub mod search;
 pub mod value;
 pub mod verdict;

@@ -34,26 +34,49 @@ pub trait Model {
         next: &mut dyn FnMut(Self::State),
     );
 
-    /// The part of the state that `ask` reads and writes, such as a number for its key, where parts never influence
-    /// one another; histories are then judged part by part. The same for all operations of a part.
-    fn part(&self, ask: &Self::Ask) -> u64 {
-        let _ = ask;
-        0
+    /// What part of the state the operation reads and writes, where parts never influence one another; histories are
+    /// then judged part by part. States stay whole: a part's operations are simply the only ones there are.
+    fn part(&self, ask: &Self::Ask, answer: Option<&Self::Answer>) -> Part {
+        let _ = (ask, answer);
+        Part::Whole
     }
 
-    /// Whether `ask` leaves every state as it is, whatever the answer.
-    fn is_read(&self, ask: &Self::Ask) -> bool {
-        let _ = ask;
+    /// Whether the operation, answered like that, leaves every state as it is in which the answer is possible.
+    fn is_read(&self, ask: &Self::Ask, answer: Option<&Self::Answer>) -> bool {
+        let _ = (ask, answer);
         false
     }
 
-    /// A group of operations that can be left out of any legal sequence *together*, and it stays legal: the write of
+    /// A group of operations that can be left out of any legal sequence *together*, and it stays legal: the writes of
     /// a value and its reads, a value's enqueue and dequeue. A witness is made smaller by leaving groups out. `None`
     /// for an operation that belongs to no such group.
     fn group(&self, ask: &Self::Ask, answer: Option<&Self::Answer>) -> Option<u64> {
         let _ = (ask, answer);
         None
     }
+
+    /// What is left of the answer of an operation of no group when a group is left out: the values read, without that
+    /// group's.
+    fn without(&self, answer: &Self::Answer, group: u64) -> Self::Answer {
+        let _ = group;
+        answer.clone()
+    }
+
+    /// How many bytes a state takes, roughly, with what it points to. Limits of memory rest on it.
+    fn state_bytes(&self, state: &Self::State) -> usize {
+        size_of_val(state)
+    }
+}
+
+/// What an operation reads and writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Everything, or what has no name.
+    Whole,
+    /// The part of one key.
+    Key(u64),
+    /// The parts of several keys.
+    Keys(Vec<u64>),
 }
 
 /// The words in which histories of a model are written, and in which it is spoken of.
@@ -62,10 +85,17 @@ pub trait Vocabulary: Model {
     const NAME: &'static str;
 
     /// Understands a request; the error is a fragment such as ``unknown f `cas`; model register has read and write``.
-    fn ask(&mut self, f: &str, value: &Value) -> Result<Self::Ask, Box<str>>;
+    fn ask(&mut self, request: Request<'_>) -> Result<Self::Ask, Box<str>>;
 
     /// Understands the answer to `ask`.
     fn answer(&mut self, ask: &Self::Ask, value: &Value) -> Result<Self::Answer, Box<str>>;
+
+    /// What an invocation of type `fail` amounts to; nothing, for it did not happen. But a compare-and-set that fails
+    /// without an error has seen another value, and that is an answer.
+    fn failure(&mut self, ask: &Self::Ask, error: Option<&str>) -> Option<Self::Answer> {
+        let _ = (ask, error);
+        None
+    }
 
     /// A few words for what was asked, such as `write 5` or `read`.
     fn say_ask(&self, ask: &Self::Ask) -> String;
@@ -75,6 +105,17 @@ pub trait Vocabulary: Model {
 
     /// A few words for a state.
     fn say_state(&self, state: &Self::State) -> String;
+}
+
+/// A request as the history has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Who asks.
+    pub process: u32,
+    /// What for.
+    pub f: &'a str,
+    /// With what.
+    pub value: &'a Value,
 }
 
 /// An operation that did happen, or may have, in the terms of a model.
@@ -115,17 +156,25 @@ pub fn understand<M: Vocabulary>(
     invocation: &Invocation,
 ) -> Result<Option<OperationOf<M>>, Misunderstood> {
     let at = |line| move |problem| Misunderstood { line, problem };
-    let ask = model
-        .ask(recording.word(invocation.f), &invocation.ask)
-        .map_err(at(invocation.line))?;
+    let request = Request {
+        process: invocation.process,
+        f: recording.word(invocation.f),
+        value: &invocation.ask,
+    };
+    let ask = model.ask(request).map_err(at(invocation.line))?;
     let answer = match invocation.outcome {
-        Outcome::Fail => return Ok(None),
         Outcome::Unknown => None,
-        Outcome::Ok => Some(
-            model
-                .answer(&ask, &invocation.answer)
-                .map_err(at(invocation.end_line))?,
-        ),
+        Outcome::Ok => {
+            let answer = model.answer(&ask, &invocation.answer);
+            Some(answer.map_err(at(invocation.end_line))?)
+        }
+        Outcome::Fail => {
+            let error = invocation.error.map(|error| recording.word(error));
+            match model.failure(&ask, error) {
+                None => return Ok(None),
+                failure => failure,
+            }
+        }
     };
     Ok(Some(Operation {
         process: invocation.process,

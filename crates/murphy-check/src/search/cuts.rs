@@ -1,0 +1,380 @@
+//! A cut is a moment at which no operation is open that was answered later: everything before it has happened.
+//!
+//! Between two cuts lies a window of a few operations. All their orders are tried, from each state that may have been
+//! there before; what goes on are the states there may be after it. So memory does not grow with the history, and a
+//! contradiction names its window. Operations of unknown outcome stay open for ever and are handed on: a state goes on
+//! with those it has used up, unless the same state has done with fewer.
+
+use smallvec::SmallVec;
+
+use super::{
+    Budget, Case, Found, Illegal,
+    seen::{Seen, UNKNOWN_MAX},
+    states::States,
+};
+use crate::model::Model;
+
+/// Widest window whose orders are all tried.
+const WIDE: usize = 64;
+
+/// How many configurations of one window are entered before it is left to the search in depth.
+const NODES_MAX: usize = 1 << 14;
+
+/// How far the cuts have brought it.
+pub(super) enum Advance<S> {
+    /// To the end.
+    Done(Found<S>),
+    /// To a window that is too wide.
+    Wide(Rest<S>),
+}
+
+/// What is left when a window is too wide.
+pub(super) struct Rest<S> {
+    /// Position of the window's first operation.
+    pub from: usize,
+    /// The states there may be before it, with the positions of the operations of unknown outcome used up.
+    pub frontier: Vec<(S, Vec<u32>)>,
+}
+
+/// A state there may be at a cut.
+#[derive(Clone, Copy)]
+struct Config {
+    state: u32,
+    used: u128,
+}
+
+/// Goes from cut to cut as far as windows are narrow.
+pub(super) fn advance<M: Model>(
+    model: &M,
+    case: &Case<'_, M>,
+    budget: &mut Budget,
+) -> Advance<M::State> {
+    let mut states = States::new(model);
+    let mut frontier: Vec<_> = (case.initial.iter().cloned())
+        .map(|state| Config {
+            state: states.number(state),
+            used: 0,
+        })
+        .collect();
+    let mut unknown: Vec<u32> = Vec::new();
+    let mut window = Window::new(model, case);
+    let mut from = 0;
+    while from < case.operations.len() {
+        let end = end_of_window(case, from);
+        let rest = |states: &States<'_, M>, frontier: &[Config], unknown: &[u32]| {
+            let configs = frontier.iter().map(|config| {
+                let used = (0..unknown.len()).filter(|bit| config.used & 1 << bit != 0);
+                let used = used.map(|bit| unknown[bit]).collect();
+                (states.get(config.state).clone(), used)
+            });
+            Advance::Wide(Rest {
+                from,
+                frontier: configs.collect(),
+            })
+        };
+        let known = unknown.len();
+        if !window.fill(from..end, &mut unknown) {
+            unknown.truncate(known);
+            return rest(&states, &frontier, &unknown);
+        }
+        match window.explore(&frontier, &unknown, &mut states, budget) {
+            Ok(exits) if exits.is_empty() => {
+                return Advance::Done(Found::Illegal(window.illegal(&frontier, &states)));
+            }
+            Ok(exits) => frontier = exits,
+            Err(Stop::Wide) => {
+                unknown.truncate(known);
+                return rest(&states, &frontier, &unknown);
+            }
+            Err(Stop::Limit(why)) => {
+                return Advance::Done(Found::Undecided {
+                    why,
+                    explored: budget.explored,
+                });
+            }
+        }
+        from = end;
+    }
+    Advance::Done(Found::Legal)
+}
+
+/// Position behind the window that begins at `from`.
+fn end_of_window<M: Model>(case: &Case<'_, M>, from: usize) -> usize {
+    let mut last_end = None;
+    for (position, operation) in case.operations.iter().enumerate().skip(from) {
+        if last_end.is_some_and(|end| end < operation.call) {
+            return position;
+        }
+        if operation.answer.is_some() {
+            last_end = last_end.max(Some(operation.end));
+        }
+    }
+    case.operations.len()
+}
+
+enum Stop {
+    Wide,
+    Limit(&'static str),
+}
+
+/// An operation of the window, and who must have happened before it.
+struct Member {
+    position: u32,
+    before: u64,
+    is_read: bool,
+}
+
+/// A configuration of the window, with the way to it.
+struct Node {
+    parent: u32,
+    /// The operation that led here.
+    position: u32,
+    done: u64,
+    config: Config,
+}
+
+const ROOT: u32 = u32::MAX;
+
+/// The window that is looked at.
+struct Window<'a, 'c, M: Model> {
+    model: &'a M,
+    case: &'a Case<'c, M>,
+    /// Answered operations; bit `i` of a set is the `i`th of them.
+    members: Vec<Member>,
+    /// Who must have happened before each operation of unknown outcome, by its bit.
+    before_unknown: Vec<u64>,
+    nodes: Vec<Node>,
+    seen: Seen,
+    range: std::ops::Range<usize>,
+}
+
+impl<'a, 'c, M: Model> Window<'a, 'c, M> {
+    fn new(model: &'a M, case: &'a Case<'c, M>) -> Self {
+        Self {
+            model,
+            case,
+            members: Vec::new(),
+            before_unknown: Vec::new(),
+            nodes: Vec::new(),
+            seen: Seen::default(),
+            range: 0..0,
+        }
+    }
+
+    /// Takes the operations of the window, those of unknown outcome also into `unknown`; false where it is too wide.
+    fn fill(&mut self, range: std::ops::Range<usize>, unknown: &mut Vec<u32>) -> bool {
+        self.members.clear();
+        self.range = range.clone();
+        self.before_unknown.clear();
+        self.before_unknown.resize(unknown.len(), 0);
+        for position in range {
+            let operation = self.case.operations[position];
+            let before = (self.members.iter().enumerate())
+                .filter(|(_, other)| {
+                    self.case.operations[other.position as usize].end < operation.call
+                })
+                .fold(0, |set, (bit, _)| set | 1_u64 << bit);
+            let position = u32::try_from(position).unwrap_or(u32::MAX);
+            if operation.answer.is_some() {
+                self.members.push(Member {
+                    position,
+                    before,
+                    is_read: (self.model).is_read(&operation.ask, operation.answer.as_ref()),
+                });
+            } else if !self.model.is_read(&operation.ask, None) {
+                unknown.push(position);
+                self.before_unknown.push(before);
+            }
+            if self.members.len() > WIDE || unknown.len() > UNKNOWN_MAX {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// The states after the window.
+    fn explore(
+        &mut self,
+        frontier: &[Config],
+        unknown: &[u32],
+        states: &mut States<'_, M>,
+        budget: &mut Budget,
+    ) -> Result<Vec<Config>, Stop> {
+        self.nodes.clear();
+        self.seen.clear();
+        let all = u64::MAX >> (64 - self.members.len().max(1));
+        let all = if self.members.is_empty() { 0 } else { all };
+        let mut exits: Vec<Config> = Vec::new();
+        let mut stack = Vec::new();
+        for config in frontier.iter().rev() {
+            stack.push(self.enter(ROOT, 0, 0, *config));
+        }
+        let mut next = SmallVec::<[u32; 4]>::new();
+        while let Some(at) = stack.pop() {
+            let Node { done, config, .. } = self.nodes[at as usize];
+            if done == all {
+                leave(&mut exits, config);
+                continue;
+            }
+            if self.nodes.len() > NODES_MAX {
+                return Err(Stop::Wide);
+            }
+            (budget.spend(|| states.bytes() + self.seen.bytes())).map_err(Stop::Limit)?;
+            if let Some((bit, state)) = self.read(done, config.state, states) {
+                let position = self.members[bit].position;
+                let config = Config { state, ..config };
+                // What leads to one place only need not be remembered.
+                stack.push(self.enter(at, position, done | 1 << bit, config));
+                continue;
+            }
+            for (bit, before) in self.before_unknown.iter().enumerate() {
+                if config.used & 1 << bit != 0 || before & !done != 0 {
+                    continue;
+                }
+                step(
+                    self.model,
+                    self.case,
+                    states,
+                    config.state,
+                    unknown[bit],
+                    &mut next,
+                );
+                for state in next.drain(..).filter(|state| *state != config.state) {
+                    let used = config.used | 1 << bit;
+                    if self.seen.enter(u128::from(done), state, used) {
+                        let node = Node {
+                            parent: at,
+                            position: unknown[bit],
+                            done,
+                            config: Config { state, used },
+                        };
+                        stack.push(push(&mut self.nodes, node));
+                    }
+                }
+            }
+            for (bit, member) in self.members.iter().enumerate().rev() {
+                if done & 1 << bit != 0 || member.before & !done != 0 {
+                    continue;
+                }
+                step(
+                    self.model,
+                    self.case,
+                    states,
+                    config.state,
+                    member.position,
+                    &mut next,
+                );
+                for state in next.drain(..) {
+                    let done = done | 1 << bit;
+                    if self.seen.enter(u128::from(done), state, config.used) {
+                        let node = Node {
+                            parent: at,
+                            position: member.position,
+                            done,
+                            config: Config { state, ..config },
+                        };
+                        stack.push(push(&mut self.nodes, node));
+                    }
+                }
+            }
+        }
+        Ok(exits)
+    }
+
+    /// A read that can come next, with the state it leaves.
+    fn read(&self, done: u64, state: u32, states: &mut States<'_, M>) -> Option<(usize, u32)> {
+        let mut next = SmallVec::new();
+        for (bit, member) in self.members.iter().enumerate() {
+            if !member.is_read || done & 1 << bit != 0 || member.before & !done != 0 {
+                continue;
+            }
+            step(
+                self.model,
+                self.case,
+                states,
+                state,
+                member.position,
+                &mut next,
+            );
+            if let Some(state) = next.pop() {
+                return Some((bit, state));
+            }
+        }
+        None
+    }
+
+    fn enter(&mut self, parent: u32, position: u32, done: u64, config: Config) -> u32 {
+        let node = Node {
+            parent,
+            position,
+            done,
+            config,
+        };
+        push(&mut self.nodes, node)
+    }
+
+    /// Why nothing goes on.
+    fn illegal(&self, frontier: &[Config], states: &States<'_, M>) -> Illegal<M::State> {
+        let state = |config: Config| states.get(config.state).clone();
+        let deepest = self.nodes.iter().max_by_key(|node| node.done.count_ones());
+        let mut longest = Vec::new();
+        let mut before = frontier.first().map(|config| state(*config));
+        let mut at = deepest;
+        while let Some(node) = at {
+            if node.parent == ROOT {
+                before = Some(state(node.config));
+                break;
+            }
+            longest.push((node.position, state(node.config)));
+            at = self.nodes.get(node.parent as usize);
+        }
+        longest.reverse();
+        Illegal {
+            initial: frontier.iter().map(|config| state(*config)).collect(),
+            window: self
+                .range
+                .clone()
+                .filter_map(|at| u32::try_from(at).ok())
+                .collect(),
+            before: before.unwrap_or_else(|| self.model.initial()),
+            longest,
+        }
+    }
+}
+
+fn push(nodes: &mut Vec<Node>, node: Node) -> u32 {
+    nodes.push(node);
+    u32::try_from(nodes.len() - 1).unwrap_or(ROOT)
+}
+
+/// Keeps a state there may be after the window, unless the same one has used up fewer unknown outcomes.
+fn leave(exits: &mut Vec<Config>, config: Config) {
+    let is_worse =
+        |one: Config, other: Config| one.state == other.state && other.used & !one.used == 0;
+    if exits.iter().any(|exit| is_worse(config, *exit)) {
+        return;
+    }
+    exits.retain(|exit| !is_worse(*exit, config));
+    exits.push(config);
+}
+
+/// The states in which an operation may leave a state.
+pub(super) fn step<M: Model>(
+    model: &M,
+    case: &Case<'_, M>,
+    states: &mut States<'_, M>,
+    state: u32,
+    position: u32,
+    next: &mut SmallVec<[u32; 4]>,
+) {
+    let operation = case.operations[position as usize];
+    let mut found = SmallVec::<[M::State; 1]>::new();
+    let before = states.get(state);
+    model.step(
+        before,
+        &operation.ask,
+        operation.answer.as_ref(),
+        &mut |state| found.push(state),
+    );
+    next.extend(found.into_iter().map(|state| states.number(state)));
+}

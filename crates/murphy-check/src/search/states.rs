@@ -1,0 +1,46 @@
+//! States are the states a search has met, each with a number, so that they are compared once and stored once.
+
+use indexmap::IndexSet;
+use rustc_hash::FxBuildHasher;
+
+use crate::model::Model;
+
+/// The states of one search.
+pub(super) struct States<'m, M: Model> {
+    model: &'m M,
+    met: IndexSet<M::State, FxBuildHasher>,
+    bytes: usize,
+}
+
+impl<'m, M: Model> States<'m, M> {
+    pub fn new(model: &'m M) -> Self {
+        Self {
+            model,
+            met: IndexSet::default(),
+            bytes: 0,
+        }
+    }
+
+    /// The number of a state, new or old.
+    pub fn number(&mut self, state: M::State) -> u32 {
+        if let Some(number) = self.met.get_index_of(&state) {
+            return index(number);
+        }
+        // Beside the state: its hash, and its place in the table.
+        self.bytes += self.model.state_bytes(&state) + 24;
+        index(self.met.insert_full(state).0)
+    }
+
+    pub fn get(&self, number: u32) -> &M::State {
+        &self.met[number as usize]
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// The memory limit comes long before 2^32 states.
+fn index(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,459 @@
+//! The search in depth: Wing and Gong's (1993), with Lowe's memory of configurations (2017).
+//!
+//! Calls and answers stand in one list in order of time. Whoever is called before the first answer of the list may
+//! come next; whoever comes next is taken out with its answer. Where nobody may, the last one taken is put back, and
+//! the next one is tried.
+
+use smallvec::SmallVec;
+
+use super::{
+    Budget, Case, Found, Illegal,
+    cuts::{Rest, step},
+    seen::{Seen, UNKNOWN_MAX, number_of},
+    states::States,
+};
+use crate::model::Model;
+
+/// The place before the first of the list.
+const HEAD: u32 = 0;
+
+/// The calls and answers that are left, in order of time; calls before answers of the same moment.
+struct Moments {
+    next: Vec<u32>,
+    previous: Vec<u32>,
+    /// The operation of each place, with the place of its answer; `answer` is 0 at an answer.
+    of: Vec<(u32, u32)>,
+}
+
+impl Moments {
+    /// Of the operations at `positions`, which were all answered.
+    fn new<M: Model>(case: &Case<'_, M>, positions: &[u32]) -> Self {
+        let mut moments: Vec<(u64, bool, u32)> = Vec::with_capacity(positions.len() * 2);
+        for position in positions {
+            let operation = case.operations[*position as usize];
+            moments.push((operation.call, false, *position));
+            moments.push((operation.end.max(operation.call), true, *position));
+        }
+        moments.sort_unstable();
+        let length = u32::try_from(moments.len()).unwrap_or(u32::MAX);
+        let mut of = vec![(u32::MAX, 0); moments.len() + 1];
+        let mut called = vec![0; case.operations.len()];
+        for (place, (_, is_answer, position)) in (1..).zip(moments) {
+            of[place as usize] = (position, 0);
+            if is_answer {
+                let call: u32 = called[position as usize];
+                of[call as usize].1 = place;
+            } else {
+                called[position as usize] = place;
+            }
+        }
+        Self {
+            next: (1..=length).chain([HEAD]).collect(),
+            previous: std::iter::once(length).chain(0..length).collect(),
+            of,
+        }
+    }
+
+    /// The place behind `place`, and what is there: the position of a call; `None` for an answer, or the end.
+    fn call_after(&self, place: u32) -> Option<(u32, u32)> {
+        let place = self.next[place as usize];
+        let (position, answer) = self.of[place as usize];
+        (answer != 0).then_some((place, position))
+    }
+
+    /// The first answer that is left.
+    fn first_answer(&self, mut place: u32) -> Option<u32> {
+        while let Some((next, _)) = self.call_after(place) {
+            place = next;
+        }
+        let answer = self.next[place as usize];
+        (answer != HEAD).then(|| self.of[answer as usize].0)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.next[HEAD as usize] == HEAD
+    }
+
+    fn unlink(&mut self, place: u32) {
+        let (previous, next) = (self.previous[place as usize], self.next[place as usize]);
+        self.next[previous as usize] = next;
+        self.previous[next as usize] = previous;
+    }
+
+    fn link(&mut self, place: u32) {
+        let (previous, next) = (self.previous[place as usize], self.next[place as usize]);
+        self.next[previous as usize] = place;
+        self.previous[next as usize] = place;
+    }
+
+    /// Takes a call out with its answer.
+    fn take(&mut self, place: u32) {
+        self.unlink(place);
+        self.unlink(self.of[place as usize].1);
+    }
+
+    /// Puts back what was taken last.
+    fn put_back(&mut self, place: u32) {
+        self.link(self.of[place as usize].1);
+        self.link(place);
+    }
+}
+
+/// Whom to try next.
+#[derive(Clone, Copy)]
+enum Cursor {
+    /// Those called behind this place.
+    Known(u32),
+    /// Those of unknown outcome from this number on.
+    Unknown(usize),
+}
+
+/// One operation that was taken.
+struct Frame {
+    /// Its place, or its number among those of unknown outcome.
+    taken: Cursor,
+    position: u32,
+    /// The state before it, the sum and the unknown outcomes used up.
+    before: Config,
+    /// Other states it may leave.
+    others: SmallVec<[u32; 4]>,
+    /// A read: nothing else need be tried in its place.
+    is_forced: bool,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+struct Config {
+    state: u32,
+    sum: u128,
+    used: u128,
+}
+
+/// Looks for a legal order of what the cuts have left.
+pub(super) fn search<M: Model>(
+    model: &M,
+    case: &Case<'_, M>,
+    rest: Rest<M::State>,
+    budget: &mut Budget,
+) -> Found<M::State> {
+    let mut search = Search::new(model, case, rest.from);
+    let mut initial = Vec::new();
+    for (state, used) in rest.frontier {
+        initial.push(state.clone());
+        match search.run(state, &used, budget) {
+            Ok(true) => return Found::Legal,
+            Ok(false) => {}
+            Err(why) => {
+                return Found::Undecided {
+                    why,
+                    explored: budget.explored,
+                };
+            }
+        }
+    }
+    let (before, longest) = search.longest;
+    let state = |number| search.states.get(number).clone();
+    let last = u32::try_from(case.operations.len()).unwrap_or(u32::MAX);
+    Found::Illegal(Illegal {
+        window: (u32::try_from(rest.from).unwrap_or(u32::MAX)..last).collect(),
+        before: before.map_or_else(|| model.initial(), state),
+        longest: longest
+            .into_iter()
+            .map(|(position, number)| (position, state(number)))
+            .collect(),
+        initial,
+    })
+}
+
+struct Search<'a, 'c, M: Model> {
+    model: &'a M,
+    case: &'a Case<'c, M>,
+    states: States<'a, M>,
+    seen: Seen,
+    moments: Moments,
+    unknown: Vec<u32>,
+    is_used: Vec<bool>,
+    frames: Vec<Frame>,
+    /// The state at its begin, and the longest order found: positions with the state after each.
+    longest: (Option<u32>, Vec<(u32, u32)>),
+    /// How much of `longest` the frames still share.
+    shared: usize,
+}
+
+impl<'a, 'c, M: Model> Search<'a, 'c, M> {
+    fn new(model: &'a M, case: &'a Case<'c, M>, from: usize) -> Self {
+        let mut known = Vec::new();
+        let mut unknown = Vec::new();
+        for (position, operation) in (0..).zip(case.operations.iter()) {
+            if operation.answer.is_some() {
+                if position as usize >= from {
+                    known.push(position);
+                }
+            } else if !model.is_read(&operation.ask, None) {
+                unknown.push(position);
+            }
+        }
+        Self {
+            model,
+            case,
+            states: States::new(model),
+            seen: Seen::default(),
+            moments: Moments::new(case, &known),
+            is_used: vec![false; unknown.len()],
+            unknown,
+            frames: Vec::new(),
+            longest: (None, Vec::new()),
+            shared: 0,
+        }
+    }
+
+    /// Whether there is a legal order from one state.
+    fn run(
+        &mut self,
+        state: M::State,
+        used: &[u32],
+        budget: &mut Budget,
+    ) -> Result<bool, &'static str> {
+        let state = self.states.number(state);
+        let mut config = Config {
+            state,
+            sum: 0,
+            used: 0,
+        };
+        for (number, position) in self.unknown.iter().enumerate() {
+            self.is_used[number] = used.contains(position);
+            if self.is_used[number] {
+                mark(&mut config, number, *position);
+            }
+        }
+        if self.longest.0.is_none() {
+            self.longest.0 = Some(state);
+        }
+        self.shared = 0;
+        let mut cursor = Cursor::Known(HEAD);
+        let mut is_new = true;
+        loop {
+            if self.moments.is_empty() {
+                return Ok(true);
+            }
+            if is_new {
+                budget.spend(|| self.bytes())?;
+                is_new = false;
+                if let Some(read) = self.read(config) {
+                    config = self.take(config, read, true);
+                    (cursor, is_new) = (Cursor::Known(HEAD), true);
+                    continue;
+                }
+            }
+            if let Some(candidate) = self.candidate(config, cursor) {
+                config = self.take(config, candidate, false);
+                (cursor, is_new) = (Cursor::Known(HEAD), true);
+                continue;
+            }
+            self.remember(state, config.state);
+            let Some((before, other)) = self.back() else {
+                return Ok(false);
+            };
+            config = before;
+            match other {
+                Tried::Another(candidate) => {
+                    config = self.take(config, candidate, false);
+                    (cursor, is_new) = (Cursor::Known(HEAD), true);
+                }
+                Tried::All(next) => cursor = next,
+            }
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.states.bytes()
+            + self.seen.bytes()
+            + self.moments.of.len() * 16
+            + self.frames.capacity() * size_of::<Frame>()
+            + self.longest.1.capacity() * 8
+    }
+
+    /// A read that may come next.
+    fn read(&mut self, config: Config) -> Option<Candidate> {
+        let mut place = HEAD;
+        let mut next = SmallVec::new();
+        while let Some((call, position)) = self.moments.call_after(place) {
+            place = call;
+            let operation = self.case.operations[position as usize];
+            if !self
+                .model
+                .is_read(&operation.ask, operation.answer.as_ref())
+            {
+                continue;
+            }
+            step(
+                self.model,
+                self.case,
+                &mut self.states,
+                config.state,
+                position,
+                &mut next,
+            );
+            if let Some(state) = next.pop() {
+                return Some(Candidate {
+                    taken: Cursor::Known(call),
+                    position,
+                    state,
+                    others: SmallVec::new(),
+                });
+            }
+        }
+        None
+    }
+
+    /// The next one from `cursor` on that leads to a configuration that was not entered before.
+    fn candidate(&mut self, config: Config, cursor: Cursor) -> Option<Candidate> {
+        let mut cursor = cursor;
+        if let Cursor::Known(mut place) = cursor {
+            while let Some((call, position)) = self.moments.call_after(place) {
+                place = call;
+                if let Some(found) = self.enter(config, Cursor::Known(call), position) {
+                    return Some(found);
+                }
+            }
+            cursor = Cursor::Unknown(0);
+        }
+        let Cursor::Unknown(first) = cursor else {
+            return None;
+        };
+        let answer = self.moments.first_answer(HEAD)?;
+        let until = self.case.operations[answer as usize].end;
+        for number in first..self.unknown.len() {
+            let position = self.unknown[number];
+            if self.case.operations[position as usize].call > until {
+                break;
+            }
+            if !self.is_used[number]
+                && let Some(found) = self.enter(config, Cursor::Unknown(number), position)
+            {
+                return Some(found);
+            }
+        }
+        None
+    }
+
+    /// The operation at `position` as the next one, where it leads to something new.
+    fn enter(&mut self, config: Config, taken: Cursor, position: u32) -> Option<Candidate> {
+        let mut next = SmallVec::new();
+        step(
+            self.model,
+            self.case,
+            &mut self.states,
+            config.state,
+            position,
+            &mut next,
+        );
+        let after = after(config, taken, position);
+        if matches!(taken, Cursor::Unknown(_)) {
+            // What changes nothing might as well not have happened.
+            next.retain(|state| *state != config.state);
+        }
+        next.retain(|state| self.seen.enter(after.sum, *state, after.used));
+        let state = next.pop()?;
+        Some(Candidate {
+            taken,
+            position,
+            state,
+            others: next,
+        })
+    }
+
+    fn take(&mut self, config: Config, candidate: Candidate, is_forced: bool) -> Config {
+        match candidate.taken {
+            Cursor::Known(place) => self.moments.take(place),
+            Cursor::Unknown(number) => self.is_used[number] = true,
+        }
+        self.frames.push(Frame {
+            taken: candidate.taken,
+            position: candidate.position,
+            before: config,
+            others: candidate.others,
+            is_forced,
+        });
+        Config {
+            state: candidate.state,
+            ..after(config, candidate.taken, candidate.position)
+        }
+    }
+
+    /// Puts back operations up to one in whose place something else can be tried.
+    fn back(&mut self) -> Option<(Config, Tried)> {
+        loop {
+            let mut frame = self.frames.pop()?;
+            self.shared = self.shared.min(self.frames.len());
+            match frame.taken {
+                Cursor::Known(place) => self.moments.put_back(place),
+                Cursor::Unknown(number) => self.is_used[number] = false,
+            }
+            if frame.is_forced {
+                continue;
+            }
+            let tried = match frame.others.pop() {
+                Some(state) => Tried::Another(Candidate {
+                    taken: frame.taken,
+                    position: frame.position,
+                    state,
+                    others: frame.others,
+                }),
+                None => Tried::All(match frame.taken {
+                    Cursor::Known(place) => Cursor::Known(place),
+                    Cursor::Unknown(number) => Cursor::Unknown(number + 1),
+                }),
+            };
+            return Some((frame.before, tried));
+        }
+    }
+
+    /// Keeps the order that has come to an end, if none was longer. Each operation is copied once for each time it is
+    /// taken.
+    fn remember(&mut self, begin: u32, end: u32) {
+        let (first, longest) = &mut self.longest;
+        if self.frames.len() <= longest.len() && !longest.is_empty() {
+            return;
+        }
+        *first = Some(begin);
+        longest.truncate(self.shared);
+        let states = (self.frames.iter().skip(1).map(|frame| frame.before.state))
+            .chain(std::iter::once(end));
+        let behind = self.frames.iter().zip(states).skip(longest.len());
+        longest.extend(behind.map(|(frame, state)| (frame.position, state)));
+        self.shared = longest.len();
+    }
+}
+
+struct Candidate {
+    taken: Cursor,
+    position: u32,
+    state: u32,
+    others: SmallVec<[u32; 4]>,
+}
+
+enum Tried {
+    /// The same operation, with another outcome.
+    Another(Candidate),
+    /// The operation, with every outcome; the next is behind.
+    All(Cursor),
+}
+
+/// The configuration after an operation, but for its state.
+fn after(config: Config, taken: Cursor, position: u32) -> Config {
+    let mut config = config;
+    match taken {
+        Cursor::Known(_) => config.sum ^= number_of(position),
+        Cursor::Unknown(number) => mark(&mut config, number, position),
+    }
+    config
+}
+
+/// Uses up an operation of unknown outcome.
+fn mark(config: &mut Config, number: usize, position: u32) {
+    if number < UNKNOWN_MAX {
+        config.used |= 1 << number;
+    } else {
+        config.sum ^= number_of(position);
+    }
+}
