@@ -42,5 +42,6 @@ pub mod models;
 pub mod read;
 pub mod recording;
 pub mod search;
+pub mod shrink;
 pub mod value;
 pub mod verdict;

@@ -11,6 +11,7 @@ use murphy_check::{
         Register, Set, Stack, UniqueIds,
     },
     search::{Case, Found, Illegal, Limits, linearize, search, search_in_depth},
+    shrink::{shrink, smaller, steps},
     value::Value,
 };
 use playing::{Domain, list, map, play, spoil, text};
@@ -68,6 +69,12 @@ where
             };
             let whole = search(&model, &case, &limits());
             let deep = search_in_depth(&model, &case, &limits());
+            for illegal in [&whole, &deep] {
+                if let Found::Illegal(illegal) = illegal {
+                    is_a_legal_beginning(&model, &case, illegal);
+                    is_made_small(&model, &case, illegal);
+                }
+            }
             for (found, how) in [
                 (&parts.found, "in parts"),
                 (&whole, "whole"),
@@ -123,6 +130,19 @@ fn is_a_legal_beginning<M: Vocabulary>(model: &M, case: &Case<'_, M>, illegal: &
         .filter(answered)
         .count();
     assert!(ordered < known);
+}
+
+/// What is left of an illegal history is confirmed by brute force, and no operation can be left out of it.
+fn is_made_small<M: Vocabulary>(model: &M, case: &Case<'_, M>, illegal: &Illegal<M::State>) {
+    let shrunk = shrink(model, case, illegal);
+    let left = &shrunk.operations;
+    assert!(shrunk.is_confirmed && shrunk.is_minimal, "{left:?}");
+    for step in steps(model, &shrunk.operations).concat() {
+        let rest = smaller(model, &shrunk.operations, &[step]);
+        let rest: Vec<_> = rest.iter().collect();
+        let is_legal = is_linearizable(model, &shrunk.initial, &rest, 1 << 20);
+        assert_eq!(is_legal, Some(true), "{step:?} is possible: {left:?}");
+    }
 }
 
 fn nil() -> Value {
