@@ -39,6 +39,7 @@ mod json;
 mod lines;
 pub mod model;
 pub mod models;
+pub mod picture;
 pub mod read;
 pub mod recording;
 pub mod search;

@@ -12,6 +12,7 @@ mod members;
 pub mod model;
 mod perform;
 mod record;
+mod scene;
 mod sighting;
 mod store;
 mod sweep;

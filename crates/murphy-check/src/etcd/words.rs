@@ -193,7 +193,7 @@ impl Words<'_> {
         }
     }
 
-    fn answer(&self, op: &Op) -> String {
+    pub fn answer(&self, op: &Op) -> String {
         let Some(answer) = self.record.answer(op) else {
             return if op.outcome == Outcome::Fail {
                 "refused".into()
