@@ -3,9 +3,12 @@
 //! A history of a million operations is a gigabyte of small objects with a known vocabulary. Reading it
 //! field by field into the checker's own tables, with strings borrowed from the line, is several times
 //! faster than a tree of values, and a flaw keeps the byte at which it was found. The cursor accepts
-//! JSON as RFC 8259 has it; numbers are 64-bit integers, because no model has others.
+//! JSON as RFC 8259 has it; numbers are 64-bit integers, because no model has others. Where a model takes
+//! values of any shape, [`Cursor::value`] does build the tree.
 
 use std::borrow::Cow;
+
+use crate::value::Value;
 
 /// How deep objects and lists may nest: a line from outside must not exhaust the stack.
 const DEPTH: u32 = 64;
@@ -378,6 +381,42 @@ impl<'a> Cursor<'a> {
         is_null
     }
 
+    /// Reads one value of any kind. A number that is not a 64-bit integer is kept as its text.
+    pub fn value(&mut self) -> Parse<Value> {
+        Ok(match self.peek() {
+            Some(b'{') => {
+                let mut entries = Vec::new();
+                self.object(|name, cursor| {
+                    entries.push((Value::text(name), cursor.value()?));
+                    Ok(())
+                })?;
+                Value::Map(entries.into())
+            }
+            Some(b'[') => {
+                let mut values = Vec::new();
+                self.list(|cursor| {
+                    values.push(cursor.value()?);
+                    Ok(())
+                })?;
+                Value::List(values.into())
+            }
+            Some(b'"') => Value::text(self.string()?),
+            Some(b't' | b'f') => Value::Bool(self.boolean()?),
+            Some(b'n') if self.null() => Value::Nil,
+            Some(b'-' | b'0'..=b'9') => {
+                let start = self.at;
+                if let Ok(number) = self.integer() {
+                    Value::Int(number)
+                } else {
+                    self.at = start;
+                    self.skip_number()?;
+                    Value::text(&self.line[start..self.at])
+                }
+            }
+            _ => return self.expected("a value"),
+        })
+    }
+
     /// Skips one value of any kind.
     pub fn skip(&mut self) -> Parse<()> {
         match self.peek() {
@@ -391,7 +430,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// A value that is skipped may be a fraction, which nothing that is read is.
+    /// A value that is skipped, or of any kind, may be a fraction.
     fn skip_number(&mut self) -> Parse<()> {
         let start = self.at;
         while let Some(b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9') = self.byte() {

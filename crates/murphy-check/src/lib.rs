@@ -20,7 +20,8 @@
 //! # Ok::<(), etcd::ReadError>(())
 //! ```
 //!
-//! - [`history`] writes histories; [`read`] says where one cannot be read.
+//! - [`formats`] reads histories of any format and writes three; [`history`] writes Murphy's own, line by line;
+//!   [`read`] says where one cannot be read.
 //! - [`etcd`] is the model of a store whose answers carry revisions: [`etcd::check`] judges every promise
 //!   of [`etcd::PROMISES`] from a stream of bytes; [`etcd::Record::read`] and [`etcd::check_record`] are
 //!   its two halves.
@@ -33,6 +34,7 @@ mod atoms;
 pub mod blob;
 pub mod brute;
 pub mod etcd;
+pub mod formats;
 pub mod history;
 mod intern;
 mod json;

@@ -50,22 +50,25 @@ pub(crate) struct Fields<'a> {
 
 /// What gives the lines of a history their meaning.
 pub(crate) trait Model {
-    /// Takes the header, which comes first.
-    fn begin(&mut self, header: &Header);
+    /// Whether values are objects on nearly every line, and events have a time on every line.
+    const IS_ETCD: bool;
+    /// Takes the header, which comes first; a problem is said of the whole line.
+    fn begin(&mut self, header: &Header) -> Result<(), Box<str>>;
     /// Reads the value of an event whose kind, process and `f` are known, and keeps it for [`Self::event`].
     fn value(&mut self, fields: &Fields<'_>, cursor: &mut Cursor<'_>) -> Parse<()>;
     /// Reads the value of a `let` line.
     fn define(&mut self, name: &str, cursor: &mut Cursor<'_>) -> Parse<()>;
     /// Takes the event; a problem is said of the whole line.
     fn event(&mut self, line: u32, fields: &Fields<'_>) -> Result<(), Box<str>>;
+    /// A line behind the header is wrong: the problem again, or nothing where it is to be left out.
+    fn leave_out(&mut self, line: u64, problem: Box<str>) -> Result<(), Box<str>> {
+        let _ = line;
+        Err(problem)
+    }
 }
 
-/// Reads a whole history of `model`.
-pub(crate) fn read(
-    source: impl Read,
-    model: &str,
-    target: &mut impl Model,
-) -> Result<(), ReadError> {
+/// Reads a whole history.
+pub(crate) fn read<M: Model>(source: impl Read, target: &mut M) -> Result<(), ReadError> {
     let mut lines = Lines::new(source);
     let mut begun = false;
     for number in 1.. {
@@ -74,17 +77,23 @@ pub(crate) fn read(
             source,
         })?;
         let Some(line) = line else { break };
-        let text = text_of(line).map_err(|flaw| malformed(number, flaw))?;
-        if text.trim_ascii().is_empty() {
+        if line.trim_ascii().is_empty() {
             continue;
         }
-        let done = if begun {
-            parse_line(text, number, target)
-        } else {
+        if !begun {
             begun = true;
-            parse_header(text, model).map(|header| target.begin(&header))
-        };
-        done.map_err(|flaw| malformed(number, flaw))?;
+            text_of(line)
+                .and_then(parse_header)
+                .and_then(|header| target.begin(&header).map_err(whole_line))
+                .map_err(|flaw| malformed(number, flaw))?;
+            continue;
+        }
+        if let Err(flaw) = text_of(line).and_then(|text| parse_line(text, number, target)) {
+            let at = flaw.at;
+            target
+                .leave_out(number, flaw.problem)
+                .map_err(|problem| malformed(number, Flaw { at, problem }))?;
+        }
     }
     if begun {
         return Ok(());
@@ -96,6 +105,10 @@ pub(crate) fn read(
             problem: "the history is empty, expected its header".into(),
         },
     ))
+}
+
+fn whole_line(problem: Box<str>) -> Flaw {
+    Flaw { at: 0, problem }
 }
 
 fn malformed(line: u64, flaw: Flaw) -> ReadError {
@@ -119,7 +132,8 @@ fn text_of(line: &[u8]) -> Parse<&str> {
     })
 }
 
-fn parse_header(text: &str, model: &str) -> Parse<Header> {
+/// Reads the first line of a history.
+pub(crate) fn parse_header(text: &str) -> Parse<Header> {
     let header: Header = serde_json::from_str(text).map_err(|error| Flaw {
         at: error.column().saturating_sub(1),
         problem: format!("expected the header of a history: {error}").into(),
@@ -134,11 +148,6 @@ fn parse_header(text: &str, model: &str) -> Parse<Header> {
             "format version {} is newer than {VERSION}, the newest this program reads",
             header.version
         )
-    } else if header.model != model {
-        format!(
-            "the history is of model `{}`, expected `{model}`",
-            header.model
-        )
     } else {
         return Ok(header);
     };
@@ -148,10 +157,10 @@ fn parse_header(text: &str, model: &str) -> Parse<Header> {
     })
 }
 
-fn parse_line(text: &str, number: u64, model: &mut impl Model) -> Parse<()> {
+fn parse_line<M: Model>(text: &str, number: u64, model: &mut M) -> Parse<()> {
     let mut cursor = Cursor::new(text);
     let mut fields = Fields::default();
-    if usual_start(&mut cursor, &mut fields)? {
+    if usual_start(&mut cursor, &mut fields, M::IS_ETCD)? {
         fields.value_read = true;
         model.value(&fields, &mut cursor)?;
         if !usual_end(&mut cursor, &mut fields)? {
@@ -186,7 +195,7 @@ fn parse_line(text: &str, number: u64, model: &mut impl Model) -> Parse<()> {
         ("type", fields.kind.is_none()),
         ("process", fields.process.is_none()),
         ("f", fields.f.is_none()),
-        ("time", fields.time.is_none()),
+        ("time", M::IS_ETCD && fields.time.is_none()),
     ];
     if let Some((name, _)) = missing.iter().find(|(_, missing)| *missing) {
         return Err(Flaw {
@@ -198,14 +207,16 @@ fn parse_line(text: &str, number: u64, model: &mut impl Model) -> Parse<()> {
         at: 0,
         problem: "more than 4 294 967 295 lines".into(),
     })?;
-    model
-        .event(line, &fields)
-        .map_err(|problem| Flaw { at: 0, problem })
+    model.event(line, &fields).map_err(whole_line)
 }
 
 /// Reads the form in which events are written, up to the value; false where the line has another.
 #[inline]
-fn usual_start<'a>(cursor: &mut Cursor<'a>, fields: &mut Fields<'a>) -> Parse<bool> {
+fn usual_start<'a>(
+    cursor: &mut Cursor<'a>,
+    fields: &mut Fields<'a>,
+    only_objects: bool,
+) -> Parse<bool> {
     if !cursor.literal(r#"{"index":"#) || !matches!(cursor.peek(), Some(b'0'..=b'9')) {
         return Ok(false);
     }
@@ -222,7 +233,7 @@ fn usual_start<'a>(cursor: &mut Cursor<'a>, fields: &mut Fields<'a>) -> Parse<bo
         return Ok(false);
     }
     fields.f = Some(cursor.string()?);
-    Ok(cursor.literal(r#","value":"#) && cursor.peek() == Some(b'{'))
+    Ok(cursor.literal(r#","value":"#) && (!only_objects || cursor.peek() == Some(b'{')))
 }
 
 /// Reads on behind the value; false where the event does not end with time and node.
@@ -267,6 +278,7 @@ fn parse_field<'a>(
         "let" => fields.name = Some(cursor.string()?),
         // The answer carries it; beside the answer it is for people and other tools.
         "revision" => cursor.skip()?,
+        "murphy" => return cursor.flaw("a second header: a file holds one history"),
         other => return cursor.flaw(format!("unknown field `{other}`")),
     }
     Ok(())

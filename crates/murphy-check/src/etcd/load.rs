@@ -29,7 +29,7 @@ impl Record {
             prevs: Vec::new(),
             fault_id: String::new(),
         };
-        read::read(source, "etcd", &mut loader)?;
+        read::read(source, &mut loader)?;
         Ok(loader.record)
     }
 }
@@ -86,9 +86,16 @@ struct Loader {
 type Event<T = ()> = Result<T, Box<str>>;
 
 impl Model for Loader {
-    fn begin(&mut self, header: &Header) {
+    const IS_ETCD: bool = true;
+
+    fn begin(&mut self, header: &Header) -> Event {
+        if header.model != "etcd" {
+            let model = &header.model;
+            return Err(format!("the history is of model `{model}`, expected `etcd`").into());
+        }
         self.record.header = header.clone();
         self.record.nodes.clone_from(&header.nodes);
+        Ok(())
     }
 
     fn define(&mut self, name: &str, cursor: &mut Cursor<'_>) -> Parse<()> {

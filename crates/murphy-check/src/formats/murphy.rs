@@ -1,0 +1,83 @@
+//! Murphy's own JSON Lines, of every model but etcd: a header, then one event a line (docs/history.md).
+
+use std::io::Read;
+
+use super::Options;
+use crate::{
+    history::Header,
+    json::{Cursor, Parse},
+    read::{self, Fields, Model, ReadError},
+    recording::{Entry, Recorder, Recording, Strictness},
+    value::Value,
+};
+
+/// Reads a whole history.
+pub(super) fn read(source: impl Read, options: &Options<'_>) -> Result<Recording, ReadError> {
+    let mut intake = Intake {
+        recorder: Recorder::new(Header::new(""), options.strictness),
+        model: options.model,
+        strictness: options.strictness,
+        value: Value::Nil,
+    };
+    read::read(source, &mut intake)?;
+    Ok(intake.recorder.finish())
+}
+
+struct Intake<'a> {
+    recorder: Recorder,
+    model: Option<&'a str>,
+    strictness: Strictness,
+    /// The value of the line at hand.
+    value: Value,
+}
+
+impl Model for Intake<'_> {
+    const IS_ETCD: bool = false;
+
+    fn begin(&mut self, header: &Header) -> Result<(), Box<str>> {
+        match self.model {
+            Some(model) if model != header.model => {
+                let found = &header.model;
+                return Err(
+                    format!("the history is of model `{found}`, expected `{model}`").into(),
+                );
+            }
+            _ if header.model == "etcd" => return Err(super::ETCD_IS_APART.into()),
+            _ => {}
+        }
+        self.recorder = Recorder::new(header.clone(), self.strictness);
+        Ok(())
+    }
+
+    fn define(&mut self, _: &str, cursor: &mut Cursor<'_>) -> Parse<()> {
+        cursor.flaw("`let` lines belong to model etcd")
+    }
+
+    fn value(&mut self, _: &Fields<'_>, cursor: &mut Cursor<'_>) -> Parse<()> {
+        self.value = cursor.value()?;
+        Ok(())
+    }
+
+    fn event(&mut self, line: u32, fields: &Fields<'_>) -> Result<(), Box<str>> {
+        // The caller has seen that kind, process and f are there.
+        let Some(kind) = fields.kind else {
+            return Err("expected the field `type`".into());
+        };
+        self.recorder.take(Entry {
+            line: line.into(),
+            index: fields.index,
+            kind,
+            process: fields.process.as_deref().unwrap_or_default().into(),
+            f: fields.f.as_deref().unwrap_or_default().into(),
+            value: std::mem::take(&mut self.value),
+            time: fields.time,
+            node: fields.node.as_deref().map(Into::into),
+            error: fields.error.as_deref().map(Into::into),
+        })
+    }
+
+    fn leave_out(&mut self, line: u64, problem: Box<str>) -> Result<(), Box<str>> {
+        self.value = Value::Nil;
+        self.recorder.leave_out(line, problem)
+    }
+}
