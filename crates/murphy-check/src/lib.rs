@@ -38,6 +38,7 @@ pub mod formats;
 pub mod history;
 mod intern;
 mod json;
+pub mod judge;
 mod lines;
 pub mod model;
 pub mod models;

@@ -47,6 +47,12 @@ pub trait Model {
         false
     }
 
+    /// Whether there are states in which this answer is impossible; a history of nothing else proves nothing.
+    fn tells(&self, ask: &Self::Ask, answer: &Self::Answer) -> bool {
+        let _ = (ask, answer);
+        true
+    }
+
     /// A group of operations that can be left out of any legal sequence *together*, and it stays legal: the writes of
     /// a value and its reads, a value's enqueue and dequeue. A witness is made smaller by leaving groups out. `None`
     /// for an operation that belongs to no such group.

@@ -150,6 +150,14 @@ impl Recording {
         text(&self.words, id)
     }
 
+    /// Counts a line that is left out.
+    pub fn warn(&mut self, warning: Warning) {
+        self.left_out += 1;
+        if self.warnings.len() < WARNINGS_KEPT {
+            self.warnings.push(warning);
+        }
+    }
+
     /// The name of a member.
     pub fn node(&self, id: u32) -> &str {
         text(&self.nodes, id)
@@ -214,10 +222,7 @@ impl Recorder {
         if self.strictness == Strictness::Strict {
             return Err(problem);
         }
-        self.recording.left_out += 1;
-        if self.recording.warnings.len() < WARNINGS_KEPT {
-            self.recording.warnings.push(Warning { line, problem });
-        }
+        self.recording.warn(Warning { line, problem });
         Ok(())
     }
 

@@ -1,11 +1,11 @@
 //! Figures count what a verdict rests on, so that a verdict on nothing is seen as such.
 
 use super::record::{Ask, Outcome, Record};
-use crate::verdict::Vacuity;
+use crate::verdict::{Vacuity, merged};
 
 /// Counts the operations of `record`.
 pub(crate) fn figures(record: &Record) -> Vacuity {
-    let busy = busy_times(record);
+    let busy = merged(record.faults.iter().map(|fault| (fault.begin, fault.end)));
     let mut figures = Vacuity {
         faults: record.faults.len() as u64,
         watch_streams: record.streams.len() as u64,
@@ -33,22 +33,4 @@ pub(crate) fn figures(record: &Record) -> Vacuity {
         }
     }
     figures
-}
-
-/// The times during which some fault acted, without overlaps, in order.
-fn busy_times(record: &Record) -> Vec<(u64, u64)> {
-    let mut spans: Vec<(u64, u64)> = record
-        .faults
-        .iter()
-        .map(|fault| (fault.begin, fault.end))
-        .collect();
-    spans.sort_unstable();
-    let mut merged: Vec<(u64, u64)> = Vec::new();
-    for (begin, end) in spans {
-        match merged.last_mut() {
-            Some(last) if begin <= last.1 => last.1 = last.1.max(end),
-            _ => merged.push((begin, end)),
-        }
-    }
-    merged
 }

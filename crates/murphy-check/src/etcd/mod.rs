@@ -17,10 +17,10 @@ mod sighting;
 mod store;
 mod sweep;
 mod timeline;
-mod trouble;
+pub(crate) mod trouble;
 pub mod vocabulary;
 mod watches;
-mod words;
+pub(crate) mod words;
 mod worlds;
 
 pub use check::{Options, PROMISES, check, check_record};

@@ -102,6 +102,10 @@ impl Model for Bank {
                 0
             }
     }
+
+    fn tells(&self, ask: &Ask, _: &Amounts) -> bool {
+        *ask == Ask::Read
+    }
 }
 
 fn is_owed(balances: &Amounts) -> bool {

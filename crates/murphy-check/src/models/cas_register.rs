@@ -65,6 +65,10 @@ impl Model for CasRegister {
     fn is_read(&self, ask: &Ask, answer: Option<&Answer>) -> bool {
         *ask == Ask::Read || answer == Some(&Answer::Swapped(false))
     }
+
+    fn tells(&self, ask: &Ask, _: &Answer) -> bool {
+        !matches!(ask, Ask::Write(_))
+    }
 }
 
 impl Vocabulary for CasRegister {

@@ -178,6 +178,10 @@ impl<D: Discipline> Model for Container<D> {
                 0
             }
     }
+
+    fn tells(&self, ask: &Ask, _: &Atom) -> bool {
+        *ask == Ask::Take
+    }
 }
 
 impl<D: Discipline> Vocabulary for Container<D> {

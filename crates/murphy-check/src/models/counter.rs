@@ -48,6 +48,10 @@ impl Model for Counter {
     fn is_read(&self, ask: &Ask, _: Option<&Option<i64>>) -> bool {
         matches!(ask, Ask::Read | Ask::Add(0))
     }
+
+    fn tells(&self, _: &Ask, answer: &Option<i64>) -> bool {
+        answer.is_some()
+    }
 }
 
 impl Vocabulary for Counter {

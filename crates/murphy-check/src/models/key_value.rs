@@ -180,6 +180,10 @@ impl Model for KeyValue {
         let texts: usize = state.iter().map(|(_, text)| text.text.len() + 32).sum();
         size_of_val(state) + texts
     }
+
+    fn tells(&self, _: &Ask, answer: &Answer) -> bool {
+        *answer != Answer::Done
+    }
 }
 
 impl KeyValue {

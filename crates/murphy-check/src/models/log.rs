@@ -77,6 +77,10 @@ impl Model for Log {
     fn state_bytes(&self, state: &Self::State) -> usize {
         size_of_val(state) + 16 + state.len() * 4
     }
+
+    fn tells(&self, _: &Ask, answer: &Answer) -> bool {
+        *answer != Answer::Offset(None)
+    }
 }
 
 fn offset(f: &str, value: &Value) -> Result<usize, Box<str>> {

@@ -84,6 +84,10 @@ impl Model for MultiRegister {
                 0
             }
     }
+
+    fn tells(&self, ask: &Self::Ask, _: &Self::Answer) -> bool {
+        ask.iter().any(|micro| micro.write.is_none())
+    }
 }
 
 impl MultiRegister {

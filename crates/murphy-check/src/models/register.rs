@@ -50,6 +50,10 @@ impl Model for Register {
             (Ask::Write(value), _) => Some(u64::from(*value)),
         }
     }
+
+    fn tells(&self, ask: &Ask, _: &Atom) -> bool {
+        *ask == Ask::Read
+    }
 }
 
 impl Vocabulary for Register {

@@ -131,6 +131,10 @@ impl Model for Set {
                 0
             }
     }
+
+    fn tells(&self, _: &Ask, answer: &Answer) -> bool {
+        *answer != Answer::Done
+    }
 }
 
 impl Vocabulary for Set {

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use super::{
     Budget, Case, Found, Illegal,
+    footprint::Footprints,
     seen::{Seen, UNKNOWN_MAX},
     states::States,
 };
@@ -47,6 +48,7 @@ struct Config {
 pub(super) fn advance<M: Model>(
     model: &M,
     case: &Case<'_, M>,
+    footprints: &Footprints,
     budget: &mut Budget,
 ) -> Advance<M::State> {
     let mut states = States::new(model);
@@ -57,7 +59,7 @@ pub(super) fn advance<M: Model>(
         })
         .collect();
     let mut unknown: Vec<u32> = Vec::new();
-    let mut window = Window::new(model, case);
+    let mut window = Window::new(model, case, footprints);
     let mut from = 0;
     while from < case.operations.len() {
         let end = end_of_window(case, from);
@@ -124,6 +126,15 @@ struct Member {
     is_read: bool,
 }
 
+/// An operation that can come next, by its bit.
+#[derive(Clone, Copy)]
+enum Mover {
+    /// One that was answered.
+    Known(usize),
+    /// One of unknown outcome.
+    Unknown(usize),
+}
+
 /// A configuration of the window, with the way to it.
 struct Node {
     parent: u32,
@@ -139,6 +150,7 @@ const ROOT: u32 = u32::MAX;
 struct Window<'a, 'c, M: Model> {
     model: &'a M,
     case: &'a Case<'c, M>,
+    footprints: &'a Footprints,
     /// Answered operations; bit `i` of a set is the `i`th of them.
     members: Vec<Member>,
     /// Who must have happened before each operation of unknown outcome, by its bit.
@@ -149,10 +161,11 @@ struct Window<'a, 'c, M: Model> {
 }
 
 impl<'a, 'c, M: Model> Window<'a, 'c, M> {
-    fn new(model: &'a M, case: &'a Case<'c, M>) -> Self {
+    fn new(model: &'a M, case: &'a Case<'c, M>, footprints: &'a Footprints) -> Self {
         Self {
             model,
             case,
+            footprints,
             members: Vec::new(),
             before_unknown: Vec::new(),
             nodes: Vec::new(),
@@ -227,58 +240,59 @@ impl<'a, 'c, M: Model> Window<'a, 'c, M> {
                 stack.push(self.enter(at, position, done | 1 << bit, config));
                 continue;
             }
-            for (bit, before) in self.before_unknown.iter().enumerate() {
-                if config.used & 1 << bit != 0 || before & !done != 0 {
-                    continue;
-                }
+            for mover in self.movers(done, config.used, unknown) {
+                let (position, done, used) = match mover {
+                    Mover::Unknown(bit) => (unknown[bit], done, config.used | 1 << bit),
+                    Mover::Known(bit) => (self.members[bit].position, done | 1 << bit, config.used),
+                };
                 step(
                     self.model,
                     self.case,
                     states,
                     config.state,
-                    unknown[bit],
-                    &mut next,
-                );
-                for state in next.drain(..).filter(|state| *state != config.state) {
-                    let used = config.used | 1 << bit;
-                    if self.seen.enter(u128::from(done), state, used) {
-                        let node = Node {
-                            parent: at,
-                            position: unknown[bit],
-                            done,
-                            config: Config { state, used },
-                        };
-                        stack.push(push(&mut self.nodes, node));
-                    }
-                }
-            }
-            for (bit, member) in self.members.iter().enumerate().rev() {
-                if done & 1 << bit != 0 || member.before & !done != 0 {
-                    continue;
-                }
-                step(
-                    self.model,
-                    self.case,
-                    states,
-                    config.state,
-                    member.position,
+                    position,
                     &mut next,
                 );
                 for state in next.drain(..) {
-                    let done = done | 1 << bit;
-                    if self.seen.enter(u128::from(done), state, config.used) {
-                        let node = Node {
-                            parent: at,
-                            position: member.position,
-                            done,
-                            config: Config { state, ..config },
-                        };
-                        stack.push(push(&mut self.nodes, node));
+                    // What nobody has seen and changed nothing might as well not have happened.
+                    if (used != config.used && state == config.state)
+                        || !self.seen.enter(u128::from(done), state, used)
+                    {
+                        continue;
                     }
+                    let config = Config { state, used };
+                    stack.push(self.enter(at, position, done, config));
                 }
             }
         }
         Ok(exits)
+    }
+
+    /// Those that can come next and need be tried, best last.
+    fn movers(&self, done: u64, used: u128, unknown: &[u32]) -> SmallVec<[Mover; 16]> {
+        let end = |member: &Member| self.case.operations[member.position as usize].end;
+        let left = || (self.members.iter().enumerate()).filter(|(bit, _)| done & 1 << bit == 0);
+        let Some((_, first)) = left().min_by_key(|(_, member)| end(member)) else {
+            return SmallVec::new();
+        };
+        let mut movers = SmallVec::<[Mover; 16]>::new();
+        let mut positions = SmallVec::<[u32; 16]>::new();
+        for (bit, before) in self.before_unknown.iter().enumerate() {
+            if used & 1 << bit == 0 && before & !done == 0 {
+                movers.push(Mover::Unknown(bit));
+                positions.push(unknown[bit]);
+            }
+        }
+        for (bit, member) in left().filter(|(_, member)| member.before & !done == 0) {
+            movers.push(Mover::Known(bit));
+            positions.push(member.position);
+        }
+        let mut is_in = self
+            .footprints
+            .in_the_way(first.position, &positions)
+            .into_iter();
+        movers.retain(|_| is_in.next().unwrap_or_default());
+        movers
     }
 
     /// A read that can come next, with the state it leaves.

@@ -11,13 +11,16 @@
 //!    once. The set is a 128-bit sum of random numbers, one for each operation, so a configuration takes 16 bytes.
 //! 4. **Reads first**: an operation that changes no state, and whose answer fits the state there is, happens at once.
 //!    Whoever finds an order in which it comes later finds one in which it comes now.
-//! 5. **Unknown outcomes last**: an operation without an answer is tried when nothing else fits, and a configuration
+//! 5. **What is in the way** ([`footprint`]): of operations that commute, those are tried first that can be in the way
+//!    of the one that is answered first, and no others.
+//! 6. **Unknown outcomes last**: an operation without an answer is tried when nothing else fits, and a configuration
 //!    that failed with fewer of them used up need not be tried with more.
 //!
 //! Limits of memory and time end a search for certain: a step of a model never computes more than one state at a
 //! time, and limits are looked at between any two.
 
 mod cuts;
+mod footprint;
 mod parts;
 mod seen;
 mod states;
@@ -25,6 +28,7 @@ mod wgl;
 
 use std::time::{Duration, Instant};
 
+use footprint::Footprints;
 pub use parts::parts;
 
 use crate::model::{Model, OperationOf};
@@ -110,13 +114,16 @@ pub fn search_in_depth<M: Model>(
             .map(|state| (state.clone(), Vec::new()))
             .collect(),
     };
-    wgl::search(model, case, rest, &mut Budget::new(limits.memory, deadline))
+    let footprints = Footprints::new(model, case);
+    let mut budget = Budget::new(limits.memory, deadline);
+    wgl::search(model, case, &footprints, rest, &mut budget)
 }
 
 fn search_within<M: Model>(model: &M, case: &Case<'_, M>, mut budget: Budget) -> Found<M::State> {
-    match cuts::advance(model, case, &mut budget) {
+    let footprints = Footprints::new(model, case);
+    match cuts::advance(model, case, &footprints, &mut budget) {
         cuts::Advance::Done(found) => found,
-        cuts::Advance::Wide(rest) => wgl::search(model, case, rest, &mut budget),
+        cuts::Advance::Wide(rest) => wgl::search(model, case, &footprints, rest, &mut budget),
     }
 }
 

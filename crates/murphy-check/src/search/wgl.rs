@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use super::{
     Budget, Case, Found, Illegal,
     cuts::{Rest, step},
+    footprint::Footprints,
     seen::{Seen, UNKNOWN_MAX, number_of},
     states::States,
 };
@@ -61,15 +62,6 @@ impl Moments {
         (answer != 0).then_some((place, position))
     }
 
-    /// The first answer that is left.
-    fn first_answer(&self, mut place: u32) -> Option<u32> {
-        while let Some((next, _)) = self.call_after(place) {
-            place = next;
-        }
-        let answer = self.next[place as usize];
-        (answer != HEAD).then(|| self.of[answer as usize].0)
-    }
-
     fn is_empty(&self) -> bool {
         self.next[HEAD as usize] == HEAD
     }
@@ -102,17 +94,34 @@ impl Moments {
 /// Whom to try next.
 #[derive(Clone, Copy)]
 enum Cursor {
-    /// Those called behind this place.
+    /// Those answered, from this rank on ([`Search::ranked`]).
+    Known(usize),
+    /// Those of unknown outcome, from this number on.
+    Unknown(usize),
+}
+
+/// Who may come next and need be tried: places and positions of those answered, numbers of those of unknown outcome.
+#[derive(Default)]
+struct Ranked {
+    known: SmallVec<[(u32, u32); 16]>,
+    unknown: SmallVec<[usize; 8]>,
+}
+
+/// Who was taken.
+#[derive(Clone, Copy)]
+enum Taken {
+    /// One that was answered: the place of its call.
     Known(u32),
-    /// Those of unknown outcome from this number on.
+    /// One of unknown outcome: its number among them.
     Unknown(usize),
 }
 
 /// One operation that was taken.
 struct Frame {
-    /// Its place, or its number among those of unknown outcome.
-    taken: Cursor,
+    taken: Taken,
     position: u32,
+    /// Whom to try next in its place.
+    next: Cursor,
     /// The state before it, the sum and the unknown outcomes used up.
     before: Config,
     /// Other states it may leave.
@@ -132,10 +141,11 @@ struct Config {
 pub(super) fn search<M: Model>(
     model: &M,
     case: &Case<'_, M>,
+    footprints: &Footprints,
     rest: Rest<M::State>,
     budget: &mut Budget,
 ) -> Found<M::State> {
-    let mut search = Search::new(model, case, rest.from);
+    let mut search = Search::new(model, case, footprints, rest.from);
     let mut initial = Vec::new();
     for (state, used) in rest.frontier {
         initial.push(state.clone());
@@ -167,6 +177,7 @@ pub(super) fn search<M: Model>(
 struct Search<'a, 'c, M: Model> {
     model: &'a M,
     case: &'a Case<'c, M>,
+    footprints: &'a Footprints,
     states: States<'a, M>,
     seen: Seen,
     moments: Moments,
@@ -180,7 +191,7 @@ struct Search<'a, 'c, M: Model> {
 }
 
 impl<'a, 'c, M: Model> Search<'a, 'c, M> {
-    fn new(model: &'a M, case: &'a Case<'c, M>, from: usize) -> Self {
+    fn new(model: &'a M, case: &'a Case<'c, M>, footprints: &'a Footprints, from: usize) -> Self {
         let mut known = Vec::new();
         let mut unknown = Vec::new();
         for (position, operation) in (0..).zip(case.operations.iter()) {
@@ -195,6 +206,7 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
         Self {
             model,
             case,
+            footprints,
             states: States::new(model),
             seen: Seen::default(),
             moments: Moments::new(case, &known),
@@ -229,7 +241,7 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
             self.longest.0 = Some(state);
         }
         self.shared = 0;
-        let mut cursor = Cursor::Known(HEAD);
+        let mut cursor = Cursor::Known(0);
         let mut is_new = true;
         loop {
             if self.moments.is_empty() {
@@ -240,13 +252,13 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
                 is_new = false;
                 if let Some(read) = self.read(config) {
                     config = self.take(config, read, true);
-                    (cursor, is_new) = (Cursor::Known(HEAD), true);
+                    (cursor, is_new) = (Cursor::Known(0), true);
                     continue;
                 }
             }
             if let Some(candidate) = self.candidate(config, cursor) {
                 config = self.take(config, candidate, false);
-                (cursor, is_new) = (Cursor::Known(HEAD), true);
+                (cursor, is_new) = (Cursor::Known(0), true);
                 continue;
             }
             self.remember(state, config.state);
@@ -257,7 +269,7 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
             match other {
                 Tried::Another(candidate) => {
                     config = self.take(config, candidate, false);
-                    (cursor, is_new) = (Cursor::Known(HEAD), true);
+                    (cursor, is_new) = (Cursor::Known(0), true);
                 }
                 Tried::All(next) => cursor = next,
             }
@@ -295,8 +307,9 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
             );
             if let Some(state) = next.pop() {
                 return Some(Candidate {
-                    taken: Cursor::Known(call),
+                    taken: Taken::Known(call),
                     position,
+                    next: Cursor::Known(0),
                     state,
                     others: SmallVec::new(),
                 });
@@ -305,31 +318,98 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
         None
     }
 
+    /// Those that may come next and need be tried, best first: the one that is answered first has to come soonest, and
+    /// doing the others later keeps more open. Where it cannot come yet, first those after which it can.
+    fn ranked(&mut self, state: u32) -> Ranked {
+        let mut known = SmallVec::<[(u32, u32); 16]>::new();
+        let mut place = HEAD;
+        while let Some((call, position)) = self.moments.call_after(place) {
+            place = call;
+            known.push((call, position));
+        }
+        known.sort_by_key(|(_, position)| self.case.operations[*position as usize].end);
+        let Some((_, first)) = known.first().copied() else {
+            return Ranked::default();
+        };
+        let until = self.case.operations[first as usize].end;
+        let asked = |position: u32| self.case.operations[position as usize].call <= until;
+        let unknown = (0..self.unknown.len())
+            .take_while(|number| asked(self.unknown[*number]))
+            .filter(|number| !self.is_used[*number]);
+        let unknown: SmallVec<[usize; 8]> = unknown.collect();
+        let candidates: SmallVec<[u32; 64]> = (known.iter().map(|(_, position)| *position))
+            .chain(unknown.iter().map(|number| self.unknown[*number]))
+            .collect();
+        let is_in_the_way = self.footprints.in_the_way(first, &candidates);
+        let mut is_in = is_in_the_way.into_iter();
+        known.retain(|_| is_in.next().unwrap_or_default());
+        let unknown = unknown
+            .into_iter()
+            .filter(|_| is_in.next().unwrap_or_default())
+            .collect();
+        let mut next = SmallVec::new();
+        step(
+            self.model,
+            self.case,
+            &mut self.states,
+            state,
+            first,
+            &mut next,
+        );
+        if next.is_empty() {
+            self.rank_by_use(&mut known, state, first);
+        }
+        Ranked { known, unknown }
+    }
+
+    /// Puts those first after which `first` can come.
+    fn rank_by_use(&mut self, known: &mut SmallVec<[(u32, u32); 16]>, state: u32, first: u32) {
+        let case = self.case;
+        let operation = case.operations[first as usize];
+        let mut next = SmallVec::new();
+        known.sort_by_cached_key(|(_, position)| {
+            next.clear();
+            step(
+                self.model,
+                case,
+                &mut self.states,
+                state,
+                *position,
+                &mut next,
+            );
+            let mut can = false;
+            for after in &next {
+                let after = self.states.get(*after);
+                (self.model).step(
+                    after,
+                    &operation.ask,
+                    operation.answer.as_ref(),
+                    &mut |_| can = true,
+                );
+            }
+            !can
+        });
+    }
+
     /// The next one from `cursor` on that leads to a configuration that was not entered before.
     fn candidate(&mut self, config: Config, cursor: Cursor) -> Option<Candidate> {
-        let mut cursor = cursor;
-        if let Cursor::Known(mut place) = cursor {
-            while let Some((call, position)) = self.moments.call_after(place) {
-                place = call;
-                if let Some(found) = self.enter(config, Cursor::Known(call), position) {
-                    return Some(found);
+        let Ranked { known, unknown } = self.ranked(config.state);
+        let first = match cursor {
+            Cursor::Known(rank) => {
+                for (rank, (call, position)) in known.into_iter().enumerate().skip(rank) {
+                    let next = Cursor::Known(rank + 1);
+                    if let Some(found) = self.enter(config, Taken::Known(call), position, next) {
+                        return Some(found);
+                    }
                 }
+                0
             }
-            cursor = Cursor::Unknown(0);
-        }
-        let Cursor::Unknown(first) = cursor else {
-            return None;
+            Cursor::Unknown(first) => first,
         };
-        let answer = self.moments.first_answer(HEAD)?;
-        let until = self.case.operations[answer as usize].end;
-        for number in first..self.unknown.len() {
+        for number in unknown.into_iter().filter(|number| *number >= first) {
+            let next = Cursor::Unknown(number + 1);
             let position = self.unknown[number];
-            if self.case.operations[position as usize].call > until {
-                break;
-            }
-            if !self.is_used[number]
-                && let Some(found) = self.enter(config, Cursor::Unknown(number), position)
-            {
+            if let Some(found) = self.enter(config, Taken::Unknown(number), position, next) {
                 return Some(found);
             }
         }
@@ -337,7 +417,13 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
     }
 
     /// The operation at `position` as the next one, where it leads to something new.
-    fn enter(&mut self, config: Config, taken: Cursor, position: u32) -> Option<Candidate> {
+    fn enter(
+        &mut self,
+        config: Config,
+        taken: Taken,
+        position: u32,
+        cursor: Cursor,
+    ) -> Option<Candidate> {
         let mut next = SmallVec::new();
         step(
             self.model,
@@ -348,7 +434,7 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
             &mut next,
         );
         let after = after(config, taken, position);
-        if matches!(taken, Cursor::Unknown(_)) {
+        if matches!(taken, Taken::Unknown(_)) {
             // What changes nothing might as well not have happened.
             next.retain(|state| *state != config.state);
         }
@@ -357,6 +443,7 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
         Some(Candidate {
             taken,
             position,
+            next: cursor,
             state,
             others: next,
         })
@@ -364,12 +451,13 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
 
     fn take(&mut self, config: Config, candidate: Candidate, is_forced: bool) -> Config {
         match candidate.taken {
-            Cursor::Known(place) => self.moments.take(place),
-            Cursor::Unknown(number) => self.is_used[number] = true,
+            Taken::Known(place) => self.moments.take(place),
+            Taken::Unknown(number) => self.is_used[number] = true,
         }
         self.frames.push(Frame {
             taken: candidate.taken,
             position: candidate.position,
+            next: candidate.next,
             before: config,
             others: candidate.others,
             is_forced,
@@ -386,8 +474,8 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
             let mut frame = self.frames.pop()?;
             self.shared = self.shared.min(self.frames.len());
             match frame.taken {
-                Cursor::Known(place) => self.moments.put_back(place),
-                Cursor::Unknown(number) => self.is_used[number] = false,
+                Taken::Known(place) => self.moments.put_back(place),
+                Taken::Unknown(number) => self.is_used[number] = false,
             }
             if frame.is_forced {
                 continue;
@@ -396,13 +484,11 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
                 Some(state) => Tried::Another(Candidate {
                     taken: frame.taken,
                     position: frame.position,
+                    next: frame.next,
                     state,
                     others: frame.others,
                 }),
-                None => Tried::All(match frame.taken {
-                    Cursor::Known(place) => Cursor::Known(place),
-                    Cursor::Unknown(number) => Cursor::Unknown(number + 1),
-                }),
+                None => Tried::All(frame.next),
             };
             return Some((frame.before, tried));
         }
@@ -426,8 +512,9 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
 }
 
 struct Candidate {
-    taken: Cursor,
+    taken: Taken,
     position: u32,
+    next: Cursor,
     state: u32,
     others: SmallVec<[u32; 4]>,
 }
@@ -440,11 +527,11 @@ enum Tried {
 }
 
 /// The configuration after an operation, but for its state.
-fn after(config: Config, taken: Cursor, position: u32) -> Config {
+fn after(config: Config, taken: Taken, position: u32) -> Config {
     let mut config = config;
     match taken {
-        Cursor::Known(_) => config.sum ^= number_of(position),
-        Cursor::Unknown(number) => mark(&mut config, number, position),
+        Taken::Known(_) => config.sum ^= number_of(position),
+        Taken::Unknown(number) => mark(&mut config, number, position),
     }
     config
 }

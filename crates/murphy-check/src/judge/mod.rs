@@ -1,0 +1,230 @@
+//! The judge knows every model by its name and says what a recording proves of its promises.
+//!
+//! ```
+//! use murphy_check::{
+//!     formats,
+//!     judge::{ModelName, Options, judge},
+//!     verdict::Verdict,
+//! };
+//!
+//! let history = br#"{"murphy":"history","version":1,"model":"register"}
+//! {"type":"invoke","process":"a","f":"write","value":1,"time":1}
+//! {"type":"ok","process":"a","f":"write","time":2}
+//! {"type":"invoke","process":"b","f":"read","time":3}
+//! {"type":"ok","process":"b","f":"read","value":null,"time":4}
+//! "#;
+//! let mut recording = formats::read(&history[..], &formats::Options::default())?;
+//! let model: ModelName = recording.header.model.parse()?;
+//! let judged = judge(&mut recording, model, &Options::default()).expect("words of a register");
+//! assert_eq!(judged.report.verdict(&["linearizable".into()]), Verdict::Broken);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod figures;
+mod linear;
+mod words;
+
+use std::{fmt, str::FromStr};
+
+use crate::{
+    model::{Misunderstood, OperationOf, Vocabulary, understand},
+    models::{
+        Bag, Bank, CasRegister, Counter, KeyValue, Log, MultiRegister, Mutex, PriorityQueue, Queue,
+        Register, Set, Stack, UniqueIds,
+    },
+    picture::Explanation,
+    recording::{Recording, Strictness, Warning},
+    search::Limits,
+    verdict::{Judgement, Report, Verdict},
+};
+
+/// How a recording is judged.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// What to do with an invocation that the model does not understand.
+    pub strictness: Strictness,
+    /// How far searches go.
+    pub limits: Limits,
+}
+
+/// Everything the judge says.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// The verdicts.
+    pub report: Report,
+    /// How far the searches got behind broken promises.
+    pub explanations: Vec<Explanation>,
+}
+
+/// A model that a recording can be judged by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ModelName(&'static Entry);
+
+/// A model, by its name.
+#[derive(Debug)]
+struct Entry {
+    name: &'static str,
+    promises: &'static [&'static str],
+    judge: fn(&mut Recording, &Options) -> Result<Judged, Misunderstood>,
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Entry {}
+
+const fn of<M: Vocabulary + Default + Sync>() -> Entry
+where
+    M::State: Send,
+    M::Ask: Sync,
+    M::Answer: Sync,
+{
+    Entry {
+        name: M::NAME,
+        promises: &[linear::PROMISE],
+        judge: judge_model::<M>,
+    }
+}
+
+static MODELS: [Entry; 14] = [
+    of::<Register>(),
+    of::<CasRegister>(),
+    of::<MultiRegister>(),
+    of::<KeyValue>(),
+    of::<Mutex>(),
+    of::<Queue>(),
+    of::<Bag>(),
+    of::<Stack>(),
+    of::<PriorityQueue>(),
+    of::<Set>(),
+    of::<Counter>(),
+    of::<Bank>(),
+    of::<Log>(),
+    of::<UniqueIds>(),
+];
+
+impl ModelName {
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        MODELS.iter().map(Self)
+    }
+
+    /// Its name, such as `cas-register`.
+    pub fn name(self) -> &'static str {
+        self.0.name
+    }
+
+    /// The promises it is judged on.
+    pub fn promises(self) -> &'static [&'static str] {
+        self.0.promises
+    }
+}
+
+impl fmt::Display for ModelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// There is no such model.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no model is called {0:?}; there are etcd, {names}", names = names())]
+pub struct UnknownModel(String);
+
+fn names() -> String {
+    let names: Vec<_> = MODELS.iter().map(|model| model.name).collect();
+    names.join(", ")
+}
+
+impl FromStr for ModelName {
+    type Err = UnknownModel;
+
+    fn from_str(name: &str) -> Result<Self, UnknownModel> {
+        let model = MODELS.iter().find(|model| model.name == name);
+        model.map(Self).ok_or_else(|| UnknownModel(name.to_owned()))
+    }
+}
+
+/// Judges every promise of a model on a recording. Where `options` are lenient, invocations that the model does not
+/// understand are left out, and the recording says so.
+pub fn judge(
+    recording: &mut Recording,
+    model: ModelName,
+    options: &Options,
+) -> Result<Judged, Misunderstood> {
+    (model.0.judge)(recording, options)
+}
+
+fn judge_model<M: Vocabulary + Default + Sync>(
+    recording: &mut Recording,
+    options: &Options,
+) -> Result<Judged, Misunderstood>
+where
+    M::State: Send,
+    M::Ask: Sync,
+    M::Answer: Sync,
+{
+    let mut model = M::default();
+    let operations = operations(&mut model, recording, options.strictness)?;
+    let case = linear::Case {
+        model: &model,
+        recording,
+        operations: &operations,
+        limits: &options.limits,
+    };
+    let (linearizable, explanation) = case.linearizable();
+    let mut judgements = vec![linearizable];
+    if recording.left_out > 0 {
+        for judgement in &mut judgements {
+            doubt(judgement, recording.left_out);
+        }
+    }
+    let is_read =
+        |operation: &OperationOf<M>| model.is_read(&operation.ask, operation.answer.as_ref());
+    Ok(Judged {
+        report: Report {
+            judgements,
+            vacuity: figures::figures(recording, operations.iter().map(|o| (o.number, is_read(o)))),
+        },
+        explanations: explanation.into_iter().collect(),
+    })
+}
+
+/// Every operation in the terms of the model.
+fn operations<M: Vocabulary>(
+    model: &mut M,
+    recording: &mut Recording,
+    strictness: Strictness,
+) -> Result<Vec<OperationOf<M>>, Misunderstood> {
+    let mut operations = Vec::with_capacity(recording.invocations.len());
+    let mut left_out = Vec::new();
+    for (number, invocation) in (0..).zip(&recording.invocations) {
+        match understand(model, recording, number, invocation) {
+            Ok(operation) => operations.extend(operation),
+            Err(misunderstood) if strictness == Strictness::Lenient => left_out.push(misunderstood),
+            Err(misunderstood) => return Err(misunderstood),
+        }
+    }
+    for Misunderstood { line, problem } in left_out {
+        recording.warn(Warning {
+            line: line.into(),
+            problem,
+        });
+    }
+    Ok(operations)
+}
+
+/// Nothing is held by a history of which a part was left out.
+fn doubt(judgement: &mut Judgement, left_out: u64) {
+    let lines = crate::etcd::words::counted(left_out, "line");
+    if judgement.verdict == Verdict::Held {
+        judgement.verdict = Verdict::Undecided;
+        judgement.reason = format!("{lines} of the history had to be left out");
+    } else {
+        let reason = &judgement.reason;
+        judgement.reason = format!("{reason} ({lines} of the history had to be left out)");
+    }
+}
