@@ -3,12 +3,24 @@
 //! It keeps nothing in mind but which operations have happened and the state, compares both in full, and knows
 //! neither parts nor cuts nor reads.
 
-use std::collections::HashSet;
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
+};
 
 use crate::model::{Model, OperationOf};
 
 /// Most operations it takes.
 pub const OPERATIONS_MAX: usize = 64;
+
+/// What brute force takes the model's word for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Nothing but its steps.
+    Steps,
+    /// Also that a state leads nowhere ([`Model::can_lead_to`]), which ends most orders early.
+    Hopes,
+}
 
 /// Whether some order of `operations` that real time allows is legal behind one of the states of `initial`; each
 /// operation with an answer happens, each without one may. `None` where there are more than [`OPERATIONS_MAX`], or
@@ -17,43 +29,108 @@ pub fn is_linearizable<M: Model>(
     model: &M,
     initial: &[M::State],
     operations: &[&OperationOf<M>],
+    trust: Trust,
     limit: usize,
 ) -> Option<bool> {
     if operations.len() > OPERATIONS_MAX {
         return None;
     }
     let must: u64 = bits(operations, |operation| operation.answer.is_some());
-    let mut seen: HashSet<(u64, M::State)> = HashSet::new();
-    let mut open: Vec<(u64, M::State)> = initial.iter().map(|state| (0, state.clone())).collect();
-    while let Some((done, state)) = open.pop() {
+    // For each state and set of answered operations, the sets of unanswered ones with which it was met: who gets
+    // nowhere with some of them left gets nowhere with fewer.
+    let mut seen: HashMap<(u64, M::State), Vec<u64>> = HashMap::new();
+    // Fewest unanswered operations first, so that the least sets are met first.
+    let mut open: BTreeMap<Reverse<u32>, Vec<(u64, M::State)>> = BTreeMap::new();
+    open.insert(
+        Reverse(0),
+        initial.iter().map(|state| (0, state.clone())).collect(),
+    );
+    let mut met = 0;
+    while let Some(mut entry) = open.last_entry() {
+        let Some((done, state)) = entry.get_mut().pop() else {
+            entry.remove();
+            continue;
+        };
         if done & must == must {
             return Some(true);
         }
-        if !seen.insert((done, state.clone())) {
+        let sets = seen.entry((done & must, state.clone())).or_default();
+        if sets.iter().any(|set| set & !done == 0) {
             continue;
         }
-        if seen.len() > limit {
+        sets.push(done & !must);
+        met += 1;
+        if met > limit {
             return None;
         }
+        let config = Config { operations, done };
+        if trust == Trust::Hopes && !config.has_hope(model, &state) {
+            continue;
+        }
         for (bit, operation) in operations.iter().enumerate() {
-            let is_done = |at: usize| done & 1 << at != 0;
-            let too_early = operations.iter().enumerate().any(|(at, other)| {
-                other.end < operation.call && other.answer.is_some() && !is_done(at)
-            });
-            if is_done(bit) || too_early {
+            if !config.may_come(bit) {
                 continue;
             }
+            let done = done | 1 << bit;
+            let used = (done & !must).count_ones();
             model.step(
                 &state,
                 &operation.ask,
                 operation.answer.as_ref(),
                 &mut |next| {
-                    open.push((done | 1 << bit, next));
+                    open.entry(Reverse(used)).or_default().push((done, next));
                 },
             );
         }
     }
     Some(false)
+}
+
+/// What has happened so far.
+struct Config<'a, A, R> {
+    operations: &'a [&'a crate::model::Operation<A, R>],
+    done: u64,
+}
+
+impl<A: PartialEq, R> Config<'_, A, R> {
+    fn left(&self) -> impl Iterator<Item = &crate::model::Operation<A, R>> {
+        let is_left = |(bit, _): &(usize, _)| self.done & 1 << bit == 0;
+        self.operations
+            .iter()
+            .enumerate()
+            .filter(is_left)
+            .map(|(_, operation)| *operation)
+    }
+
+    /// Whether everything that comes before an operation has happened. Of several without an answer that ask for the
+    /// same, the first is taken first: it makes no difference.
+    fn may_come(&self, bit: usize) -> bool {
+        let operation = self.operations[bit];
+        let is_first = || {
+            let earlier = self.operations[..bit].iter().enumerate();
+            !earlier.into_iter().any(|(at, other)| {
+                self.done & 1 << at == 0 && other.answer.is_none() && other.ask == operation.ask
+            })
+        };
+        self.done & 1 << bit == 0
+            && !self
+                .left()
+                .any(|other| other.answer.is_some() && other.end < operation.call)
+            && (operation.answer.is_some() || is_first())
+    }
+
+    /// Whether every answer that is left is still possible, for all the model knows.
+    fn has_hope<M: Model<Ask = A, Answer = R>>(&self, model: &M, state: &M::State) -> bool {
+        self.left().all(|goal| {
+            let Some(answer) = &goal.answer else {
+                return true;
+            };
+            let between = self
+                .left()
+                .filter(|other| other.number != goal.number && other.call <= goal.end);
+            model.can_lead_to(state, &goal.ask, answer, between.map(|other| &other.ask))
+        })
+    }
 }
 
 fn bits<T>(things: &[T], has: impl Fn(&T) -> bool) -> u64 {

@@ -16,7 +16,7 @@ pub trait Model {
     /// What there is between two operations. Cloned once for each step that is tried: keep it small, or shared.
     type State: Clone + Eq + Hash + Debug;
     /// What a client asks.
-    type Ask: Clone + Debug;
+    type Ask: Clone + Debug + PartialEq;
     /// What it is answered.
     type Answer: Clone + Debug;
 
@@ -50,6 +50,22 @@ pub trait Model {
     /// Whether there are states in which this answer is impossible; a history of nothing else proves nothing.
     fn tells(&self, ask: &Self::Ask, answer: &Self::Answer) -> bool {
         let _ = (ask, answer);
+        true
+    }
+
+    /// Whether operations of `between`, each at most once and in some order, may lead from `state` to one in which
+    /// `ask` can be answered with `answer`. False only where that is certain: a search then looks no further.
+    fn can_lead_to<'a>(
+        &self,
+        state: &Self::State,
+        ask: &Self::Ask,
+        answer: &Self::Answer,
+        between: impl Iterator<Item = &'a Self::Ask>,
+    ) -> bool
+    where
+        Self::Ask: 'a,
+    {
+        let _ = (state, ask, answer, between);
         true
     }
 

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 use rustc_hash::FxHashSet;
 
 use crate::{
-    brute,
-    model::{Model, OperationOf},
+    brute::{self, Trust},
+    model::{Model, Operation, OperationOf},
     search::{Case, Found, Illegal, Limits, search},
 };
 
@@ -27,8 +27,9 @@ use crate::{
 const LOOK: Duration = Duration::from_secs(2);
 const ALL: Duration = Duration::from_secs(20);
 
-/// How many configurations brute force may enter.
-const BRUTE: usize = 1 << 21;
+/// How many configurations brute force may enter: on its own, and where it trusts the model's word on hopeless ones.
+const STEPS: usize = 1 << 17;
+const HOPES: usize = 1 << 18;
 
 /// A small illegal history.
 #[derive(Clone, Debug)]
@@ -140,16 +141,19 @@ pub fn shrink<M: Model>(model: &M, case: &Case<'_, M>, illegal: &Illegal<M::Stat
         }
     }
     let refs: Vec<_> = operations.iter().collect();
-    let legal = brute::is_linearizable(model, &shrinker.initial, &refs, BRUTE);
+    let confirms = |trust, limit| {
+        brute::is_linearizable(model, &shrinker.initial, &refs, trust, limit) == Some(false)
+    };
+    let is_confirmed = confirms(Trust::Steps, STEPS) || confirms(Trust::Hopes, HOPES);
     Shrunk {
-        is_confirmed: legal == Some(false),
+        is_confirmed,
         is_minimal: !shrinker.is_late,
         initial: shrinker.initial,
         operations,
     }
 }
 
-fn answered<A, R>(operations: &[crate::model::Operation<A, R>]) -> usize {
+fn answered<A, R>(operations: &[Operation<A, R>]) -> usize {
     operations
         .iter()
         .filter(|operation| operation.answer.is_some())

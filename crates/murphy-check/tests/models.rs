@@ -4,7 +4,7 @@
 mod playing;
 
 use murphy_check::{
-    brute::is_linearizable,
+    brute::{Trust, is_linearizable},
     model::{OperationOf, Vocabulary},
     models::{
         Bag, Bank, CasRegister, Counter, KeyValue, Log, MultiRegister, Mutex, PriorityQueue, Queue,
@@ -29,7 +29,14 @@ fn count() -> u64 {
 
 fn brute<M: Vocabulary>(model: &M, history: &[OperationOf<M>]) -> bool {
     let operations: Vec<_> = history.iter().collect();
-    is_linearizable(model, &[model.initial()], &operations, 1 << 20).expect("a small history")
+    is_linearizable(
+        model,
+        &[model.initial()],
+        &operations,
+        Trust::Steps,
+        1 << 20,
+    )
+    .expect("a small history")
 }
 
 /// One at a time: the tests run side by side already.
@@ -140,7 +147,7 @@ fn is_made_small<M: Vocabulary>(model: &M, case: &Case<'_, M>, illegal: &Illegal
     for step in steps(model, &shrunk.operations).concat() {
         let rest = smaller(model, &shrunk.operations, &[step]);
         let rest: Vec<_> = rest.iter().collect();
-        let is_legal = is_linearizable(model, &shrunk.initial, &rest, 1 << 20);
+        let is_legal = is_linearizable(model, &shrunk.initial, &rest, Trust::Steps, 1 << 20);
         assert_eq!(is_legal, Some(true), "{step:?} is possible: {left:?}");
     }
 }

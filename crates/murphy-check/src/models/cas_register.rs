@@ -69,6 +69,25 @@ impl Model for CasRegister {
     fn tells(&self, ask: &Ask, _: &Answer) -> bool {
         !matches!(ask, Ask::Write(_))
     }
+
+    fn can_lead_to<'a>(
+        &self,
+        state: &Atom,
+        ask: &Ask,
+        answer: &Answer,
+        mut between: impl Iterator<Item = &'a Ask>,
+    ) -> bool {
+        let wanted = match (ask, answer) {
+            (Ask::Read, Answer::Value(value)) => value,
+            (Ask::Cas(expected, _), Answer::Swapped(true)) => expected,
+            _ => return true,
+        };
+        let leaves = |ask: &Ask| match ask {
+            Ask::Read => None,
+            Ask::Write(value) | Ask::Cas(_, value) => Some(*value),
+        };
+        wanted == state || between.any(|ask| leaves(ask) == Some(*wanted))
+    }
 }
 
 impl Vocabulary for CasRegister {

@@ -182,6 +182,17 @@ impl<D: Discipline> Model for Container<D> {
     fn tells(&self, ask: &Ask, _: &Atom) -> bool {
         *ask == Ask::Take
     }
+
+    fn can_lead_to<'a>(
+        &self,
+        state: &Self::State,
+        ask: &Ask,
+        answer: &Atom,
+        mut between: impl Iterator<Item = &'a Ask>,
+    ) -> bool {
+        let is_in = *ask == Ask::Put(*answer) || *answer == NIL || state.contains(answer);
+        is_in || between.any(|ask| *ask == Ask::Put(*answer))
+    }
 }
 
 impl<D: Discipline> Vocabulary for Container<D> {

@@ -184,6 +184,38 @@ impl Model for KeyValue {
     fn tells(&self, _: &Ask, answer: &Answer) -> bool {
         *answer != Answer::Done
     }
+
+    fn can_lead_to<'a>(
+        &self,
+        state: &Self::State,
+        ask: &Ask,
+        answer: &Answer,
+        mut between: impl Iterator<Item = &'a Ask>,
+    ) -> bool {
+        let wanted = match (&ask.act, answer) {
+            (Act::Get, Answer::Value(text, _)) => text,
+            (Act::Cas(old, _), Answer::Swapped(true)) => old,
+            _ => return true,
+        };
+        let held = state
+            .iter()
+            .find(|(key, _)| *key == ask.key)
+            .map_or("", |(_, text)| &text.text);
+        if held == &*wanted.text {
+            return true;
+        }
+        // Texts grow at their end, by what comes next in the one wanted, until one is put in their place.
+        let rest = wanted.text.strip_prefix(held);
+        between.any(|other| {
+            other.key == ask.key
+                && match &other.act {
+                    Act::Get => false,
+                    Act::Append(more) => rest.is_some_and(|rest| rest.starts_with(&*more.text)),
+                    Act::Put(text, _) | Act::Cas(_, text) => wanted.text.starts_with(&*text.text),
+                    Act::Delete => true,
+                }
+        })
+    }
 }
 
 impl KeyValue {

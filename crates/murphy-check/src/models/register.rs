@@ -54,6 +54,16 @@ impl Model for Register {
     fn tells(&self, ask: &Ask, _: &Atom) -> bool {
         *ask == Ask::Read
     }
+
+    fn can_lead_to<'a>(
+        &self,
+        state: &Atom,
+        ask: &Ask,
+        answer: &Atom,
+        mut between: impl Iterator<Item = &'a Ask>,
+    ) -> bool {
+        *ask != Ask::Read || answer == state || between.any(|ask| *ask == Ask::Write(*answer))
+    }
 }
 
 impl Vocabulary for Register {

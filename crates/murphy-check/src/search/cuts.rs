@@ -19,7 +19,7 @@ use crate::model::Model;
 const WIDE: usize = 64;
 
 /// How many configurations of one window are entered before it is left to the search in depth.
-const NODES_MAX: usize = 1 << 14;
+const NODES_MAX: usize = 1 << 9;
 
 /// How far the cuts have brought it.
 pub(super) enum Advance<S> {

@@ -15,7 +15,11 @@ use crate::model::{Model, Part};
 type Keys = Option<SmallVec<[u32; 2]>>;
 
 /// The footprints of the operations of a case, by position.
-pub(super) struct Footprints(Vec<Keys>);
+pub(super) struct Footprints {
+    keys: Vec<Keys>,
+    /// How many keys there are.
+    pub count: usize,
+}
 
 impl Footprints {
     pub fn new<M: Model>(model: &M, case: &Case<'_, M>) -> Self {
@@ -32,13 +36,21 @@ impl Footprints {
                 Part::Keys(keys) => Some(keys.into_iter().map(&mut number).collect()),
             }
         };
-        Self(case.operations.iter().map(of).collect())
+        Self {
+            keys: case.operations.iter().map(of).collect(),
+            count: numbers.len(),
+        }
+    }
+
+    /// The keys of an operation; `None` for all.
+    pub fn of(&self, position: u32) -> Option<&[u32]> {
+        self.keys[position as usize].as_deref()
     }
 
     /// Which of `candidates` can be in the way of `first`: those for which the answer is true, in their order.
     pub fn in_the_way(&self, first: u32, candidates: &[u32]) -> SmallVec<[bool; 64]> {
         let mut is_in = SmallVec::from_elem(false, candidates.len());
-        let Some(keys) = &self.0[first as usize] else {
+        let Some(keys) = &self.keys[first as usize] else {
             is_in.fill(true);
             return is_in;
         };
@@ -50,7 +62,7 @@ impl Footprints {
                 if *is_in {
                     continue;
                 }
-                let Some(keys) = &self.0[*candidate as usize] else {
+                let Some(keys) = &self.keys[*candidate as usize] else {
                     // It touches everything, and so is everything.
                     let mut all = SmallVec::with_capacity(candidates.len());
                     all.resize(candidates.len(), true);

@@ -13,7 +13,9 @@
 //!    Whoever finds an order in which it comes later finds one in which it comes now.
 //! 5. **What is in the way** ([`footprint`]): of operations that commute, those are tried first that can be in the way
 //!    of the one that is answered first, and no others.
-//! 6. **Unknown outcomes last**: an operation without an answer is tried when nothing else fits, and a configuration
+//! 6. **What is to come** ([`goals`]): a state from which nothing can lead to an answer that is still to come is not
+//!    gone on from.
+//! 7. **Unknown outcomes last**: an operation without an answer is tried when nothing else fits, and a configuration
 //!    that failed with fewer of them used up need not be tried with more.
 //!
 //! Limits of memory and time end a search for certain: a step of a model never computes more than one state at a
@@ -21,6 +23,7 @@
 
 mod cuts;
 mod footprint;
+mod goals;
 mod parts;
 mod seen;
 mod states;
@@ -29,7 +32,7 @@ mod wgl;
 use std::time::{Duration, Instant};
 
 use footprint::Footprints;
-pub use parts::parts;
+pub use parts::{Parts, parts};
 
 use crate::model::{Model, OperationOf};
 
@@ -132,9 +135,14 @@ fn search_within<M: Model>(model: &M, case: &Case<'_, M>, mut budget: Budget) ->
 struct Budget {
     memory: usize,
     deadline: Option<Instant>,
+    /// How many configurations may be entered.
+    round: u64,
     /// Configurations entered.
     explored: u64,
 }
+
+/// The limit that a further round moves.
+const ROUND_OVER: &str = "the round was over";
 
 /// How many configurations are entered between two looks at the clock.
 const LOOK_EVERY: u64 = 1 << 10;
@@ -144,6 +152,7 @@ impl Budget {
         Self {
             memory,
             deadline,
+            round: u64::MAX,
             explored: 0,
         }
     }
@@ -153,6 +162,9 @@ impl Budget {
         self.explored += 1;
         if !self.explored.is_multiple_of(LOOK_EVERY) {
             return Ok(());
+        }
+        if self.explored > self.round {
+            return Err(ROUND_OVER);
         }
         if used() > self.memory {
             return Err("the memory limit was reached");
@@ -175,7 +187,13 @@ pub struct Verdict<S> {
     pub parts: usize,
 }
 
-/// Looks for a legal order of a whole history, part by part, several at a time. The first part without one ends it.
+/// How many configurations of a part are entered in the first round, and how many times as many in each further one.
+const ROUND: u64 = 1 << 10;
+const ROUNDS_GROW: u64 = 16;
+
+/// Looks for a legal order of a whole history, part by part, several at a time. One part without a legal order ends
+/// it; so that a hard part does not hide an easy one, all parts are looked at for a while first, then those that are
+/// left for longer. The part that is found does not depend on how quick the machine is, unless a limit is reached.
 pub fn linearize<M: Model + Sync>(
     model: &M,
     operations: &[OperationOf<M>],
@@ -186,66 +204,110 @@ where
     M::Ask: Sync,
     M::Answer: Sync,
 {
-    use std::sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    };
     let parts = parts(model, operations);
-    let deadline = limits.time.map(|time| Instant::now() + time);
     let threads = match limits.threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads,
     };
-    let threads = threads.min(parts.len()).max(1);
-    let next = AtomicUsize::new(0);
-    // The first part that is not legal: parts behind it need not be looked at, parts before it must be.
-    let illegal_at = AtomicUsize::new(usize::MAX);
-    let worst: Mutex<Vec<(usize, Found<M::State>)>> = Mutex::new(Vec::new());
-    let work = || loop {
-        let number = next.fetch_add(1, Ordering::Relaxed);
-        if number >= parts.len() || number > illegal_at.load(Ordering::Relaxed) {
-            return;
-        }
-        let positions = parts.of(number);
-        let case = Case {
-            initial: vec![model.initial()],
-            operations: positions
-                .iter()
-                .map(|at| &operations[*at as usize])
-                .collect(),
+    let mut left: Vec<usize> = (0..parts.len()).collect();
+    let threads = threads.min(left.len()).max(1);
+    let mut budget = Budget::new(
+        limits.memory / threads,
+        limits.time.map(|time| Instant::now() + time),
+    );
+    budget.round = ROUND;
+    loop {
+        let round = Round {
+            model,
+            operations,
+            parts: &parts,
+            left: &left,
+            budget: &budget,
         };
-        let found = search_within(model, &case, Budget::new(limits.memory / threads, deadline));
-        if found == Found::Legal {
-            continue;
-        }
-        if matches!(found, Found::Illegal(_)) {
-            illegal_at.fetch_min(number, Ordering::Relaxed);
-        }
-        let mut worst = worst.lock().unwrap_or_else(PoisonError::into_inner);
-        worst.push((number, found));
-    };
-    if threads == 1 {
-        work();
-    } else {
-        std::thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(work);
-            }
+        let mut found = round.run(threads);
+        found.sort_by_key(|(number, _)| *number);
+        let is_illegal =
+            |(_, found): &&(usize, Found<M::State>)| matches!(found, Found::Illegal(_));
+        let decided = (found.iter().find(is_illegal)).or_else(|| {
+            (found.iter()).find(
+                |(_, found)| matches!(found, Found::Undecided { why, .. } if *why != ROUND_OVER),
+            )
         });
+        if let Some((number, found)) = decided {
+            return Verdict {
+                found: found.clone(),
+                part: parts.of(*number).to_vec(),
+                parts: parts.len(),
+            };
+        }
+        if found.is_empty() {
+            return Verdict {
+                found: Found::Legal,
+                part: Vec::new(),
+                parts: parts.len(),
+            };
+        }
+        left = found.into_iter().map(|(number, _)| number).collect();
+        budget.round = budget.round.saturating_mul(ROUNDS_GROW);
     }
-    let worst = worst.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let rank =
-        |(number, found): &(usize, Found<M::State>)| (!matches!(found, Found::Illegal(_)), *number);
-    match worst.into_iter().min_by_key(rank) {
-        None => Verdict {
-            found: Found::Legal,
-            part: Vec::new(),
-            parts: parts.len(),
-        },
-        Some((number, found)) => Verdict {
-            found,
-            part: parts.of(number).to_vec(),
-            parts: parts.len(),
-        },
+}
+
+/// One look at each part that is left.
+struct Round<'a, M: Model> {
+    model: &'a M,
+    operations: &'a [OperationOf<M>],
+    parts: &'a Parts,
+    left: &'a [usize],
+    budget: &'a Budget,
+}
+
+impl<M: Model + Sync> Round<'_, M>
+where
+    M::State: Send,
+    M::Ask: Sync,
+    M::Answer: Sync,
+{
+    /// What was found of the parts that are not legal.
+    fn run(&self, threads: usize) -> Vec<(usize, Found<M::State>)> {
+        use std::sync::{
+            Mutex, PoisonError,
+            atomic::{AtomicUsize, Ordering},
+        };
+        let next = AtomicUsize::new(0);
+        // Parts behind the first illegal one need not be looked at; parts before it must be.
+        let illegal_at = AtomicUsize::new(usize::MAX);
+        let all = Mutex::new(Vec::new());
+        let work = || {
+            while let Some(number) = self.left.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if *number > illegal_at.load(Ordering::Relaxed) {
+                    return;
+                }
+                let positions = self.parts.of(*number).iter();
+                let case = Case {
+                    initial: vec![self.model.initial()],
+                    operations: positions.map(|at| &self.operations[*at as usize]).collect(),
+                };
+                let found = search_within(self.model, &case, self.budget.clone());
+                if found == Found::Legal {
+                    continue;
+                }
+                if matches!(found, Found::Illegal(_)) {
+                    illegal_at.fetch_min(*number, Ordering::Relaxed);
+                }
+                all.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push((*number, found));
+            }
+        };
+        if threads == 1 {
+            work();
+        } else {
+            std::thread::scope(|scope| {
+                for _ in 0..threads {
+                    scope.spawn(work);
+                }
+            });
+        }
+        all.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -10,6 +10,7 @@ use super::{
     Budget, Case, Found, Illegal,
     cuts::{Rest, step},
     footprint::Footprints,
+    goals::Goals,
     seen::{Seen, UNKNOWN_MAX, number_of},
     states::States,
 };
@@ -60,6 +61,21 @@ impl Moments {
         let place = self.next[place as usize];
         let (position, answer) = self.of[place as usize];
         (answer != 0).then_some((place, position))
+    }
+
+    /// The operations whose calls are left, in order of time.
+    fn calls(&self) -> impl Iterator<Item = u32> {
+        let mut place = HEAD;
+        std::iter::from_fn(move || {
+            loop {
+                place = self.next[place as usize];
+                match self.of[place as usize] {
+                    _ if place == HEAD => return None,
+                    (_, 0) => {}
+                    (position, _) => return Some(position),
+                }
+            }
+        })
     }
 
     fn is_empty(&self) -> bool {
@@ -181,6 +197,7 @@ struct Search<'a, 'c, M: Model> {
     states: States<'a, M>,
     seen: Seen,
     moments: Moments,
+    goals: Goals,
     unknown: Vec<u32>,
     is_used: Vec<bool>,
     frames: Vec<Frame>,
@@ -210,6 +227,7 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
             states: States::new(model),
             seen: Seen::default(),
             moments: Moments::new(case, &known),
+            goals: Goals::new(model, case, footprints, from),
             is_used: vec![false; unknown.len()],
             unknown,
             frames: Vec::new(),
@@ -439,6 +457,7 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
             next.retain(|state| *state != config.state);
         }
         next.retain(|state| self.seen.enter(after.sum, *state, after.used));
+        next.retain(|state| self.has_hope(*state, position));
         let state = next.pop()?;
         Some(Candidate {
             taken,
@@ -449,9 +468,37 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
         })
     }
 
+    /// Whether the next answers on the keys of an operation are possible after the state that it leaves.
+    fn has_hope(&mut self, state: u32, position: u32) -> bool {
+        let case = self.case;
+        let state = self.states.get(state);
+        let goals = self.goals.next(self.footprints, position);
+        goals.into_iter().all(|goal| {
+            let operation = case.operations[goal as usize];
+            let Some(answer) = &operation.answer else {
+                return true;
+            };
+            let is_before = |other: u32| case.operations[other as usize].call <= operation.end;
+            let left = self.moments.calls().take_while(|other| is_before(*other));
+            let unknown =
+                (self.unknown.iter().zip(&self.is_used)).filter(|(_, is_used)| !**is_used);
+            let unknown = unknown
+                .map(|(other, _)| *other)
+                .take_while(|other| is_before(*other));
+            let between = (left.chain(unknown))
+                .filter(|other| *other != goal && *other != position)
+                .map(|other| &case.operations[other as usize].ask);
+            self.model
+                .can_lead_to(state, &operation.ask, answer, between)
+        })
+    }
+
     fn take(&mut self, config: Config, candidate: Candidate, is_forced: bool) -> Config {
         match candidate.taken {
-            Taken::Known(place) => self.moments.take(place),
+            Taken::Known(place) => {
+                self.moments.take(place);
+                self.goals.take(candidate.position);
+            }
             Taken::Unknown(number) => self.is_used[number] = true,
         }
         self.frames.push(Frame {
@@ -474,7 +521,10 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
             let mut frame = self.frames.pop()?;
             self.shared = self.shared.min(self.frames.len());
             match frame.taken {
-                Taken::Known(place) => self.moments.put_back(place),
+                Taken::Known(place) => {
+                    self.moments.put_back(place);
+                    self.goals.put_back(frame.position);
+                }
                 Taken::Unknown(number) => self.is_used[number] = false,
             }
             if frame.is_forced {
