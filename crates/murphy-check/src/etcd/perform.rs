@@ -142,7 +142,11 @@ impl<'r, V: View> Stage<'r, V> {
             key,
             value,
         };
-        let id = self.pairs.id(pair);
+        let id = self.pairs.id(if self.record.is_unnumbered {
+            pair.unnumbered()
+        } else {
+            pair
+        });
         self.view.write(rank, id, false);
         self.events.push(id);
         prev
