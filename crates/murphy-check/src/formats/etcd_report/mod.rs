@@ -118,7 +118,7 @@ impl Intake {
         let mut operations = Vec::new();
         let mut watches = 0;
         loop {
-            let (line, place, flaw) = match elements.next() {
+            let (place, flaw) = match elements.next() {
                 Ok(None) => break,
                 Ok(Some(element)) => match parse(&element) {
                     Ok(Parsed::Operation(operation)) => {
@@ -133,19 +133,19 @@ impl Intake {
                                 self.moments.extend(moments);
                                 continue;
                             }
-                            Err(problem) => (element.line, element.place(0), problem),
+                            Err(problem) => (element.place(0), problem),
                         }
                     }
-                    Err(flaw) => (element.line, element.place(flaw.at), flaw.problem),
+                    Err(flaw) => (element.place(flaw.at), flaw.problem),
                 },
                 Err(Trouble::Io { line, source }) => return Err(ReadError::Io { line, source }),
                 Err(Trouble::Flaw {
                     line,
                     column,
                     problem,
-                }) => (line, (line, column), problem),
+                }) => ((line, column), problem),
             };
-            self.leave_out(name, line, flaw)
+            self.leave_out(name, place.0, flaw)
                 .map_err(|problem| malformed(place, problem))?;
         }
         // Failed operations stand behind the others in some versions.
