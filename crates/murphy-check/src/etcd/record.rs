@@ -348,6 +348,11 @@ impl Record {
         }
     }
 
+    /// How many requests there are, watches not counted.
+    pub fn operations(&self) -> u64 {
+        self.ops.len() as u64
+    }
+
     /// The header of the history.
     pub fn header(&self) -> &Header {
         &self.header
