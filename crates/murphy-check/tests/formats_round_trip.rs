@@ -264,12 +264,12 @@ fn jepsen_gets_numbers_for_processes_and_keywords_for_words() {
     let edn = r#"{:index 0, :type :invoke, :process 1, :f :txn, :value [[:append "k" 1] [:r 2 nil]], :time 1, :node "n0", :client "c1"}
 {:index 1, :type :invoke, :process 0, :f :txn, :value [[:r 2 nil]], :time 2}
 {:index 2, :type :info, :process :nemesis, :f :kill, :value {:phase "begin", :id 0}, :time 3, :node "n1"}
-{:index 3, :type :info, :process 1, :f :txn, :value nil, :time 4, :error "timed \"out\"", :client "c1"}
+{:index 3, :type :info, :process 1, :f :txn, :value [[:append "k" 1] [:r 2 nil]], :time 4, :error "timed \"out\"", :client "c1"}
 "#;
     let json = r#"[{"index":0,"type":"invoke","process":1,"f":"txn","value":[["append","k",1],["r",2,null]],"time":1,"node":"n0","client":"c1"},
 {"index":1,"type":"invoke","process":0,"f":"txn","value":[["r",2,null]],"time":2},
 {"index":2,"type":"info","process":"nemesis","f":"kill","value":{"phase":"begin","id":0},"time":3,"node":"n1"},
-{"index":3,"type":"info","process":1,"f":"txn","value":null,"time":4,"error":"timed \"out\"","client":"c1"}]
+{"index":3,"type":"info","process":1,"f":"txn","value":[["append","k",1],["r",2,null]],"time":4,"error":"timed \"out\"","client":"c1"}]
 "#;
     for (format, expected) in [(Written::Edn, edn), (Written::JepsenJson, json)] {
         let bytes = written(&recording, format);
