@@ -294,10 +294,7 @@ fn a_format_is_told_from_the_first_bytes() {
 
 #[test]
 fn lines_that_are_left_out_are_counted() {
-    let history = format!(
-        "{}{{:type :ok, :process 9, :value [[:r 1 []]]}}\n{{:type",
-        ELLE_EDN
-    );
+    let history = format!("{ELLE_EDN}{{:type :ok, :process 9, :value [[:r 1 []]]}}\n{{:type");
     let lenient = Options {
         strictness: Strictness::Lenient,
         ..Options::default()
