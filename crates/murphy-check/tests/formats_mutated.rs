@@ -31,6 +31,7 @@ const LOG: &str = include_str!("corpus/register.log");
 const KV: &str = include_str!("corpus/kv.txt");
 const MURPHY: &str = include_str!("corpus/queue.jsonl");
 const REPORT: &str = include_str!("corpus/operations.json");
+const ETCD: &str = include_str!("corpus/etcd.jsonl");
 
 /// Words that mean something in some format.
 const WORDS: [&str; 40] = [
@@ -135,7 +136,7 @@ fn damage(rng: &mut ChaCha8Rng, own: &[u8], others: &[Vec<u8>]) -> Vec<u8> {
 }
 
 fn others() -> Vec<Vec<u8>> {
-    [EDN, JSON, LOG, KV, MURPHY, REPORT]
+    [EDN, JSON, LOG, KV, MURPHY, REPORT, ETCD]
         .map(|text| text.as_bytes().to_vec())
         .to_vec()
 }
@@ -286,7 +287,10 @@ fn detected() {
 #[test]
 fn etcd() {
     let story = |profile| Story::generate(&profile, 3).bytes();
+    let record = murphy_check::etcd::Record::read(ETCD.as_bytes());
+    assert_eq!(record.expect("the corpus is right").operations(), 4);
     let own = [
+        ETCD.as_bytes().to_vec(),
         story(Profile {
             clients: 4,
             keys: 5,

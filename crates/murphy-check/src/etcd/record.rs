@@ -348,6 +348,15 @@ impl Record {
         }
     }
 
+    /// The pair with the numbers that this history records.
+    pub(crate) fn as_recorded(&self, pair: Pair) -> Pair {
+        if self.is_unnumbered {
+            pair.unnumbered()
+        } else {
+            pair
+        }
+    }
+
     /// How many requests there are, watches not counted.
     pub fn operations(&self) -> u64 {
         self.ops.len() as u64

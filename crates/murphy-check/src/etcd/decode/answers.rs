@@ -122,11 +122,7 @@ impl Record {
 
     fn decode_pair(&mut self, cursor: &mut Cursor<'_>, keys_only: bool) -> Parse<Pair> {
         let pair = self.decode_told_pair(cursor, keys_only)?;
-        Ok(if self.is_unnumbered {
-            pair.unnumbered()
-        } else {
-            pair
-        })
+        Ok(self.as_recorded(pair))
     }
 
     #[inline]
