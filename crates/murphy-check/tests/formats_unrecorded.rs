@@ -48,7 +48,8 @@ fn stripped(history: &[u8]) -> Vec<Value> {
 }
 
 fn judge(lines: &[Value]) -> Result<murphy_check::verdict::Report, String> {
-    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let lines: Vec<String> = lines.iter().map(Value::to_string).collect();
+    let text = lines.join("\n");
     etcd::check(text.as_bytes(), &Options::default()).map_err(|error| error.to_string())
 }
 
