@@ -9,7 +9,7 @@ use murphy_check::{
 /// What is wrong, the history, and what is said.
 type Case = (&'static str, &'static str, &'static str);
 
-const MURPHY: [Case; 16] = [
+const MURPHY: [Case; 18] = [
     (
         "empty",
         "",
@@ -73,6 +73,18 @@ const MURPHY: [Case; 16] = [
 {"index":4,"type":"invoke","process":"a","f":"write","value":5,"time":1}
 {"index":4,"type":"ok","process":"a","f":"write","time":2}"#,
         "3:1: index 4 comes twice or too late",
+    ),
+    (
+        "a time that fits in no other format",
+        r#"{"murphy":"history","version":1,"model":"register"}
+{"index":0,"type":"invoke","process":"a","f":"write","value":5,"time":9223372036854775808}"#,
+        "2:1: the time is beyond 2^63",
+    ),
+    (
+        "the last index of all",
+        r#"{"murphy":"history","version":1,"model":"register"}
+{"index":18446744073709551615,"type":"invoke","process":"a","f":"write","value":5,"time":9}"#,
+        "2:1: the index is beyond 2^63",
     ),
     (
         "two headers",
