@@ -32,6 +32,10 @@ pub struct Header {
     /// Wall-clock time of time 0, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<String>,
+    /// Model `etcd`: numbers of key-value pairs that were not recorded, `create_revision` and `version`. The check does
+    /// without them in every pair.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unrecorded: Vec<String>,
 }
 
 impl Header {
@@ -45,6 +49,7 @@ impl Header {
             nodes: Vec::new(),
             seed: None,
             started: None,
+            unrecorded: Vec::new(),
         }
     }
 }

@@ -21,6 +21,7 @@ Examples:
   murphy inject time -t pid:42 --offset -10m --for 10s  let it believe that it is ten minutes earlier
   murphy hunt etcd --etcd 3.5.0 --faults kill --for 60s
   murphy check history.jsonl --model etcd             judge a recorded history
+  murphy convert history.edn --to murphy              write a history down in another format
 
 Exit codes: 0 held or done · 1 a promise was broken · 2 bad input · 3 the machine refuses or no effect ·
 4 undecided · 5 something is left behind · 70 a bug in Murphy"
@@ -52,6 +53,8 @@ pub enum Verb {
     Hunt(verbs::hunt::HuntArgs),
     /// Judge a recorded history: verdict, witness, figures.
     Check(verbs::check::CheckArgs),
+    /// Write a history down in another format.
+    Convert(verbs::convert::ConvertArgs),
     /// Draw the report of a run again.
     Report(verbs::report::ReportArgs),
     /// Print the completions for a shell.

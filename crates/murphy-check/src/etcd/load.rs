@@ -93,6 +93,17 @@ impl Model for Loader {
             let model = &header.model;
             return Err(format!("the history is of model `{model}`, expected `etcd`").into());
         }
+        if let Some(name) = header
+            .unrecorded
+            .iter()
+            .find(|name| !["create_revision", "version"].contains(&name.as_str()))
+        {
+            return Err(format!(
+                "unknown number `{name}` in `unrecorded`, expected create_revision or version"
+            )
+            .into());
+        }
+        self.record.is_unnumbered = !header.unrecorded.is_empty();
         self.record.header = header.clone();
         self.record.nodes.clone_from(&header.nodes);
         Ok(())

@@ -142,7 +142,7 @@ impl<'r, V: View> Stage<'r, V> {
             key,
             value,
         };
-        let id = self.pairs.id(pair);
+        let id = self.pairs.id(self.record.as_recorded(pair));
         self.view.write(rank, id, false);
         self.events.push(id);
         prev

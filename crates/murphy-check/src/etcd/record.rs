@@ -44,6 +44,15 @@ impl Pair {
         self.value == GONE
     }
 
+    /// The pair without the numbers that some recorders leave out.
+    pub fn unnumbered(self) -> Self {
+        Self {
+            create_revision: 0,
+            version: 0,
+            ..self
+        }
+    }
+
     /// True where the two may be one pair, values not asked for being equal to any.
     pub fn agrees(&self, other: &Self) -> bool {
         let value = if self.value == UNREAD || other.value == UNREAD {
@@ -304,6 +313,8 @@ pub struct Record {
     pub(crate) faults: Vec<FaultSpan>,
     /// Why an operation did not end well, for those that say so.
     pub(crate) errors: Vec<(Id, String)>,
+    /// Whether pairs have neither a create revision nor a version, because they were not recorded.
+    pub(crate) is_unnumbered: bool,
     /// First answer of a process and member whose term went back: operation before, operation after.
     pub(crate) term_back: Option<(Id, Id)>,
     /// Lines at which the difference between line and index changes, with the difference.
@@ -331,9 +342,24 @@ impl Record {
             streams: Vec::new(),
             faults: Vec::new(),
             errors: Vec::new(),
+            is_unnumbered: false,
             term_back: None,
             indexes: Vec::new(),
         }
+    }
+
+    /// The pair with the numbers that this history records.
+    pub(crate) fn as_recorded(&self, pair: Pair) -> Pair {
+        if self.is_unnumbered {
+            pair.unnumbered()
+        } else {
+            pair
+        }
+    }
+
+    /// How many requests there are, watches not counted.
+    pub fn operations(&self) -> u64 {
+        self.ops.len() as u64
     }
 
     /// The header of the history.

@@ -439,7 +439,7 @@ impl Sweeper<'_> {
                 version: prev.map_or(1, |prev| prev.version.saturating_add(1)),
                 ..told
             };
-            let id = stage.pairs.id(pair);
+            let id = stage.pairs.id(stage.record.as_recorded(pair));
             stage.view.write(rank, id, false);
         }
     }

@@ -39,7 +39,7 @@ pub(super) struct Op {
     client: Option<String>,
 }
 
-/// The fields an operation may have. `None` for one of another tool's.
+/// Whether an operation may have a field of this name; others are another tool's own.
 pub(super) fn is_known(name: &str) -> bool {
     matches!(
         name,
@@ -63,7 +63,7 @@ impl Op {
                 });
             }
             "process" => match value {
-                Value::Int(_) | Value::Text(_) => self.process = Some(value.to_string()),
+                Value::Int(_) | Value::Text(_) => self.process = said(&value),
                 _ => return Err("expected a process: a name or a whole number".into()),
             },
             "f" => match value {
@@ -93,8 +93,13 @@ fn natural(value: &Value, what: &str) -> Result<Option<u64>, Box<str>> {
     }
 }
 
+/// The text itself, and any other value as people read it.
 fn said(value: &Value) -> Option<String> {
-    (!value.is_nil()).then(|| value.to_string())
+    match value {
+        Value::Nil => None,
+        Value::Text(text) => Some(text.to_string()),
+        other => Some(other.to_string()),
+    }
 }
 
 /// Takes operations one after the other.

@@ -1,7 +1,8 @@
 //! Jepsen's log, as far as it tells operations: `INFO  jepsen.util - 0  :invoke  :write  3`.
 //!
 //! Lines of other loggers are passed over. An `:info` and what never ended have unknown outcomes; a `:fail` did not
-//! happen. But a failed `:cas` that names its two values is an answer: the compare was false, as porcupine takes it.
+//! happen, and says why where its value is a word such as `:timed-out`. A failed `:cas` without such a word is one
+//! that found another value; model `cas-register` takes it so.
 
 use std::io::Read;
 
@@ -16,7 +17,6 @@ use crate::{
     lines::{LIMIT, Lines},
     read::ReadError,
     recording::Recording,
-    value::Value,
 };
 
 /// The logger of operations.
@@ -85,15 +85,9 @@ fn parse(line: &str) -> Parse<Option<Op>> {
         let error = cursor.value()?;
         op.error = Some(error.to_string());
     }
-    let is_list = value.as_list().is_some();
-    match (op.kind, op.f.as_deref()) {
-        (Some(Kind::Ok), Some("cas")) => op.value = Value::Bool(true),
-        (Some(Kind::Fail), Some("cas")) if is_list => {
-            op.kind = Some(Kind::Ok);
-            op.value = Value::Bool(false);
-        }
-        (Some(Kind::Fail | Kind::Info), _) if op.error.is_none() && value.as_text().is_some() => {
-            op.error = Some(value.to_string());
+    match op.kind {
+        Some(Kind::Fail | Kind::Info) if op.error.is_none() && value.as_text().is_some() => {
+            op.error = value.as_text().map(str::to_owned);
         }
         _ => op.value = value,
     }

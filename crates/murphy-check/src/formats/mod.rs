@@ -15,6 +15,7 @@
 mod detect;
 mod edn;
 mod elements;
+pub mod etcd_report;
 mod guess;
 mod jepsen;
 mod jepsen_log;

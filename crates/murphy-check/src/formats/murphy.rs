@@ -63,6 +63,12 @@ impl Model for Intake<'_> {
         let Some(kind) = fields.kind else {
             return Err("expected the field `type`".into());
         };
+        // Other formats have 64-bit integers with a sign: what is read here can be written there.
+        for (name, number) in [("index", fields.index), ("time", fields.time)] {
+            if number.is_some_and(|number| i64::try_from(number).is_err()) {
+                return Err(format!("the {name} is beyond 2^63").into());
+            }
+        }
         self.recorder.take(Entry {
             line: line.into(),
             index: fields.index,

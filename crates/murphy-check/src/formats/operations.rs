@@ -65,10 +65,13 @@ fn take(element: &Element<'_>, syntax: Syntax, intake: &mut Intake) -> Result<()
         Ok(Some(op)) => intake
             .take(element.line, op)
             .map_err(|problem| malformed(element.place(0), problem)),
-        Err(flaw) => intake
-            .recorder
-            .leave_out(element.line, flaw.problem)
-            .map_err(|problem| malformed(element.place(flaw.at), problem)),
+        Err(flaw) => {
+            let place = element.place(flaw.at);
+            intake
+                .recorder
+                .leave_out(place.0, flaw.problem)
+                .map_err(|problem| malformed(place, problem))
+        }
     }
 }
 

@@ -49,7 +49,11 @@ pub fn write(recording: &Recording, format: Written, mut sink: impl Write) -> io
         Written::Edn => {}
     }
     let mut index = 0;
-    each_event(recording, |event| {
+    each_event(recording, |mut event| {
+        // Jepsen's checkers read what failed from the completion, Murphy's from the request.
+        if format == Written::Murphy && matches!(event.kind, Kind::Fail | Kind::Info) {
+            event.value = event.value.filter(|_| event.process.is_none());
+        }
         let line = Line::new(index, &event, &names, recording);
         match format {
             Written::Murphy => serde_json::to_writer(&mut sink, &line)?,
@@ -104,13 +108,13 @@ fn each_event(
             Mark::Ask(number) => {
                 let invocation = &recording.invocations[number];
                 if let Some(unanswered) = open[invocation.process as usize].replace(number) {
-                    let f = recording.invocations[unanswered].f;
+                    let unanswered = &recording.invocations[unanswered];
                     take(Event {
                         moment: invocation.call,
                         kind: Kind::Info,
                         process: Some(invocation.process),
-                        f: recording.word(f),
-                        value: None,
+                        f: recording.word(unanswered.f),
+                        value: Some(&unanswered.ask),
                         node: None,
                         error: None,
                     })?;
@@ -137,7 +141,10 @@ fn each_event(
                     },
                     process: Some(invocation.process),
                     f: recording.word(invocation.f),
-                    value: Some(&invocation.answer),
+                    value: Some(match invocation.outcome {
+                        Outcome::Ok => &invocation.answer,
+                        Outcome::Fail | Outcome::Unknown => &invocation.ask,
+                    }),
                     node: None,
                     error: invocation.error.map(|error| recording.word(error)),
                 })?;

@@ -1,13 +1,15 @@
 //! `murphy check HISTORY --model M` judges a recorded history; no cluster is needed.
 
-use std::{fs::File, path::PathBuf, time::Instant};
+use std::{path::PathBuf, time::Instant};
 
-use clap::{Args, ValueEnum};
-use murphy_check::verdict::Report;
-use murphy_run::folder::Folder;
+use clap::Args;
+use murphy_check::{recording::Recording, verdict::Report};
 use serde_json::json;
 
-use super::verdict::{self, Said};
+use super::{
+    histories::{self, History, Reading},
+    verdict::{self, Said},
+};
 use crate::{
     exit::{Exit, Failure},
     output,
@@ -19,46 +21,40 @@ use crate::{
 Examples:
   murphy check history.jsonl --model etcd
   murphy check murphy-runs/etcd-20261121T021804Z --promise members-agree,durable
+  murphy check results/TestRobustness/1                 the folder of an etcd robustness test
+  zcat history.jsonl.gz | murphy check -
 
-The format is described in docs/history.md, the promises in docs/check.md.")]
+The format is told from the first bytes, gzip and zstd as well; docs/formats.md has an excerpt of each. The promises
+are described in docs/check.md.")]
 pub struct CheckArgs {
-    /// The history, or the folder of a run.
+    /// The history: a file, `-` for standard input, the folder of a run or of an etcd report.
     pub history: PathBuf,
 
-    /// The model that gives the events their meaning.
-    #[arg(long, value_enum, default_value_t = Model::Etcd)]
-    pub model: Model,
+    /// The model that gives the events their meaning, where nothing in the history tells.
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
+
+    /// How it is read.
+    #[command(flatten)]
+    pub reading: Reading,
 
     /// Only these promises decide the verdict and the exit code.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub promise: Vec<String>,
 }
 
-/// The models.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Model {
-    /// etcd: a versioned key-value store with transactions and watches.
-    Etcd,
-}
-
 /// Judges it.
 pub fn run(args: &CheckArgs, json: bool) -> Result<Exit, Failure> {
     known_promises(&args.promise)?;
-    let path = if args.history.is_dir() {
-        Folder::open(&args.history)
-            .map_err(Failure::input)?
-            .history_path()
-    } else {
-        args.history.clone()
-    };
-    let name = path.display();
-    let file =
-        File::open(&path).map_err(|error| Failure::input(format!("open {name}: {error}")))?;
     let began = Instant::now();
-    let report = match args.model {
-        Model::Etcd => murphy_check::etcd::check(file, &murphy_check::etcd::Options::default()),
+    let opened = histories::open(&args.history, &args.reading, args.model.as_deref())?;
+    let report = match opened.history {
+        History::Etcd(source) => {
+            murphy_check::etcd::check(source, &murphy_check::etcd::Options::default())
+                .map_err(|error| Failure::input(format!("read {}:{error}", opened.name)))?
+        }
+        History::Recording(recording) => judge(&opened.name, &recording)?,
     };
-    let report = report.map_err(|error| Failure::input(format!("read {name}:{error}")))?;
     let exit = report.verdict(&args.promise).into();
     if json {
         print_json(&report, args);
@@ -76,6 +72,14 @@ pub fn run(args: &CheckArgs, json: bool) -> Result<Exit, Failure> {
         ));
     }
     Ok(exit)
+}
+
+/// Judges a history of any model but etcd.
+fn judge(name: &str, recording: &Recording) -> Result<Report, Failure> {
+    let model = &recording.header.model;
+    Err(Failure::input(format!(
+        "judge {name}: there is no checker for model {model:?}; the models are etcd"
+    )))
 }
 
 /// A promise that does not exist is a typing mistake, not one that held.

@@ -3,7 +3,9 @@
 pub mod bug;
 pub mod check;
 pub mod completions;
+pub mod convert;
 pub mod doctor;
+mod histories;
 pub mod hunt;
 pub mod inject;
 pub mod keeper;
@@ -41,6 +43,7 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Recover(args) => recover::run(&args, json),
         Verb::Hunt(args) => hunt::run(&args, json),
         Verb::Check(args) => check::run(&args, json),
+        Verb::Convert(args) => convert::run(&args, json),
         Verb::Report(args) => report::run(&args, json),
         Verb::Completions(args) => {
             completions::run(&args);

@@ -121,6 +121,12 @@ impl Record {
     }
 
     fn decode_pair(&mut self, cursor: &mut Cursor<'_>, keys_only: bool) -> Parse<Pair> {
+        let pair = self.decode_told_pair(cursor, keys_only)?;
+        Ok(self.as_recorded(pair))
+    }
+
+    #[inline]
+    fn decode_told_pair(&mut self, cursor: &mut Cursor<'_>, keys_only: bool) -> Parse<Pair> {
         let mut pair = Pair {
             mod_revision: 0,
             create_revision: 0,

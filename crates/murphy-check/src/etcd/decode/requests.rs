@@ -173,6 +173,11 @@ impl Record {
         let mut target = None;
         cursor.object(|name, cursor| {
             target = Some(match name {
+                "version" | "create_revision" if self.is_unnumbered => {
+                    return cursor.flaw(format!(
+                        "a condition on the field `{name}`, which the header says was not recorded"
+                    ));
+                }
                 "version" => Target::Version(cursor.integer()?),
                 "create_revision" => Target::Create(cursor.integer()?),
                 "mod_revision" => Target::Mod(cursor.integer()?),

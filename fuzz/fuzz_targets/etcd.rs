@@ -1,0 +1,10 @@
+//! Any bytes as a history of model `etcd`.
+#![no_main]
+
+#[path = "../../crates/murphy-check/tests/anything/mod.rs"]
+#[allow(dead_code, reason = "one target uses one of its functions")]
+mod anything;
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| anything::read_etcd(bytes));
