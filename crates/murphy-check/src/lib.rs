@@ -36,6 +36,7 @@ mod intern;
 mod json;
 mod lines;
 pub mod model;
+pub mod monitors;
 pub mod read;
 pub mod recording;
 pub mod value;
