@@ -23,10 +23,16 @@ pub trait Kind {
     }
     /// The value it puts in.
     fn puts(event: &Self::Event) -> Option<u32>;
+    /// The value it can only have seen after somebody put it in.
+    fn sees(event: &Self::Event) -> Option<u32>;
     /// The sets of `places` that can be left out together.
     fn groups(history: &[Operation<Self::Event>], places: &[u32]) -> Vec<Vec<usize>>;
     /// Any event.
     fn any(random: &mut ChaCha8Rng) -> Self::Event;
+    /// Events that fit each other but for their moments, at most `most`.
+    fn fitting(random: &mut ChaCha8Rng, most: usize) -> Vec<Self::Event> {
+        (0..most).map(|_| Self::any(random)).collect()
+    }
     /// An event that is possible in a state; `fresh` is a value that was not put in yet.
     fn possible(random: &mut ChaCha8Rng, state: &Self::State, fresh: u32) -> Self::Event;
     /// What is left of an event without its answer; none for one that then says nothing.

@@ -84,9 +84,8 @@ impl<O: Order> Kind for O {
                 let fits = next.filter(|&at| inside[at] == value);
                 fits.take(1).map(without).collect()
             }
-            Event::RemoveEmpty if inside.is_empty() => vec![Vec::new()],
+            Event::RemoveEmpty | Event::RemoveUnseen if inside.is_empty() => vec![Vec::new()],
             Event::RemoveEmpty => Vec::new(),
-            Event::RemoveUnseen if inside.is_empty() => vec![Vec::new()],
             Event::RemoveUnseen => next.map(without).collect(),
         }
     }
@@ -102,6 +101,13 @@ impl<O: Order> Kind for O {
     fn puts(event: &Event) -> Option<u32> {
         match event {
             Event::Insert(value) => Some(*value),
+            _ => None,
+        }
+    }
+
+    fn sees(event: &Event) -> Option<u32> {
+        match event {
+            Event::Remove(value) => Some(*value),
             _ => None,
         }
     }
@@ -127,6 +133,20 @@ impl<O: Order> Kind for O {
             4..8 => Event::Remove(value),
             _ => Event::RemoveEmpty,
         }
+    }
+
+    fn fitting(random: &mut ChaCha8Rng, most: usize) -> Vec<Event> {
+        let mut events: Vec<Event> = (1..=u32::try_from(most / 2).unwrap())
+            .flat_map(|value| [Event::Insert(value), Event::Remove(value)])
+            .collect();
+        for event in &mut events {
+            match *event {
+                Event::Remove(_) if random.random_ratio(1, 8) => *event = Event::RemoveUnseen,
+                Event::Remove(_) if random.random_ratio(1, 12) => *event = Event::RemoveEmpty,
+                _ => {}
+            }
+        }
+        events
     }
 
     fn possible(random: &mut ChaCha8Rng, inside: &Vec<u32>, fresh: u32) -> Event {

@@ -41,6 +41,13 @@ impl Kind for Register {
         }
     }
 
+    fn sees(event: &Access) -> Option<u32> {
+        match event {
+            Access::Read(value) if *value > 0 => Some(*value),
+            _ => None,
+        }
+    }
+
     fn groups(history: &[Operation<Access>], places: &[u32]) -> Vec<Vec<usize>> {
         let places = places.iter().map(|&at| at as usize);
         let group = |at: usize| match history[at].event {
@@ -117,6 +124,10 @@ impl Kind for Keyed {
         Register::puts(&event.1)
     }
 
+    fn sees(event: &Self::Event) -> Option<u32> {
+        Register::sees(&event.1)
+    }
+
     fn groups(history: &[Operation<Self::Event>], places: &[u32]) -> Vec<Vec<usize>> {
         Register::groups(&accesses(history), places)
     }
@@ -188,6 +199,13 @@ impl Kind for Set {
     fn puts(event: &set::Access) -> Option<u32> {
         match event {
             set::Access::Add(value) => Some(*value),
+            _ => None,
+        }
+    }
+
+    fn sees(event: &set::Access) -> Option<u32> {
+        match event {
+            set::Access::Present(value) | set::Access::Remove(value) => Some(*value),
             _ => None,
         }
     }

@@ -6,22 +6,36 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::brute::Kind;
 
-/// Intervals and events by chance.
+/// Intervals by chance, and events by chance or such that fit each other.
 pub fn chance<K: Kind>(random: &mut ChaCha8Rng, most: usize) -> Vec<Operation<K::Event>> {
-    let count = random.random_range(1..=most);
+    let mut events = K::fitting(random, most);
+    if random.random_ratio(1, 2) {
+        let count = random.random_range(1..=most);
+        events = (0..count).map(|_| K::any(random)).collect();
+    }
     let span = random.random_range(4..=4 * most as u64);
+    let longest = random.random_range(1..=span / 2);
     let mut history = Vec::new();
-    for _ in 0..count {
+    for event in events {
         let call = random.random_range(0..span);
-        let end = call + random.random_range(0..=span / 2);
-        let operation = Operation {
-            call,
-            end,
-            event: K::any(random),
-        };
+        let end = call + random.random_range(0..=longest);
+        if random.random_ratio(1, 3) && history.len() > 1 {
+            // A removal tends to come later than its insertion.
+            let last: &Operation<K::Event> = &history[history.len() - 1];
+            let call = last.call + random.random_range(0..=span / 2);
+            let end = call + random.random_range(0..=longest);
+            history.push(Operation { call, end, event });
+            continue;
+        }
+        let operation = Operation { call, end, event };
         history.extend(maybe_unanswered::<K>(random, operation));
     }
-    without_repeats::<K>(random, history)
+    for operation in &mut history {
+        if K::is_unseen(&operation.event) {
+            operation.end = u64::MAX;
+        }
+    }
+    mostly_distinct::<K>(random, history)
 }
 
 fn maybe_unanswered<K: Kind>(
@@ -39,13 +53,18 @@ fn maybe_unanswered<K: Kind>(
     })
 }
 
-/// Most histories lose the operations that put in a value again.
-fn without_repeats<K: Kind>(
+/// Most histories lose the operations that put in a value again, and those that saw a value that nobody put in.
+fn mostly_distinct<K: Kind>(
     random: &mut ChaCha8Rng,
     history: Vec<Operation<K::Event>>,
 ) -> Vec<Operation<K::Event>> {
     if random.random_ratio(1, 20) {
         return history;
+    }
+    let mut history = history;
+    if random.random_ratio(4, 5) {
+        let put: Vec<u32> = history.iter().filter_map(|op| K::puts(&op.event)).collect();
+        history.retain(|op| K::sees(&op.event).is_none_or(|value| put.contains(&value)));
     }
     let mut put = if K::HAS_INITIAL { vec![0] } else { Vec::new() };
     let is_new = |operation: &Operation<K::Event>| match K::puts(&operation.event) {
@@ -141,5 +160,5 @@ pub fn mutated<K: Kind>(random: &mut ChaCha8Rng, most: usize) -> Vec<Operation<K
             }
         }
     }
-    without_repeats::<K>(random, history)
+    mostly_distinct::<K>(random, history)
 }
