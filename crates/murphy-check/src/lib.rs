@@ -39,5 +39,6 @@ pub mod model;
 pub mod monitors;
 pub mod read;
 pub mod recording;
+pub mod sessions;
 pub mod value;
 pub mod verdict;

@@ -5,7 +5,7 @@
 /// Rests on what the types here have in common: a history that is linearizable stays so without a group. Of all
 /// prefixes that clash together with what is kept, the shortest ends with a place that cannot be spared; what lies
 /// behind it can. Asks about `log2(count)` times for each place of the result.
-pub(super) fn smallest(count: usize, mut clashes: impl FnMut(&[usize]) -> bool) -> Vec<usize> {
+pub(crate) fn smallest(count: usize, mut clashes: impl FnMut(&[usize]) -> bool) -> Vec<usize> {
     let mut kept: Vec<usize> = Vec::new();
     let mut rest: Vec<usize> = (0..count).collect();
     while !clashes(&kept) {

@@ -1,7 +1,7 @@
 //! Dense places for value ids that may be sparse, in the order of the ids.
 
 /// From ids to places and back.
-pub(super) enum Ids {
+pub(crate) enum Ids {
     /// An id is its place.
     Dense(usize),
     /// The ids in order.
