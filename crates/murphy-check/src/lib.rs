@@ -39,6 +39,7 @@ pub mod model;
 pub mod monitors;
 pub mod read;
 pub mod recording;
+pub mod sequential;
 pub mod sessions;
 pub mod value;
 pub mod verdict;

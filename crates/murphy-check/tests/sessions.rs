@@ -257,7 +257,7 @@ fn write_of(operation: &Operation) -> Option<(u32, u32)> {
 fn replicas(random: &mut ChaCha8Rng) -> Vec<Operation> {
     let sessions = random.random_range(1..=3);
     let mut log: Vec<u32> = vec![0];
-    let mut applied = vec![0_usize; 3];
+    let mut applied = [0_usize; 3];
     let is_careful = random.random_ratio(1, 2);
     let mut history = Vec::new();
     for _ in 0..random.random_range(3..=8) {
