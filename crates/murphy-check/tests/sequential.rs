@@ -127,7 +127,7 @@ fn explains<M: Model>(
         let mut next = Vec::new();
         let answer = operation.answer.as_ref();
         model.step(&state, &operation.ask, answer, &mut |state| {
-            next.push(state)
+            next.push(state);
         });
         next.into_iter().any(|state| {
             let mut states = states.clone();
@@ -288,9 +288,9 @@ fn registers() {
         let history = random(&Registers, |content, _| *content, &mut chacha);
         let truth = compare(&Registers, &history, seed);
         if truth {
-            consistent += 1
+            consistent += 1;
         } else {
-            broken += 1
+            broken += 1;
         }
         let plain = reads_and_writes(&history);
         let Some(refutation) = refute(&plain) else {
@@ -349,9 +349,9 @@ fn bags() {
         let mut chacha = ChaCha8Rng::seed_from_u64(seed ^ 1 << 40);
         let history = random(&Bags, any, &mut chacha);
         if compare(&Bags, &history, seed) {
-            consistent += 1
+            consistent += 1;
         } else {
-            broken += 1
+            broken += 1;
         }
     }
     eprintln!("bags: {consistent} consistent, {broken} broken");

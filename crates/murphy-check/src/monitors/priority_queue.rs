@@ -41,7 +41,7 @@ impl Discipline for PriorityQueue {
         let mut left: Vec<u64> = vec![0; pairs.len()];
         for (turn, &at) in order.iter().enumerate() {
             let pair = &pairs[at];
-            let moment = free.first(pair.removing);
+            let moment = free.first(at);
             if moment > pair.end {
                 return Some(Crowd {
                     pairs: in_the_way(pairs, &order[..turn], &left, at),
@@ -51,7 +51,7 @@ impl Discipline for PriorityQueue {
                 });
             }
             left[at] = moment;
-            free.cover(pair.inserted, moment);
+            free.cover(at, moment);
         }
         None
     }
@@ -60,18 +60,18 @@ impl Discipline for PriorityQueue {
     fn deadlines(&self, pairs: &[Pair], remaining: &[usize]) -> Vec<Option<Deadline>> {
         let mut removing: Vec<u64> = pairs.iter().map(|pair| pair.removing).collect();
         removing.sort_unstable();
+        let inside = places(&removing, pairs, |pair, moment| moment <= pair.inserted);
+        let out = places(&removing, pairs, |pair, moment| moment < pair.removing);
         let mut least = Least::new(pairs.len());
         let mut found = vec![None; pairs.len()];
         for at in by_urgency(pairs).into_iter().rev() {
             let pair = &pairs[at];
             if pair.removal == NONE {
-                let later = removing.partition_point(|&moment| moment <= pair.inserted);
                 found[at] = least
-                    .from(later)
+                    .from(inside[at] as usize)
                     .map(|(moment, witness)| Deadline { moment, witness });
             } else {
-                let place = removing.partition_point(|&moment| moment < pair.removing);
-                least.lower(place, (pair.end, at));
+                least.lower(out[at] as usize, (pair.end, at));
             }
         }
         remaining.iter().map(|&at| found[at]).collect()
@@ -89,6 +89,10 @@ struct FreeMoments {
     moments: Vec<u64>,
     /// The first free one from here on, as a union-find.
     next: Vec<u32>,
+    /// For each pair the place of its `removing`,
+    removing: Vec<u32>,
+    /// and of the first moment after `inserted`.
+    inside: Vec<u32>,
 }
 
 impl FreeMoments {
@@ -98,19 +102,23 @@ impl FreeMoments {
         moments.push(u64::MAX);
         moments.sort_unstable();
         moments.dedup();
-        let next = (0..).take(moments.len()).collect();
-        Self { moments, next }
+        Self {
+            next: (0..).take(moments.len()).collect(),
+            removing: places(&moments, pairs, |pair, moment| moment < pair.removing),
+            inside: places(&moments, pairs, |pair, moment| moment <= pair.inserted),
+            moments,
+        }
     }
 
-    /// The first free moment from `moment` on.
-    fn first(&mut self, moment: u64) -> u64 {
-        let from = self.moments.partition_point(|&other| other < moment);
-        let free = self.find(from);
+    /// The first free moment at which a pair can be removed.
+    fn first(&mut self, pair: usize) -> u64 {
+        let free = self.find(self.removing[pair] as usize);
         self.moments[free]
     }
 
-    fn cover(&mut self, begin: u64, end: u64) {
-        let mut at = self.find(self.moments.partition_point(|&other| other <= begin));
+    /// Takes the open interval from the moment at which a pair is inserted.
+    fn cover(&mut self, pair: usize, end: u64) {
+        let mut at = self.find(self.inside[pair] as usize);
         while self.moments[at] < end {
             self.next[at] += 1;
             at = self.find(at);
@@ -125,6 +133,20 @@ impl FreeMoments {
         }
         at
     }
+}
+
+/// For each pair the first of the ascending moments that is not `too_early` for it. Searched for in the order of calls,
+/// which are near one another, so that most of what is looked at was looked at just before.
+fn places(moments: &[u64], pairs: &[Pair], too_early: impl Fn(&Pair, u64) -> bool) -> Vec<u32> {
+    let mut order: Vec<(u64, u32)> = (0..).zip(pairs).map(|(at, pair)| (pair.call, at)).collect();
+    order.sort_unstable();
+    let mut places = vec![0; pairs.len()];
+    for (_, at) in order {
+        let pair = &pairs[at as usize];
+        let place = moments.partition_point(|&moment| too_early(pair, moment));
+        places[at as usize] = u32::try_from(place).unwrap_or(u32::MAX);
+    }
+    places
 }
 
 /// The value that found no moment with those that are in its way: a chain of intervals that cover it, and for each
