@@ -153,6 +153,13 @@ fn set_history(count: u32) -> Vec<Operation<set::Access>> {
     in_order_of_calls(history)
 }
 
+/// Whether the command line asks for it: what it does not ask for is not even made, so that it takes no memory.
+fn is_wanted(name: &str) -> bool {
+    let words = std::env::args().skip(1);
+    let mut filters = words.filter(|word| !word.starts_with('-')).peekable();
+    filters.peek().is_none() || filters.any(|filter| name.contains(&filter))
+}
+
 /// Memory of this process as Linux counts it; the greatest so far is forgotten where the one of now is asked for.
 fn memory_kib(field: &str) -> Option<u64> {
     if field == "VmRSS" {
@@ -170,7 +177,11 @@ fn check(criterion: &mut Criterion) {
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(5));
     for count in [10_000, 100_000, 1_000_000] {
-        let mut measure = |name: &str, judge: &dyn Fn() -> Outcome| {
+        let mut measure = |name: &str, history: &dyn Fn() -> Box<dyn Fn() -> Outcome>| {
+            if !is_wanted(&format!("monitors/{name}/{count}")) {
+                return;
+            }
+            let judge = history();
             // A history of a correct run that the monitor cannot decide would measure something else.
             let before = memory_kib("VmRSS");
             let outcome = judge();
@@ -184,24 +195,32 @@ fn check(criterion: &mut Criterion) {
                 bencher.iter(|| black_box(judge()));
             });
         };
-        let history: Vec<Operation<Access>> = register(count)
-            .into_iter()
-            .map(|(_, operation)| operation)
-            .collect();
-        measure("register", &|| register::check(&history));
-        let history = set_history(count);
-        measure("set", &|| set::check(&history));
-        let history = container(count, |inside, random| random.random_range(0..inside.len()));
-        measure("bag", &|| bag::check(&history));
-        let history = container(count, |_, _| 0);
-        measure("queue", &|| queue::check(&history));
-        let history = container(count, |inside, _| inside.len() - 1);
-        measure("stack", &|| stack::check(&history));
-        let history = container(count, |inside, _| {
-            let least = (0..inside.len()).min_by_key(|&at| inside[at]);
-            least.unwrap_or_default()
+        measure("register", &|| {
+            let history = register(count).into_iter();
+            let history: Vec<_> = history.map(|(_, operation)| operation).collect();
+            Box::new(move || register::check(&history))
         });
-        measure("priority queue", &|| priority_queue::check(&history));
+        measure("set", &|| {
+            let history = set_history(count);
+            Box::new(move || set::check(&history))
+        });
+        measure("bag", &|| {
+            let history = container(count, |inside, random| random.random_range(0..inside.len()));
+            Box::new(move || bag::check(&history))
+        });
+        measure("queue", &|| {
+            let history = container(count, |_, _| 0);
+            Box::new(move || queue::check(&history))
+        });
+        measure("stack", &|| {
+            let history = container(count, |inside, _| inside.len() - 1);
+            Box::new(move || stack::check(&history))
+        });
+        measure("priority queue", &|| {
+            let least = |inside: &[u32]| (0..inside.len()).min_by_key(|&at| inside[at]);
+            let history = container(count, |inside, _| least(inside).unwrap_or_default());
+            Box::new(move || priority_queue::check(&history))
+        });
     }
     group.finish();
 }
@@ -214,6 +233,11 @@ fn weaker(criterion: &mut Criterion) {
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(5));
     for count in [10_000, 100_000, 1_000_000] {
+        let names = Guarantee::ALL.map(Guarantee::name).into_iter();
+        let mut names = names.chain(["refute sequential"]);
+        if !names.any(|name| is_wanted(&format!("sessions/{name}/{count}"))) {
+            continue;
+        }
         let history: Vec<sessions::Operation> = (register(count).into_iter())
             .map(|(client, operation)| sessions::Operation {
                 session: client,

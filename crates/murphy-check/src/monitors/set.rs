@@ -10,8 +10,9 @@
 //! strictly between.
 //!
 //! Of unknown outcome: an addition whose value nobody saw is left out. A removal may act at the last moment of all,
-//! which is the same as not at all, so that of several that of the earliest call is as good as any other, and none is
-//! needed where an answered one took the value.
+//! which is the same as not at all, so that of several the one called first is as good as any other, and none is
+//! needed where an answered one took the value. Of additions all but one may not have happened: the answered one if
+//! there is one, the earliest otherwise. If that one alone does not explain the rest, it is left open.
 
 use super::{Evidence, Inapplicable, Operation, Outcome, Reason, groups::smallest};
 
@@ -78,34 +79,63 @@ fn judge(history: &[Operation<Access>], part: &[u32]) -> Result<Option<Reason>, 
     if seen.is_empty() {
         additions.retain(is_answered);
     }
-    let addition = match additions[..] {
-        [] => return Ok(None),
-        [addition] => addition,
+    let Some(addition) = earliest(history, &additions) else {
+        return Ok(None);
+    };
+    let sure: Vec<u32> = additions.iter().copied().filter(is_answered).collect();
+    let addition = match sure[..] {
+        [] => addition,
+        [sure] => sure,
         _ => {
             return Err(Inapplicable::Repeated {
                 value: value(history, part[0]),
             });
         }
     };
-    if let [first, second, ..] = answered[..] {
-        return Ok(Some(Reason::RemovedTwice { first, second }));
+    let removal = answered.first().copied().or(earliest(history, &removals));
+    match contradiction(history, addition, removal, &answered, &seen, &missed) {
+        Some(_) if additions.len() > 1 => Err(Inapplicable::Repeated {
+            value: value(history, part[0]),
+        }),
+        reason => Ok(reason),
     }
-    if let Some(&read) = seen
+}
+
+/// The one that was called first.
+fn earliest(history: &[Operation<Access>], places: &[u32]) -> Option<u32> {
+    places
         .iter()
-        .find(|&&place| of(place).end < of(addition).call)
-    {
-        return Ok(Some(Reason::ReadBeforeWrite {
+        .copied()
+        .min_by_key(|&place| history[place as usize].call)
+}
+
+/// Why one addition and at most one removal do not explain who saw the value and who missed it.
+fn contradiction(
+    history: &[Operation<Access>],
+    addition: u32,
+    removal: Option<u32>,
+    answered: &[u32],
+    seen: &[u32],
+    missed: &[u32],
+) -> Option<Reason> {
+    let of = |place: u32| &history[place as usize];
+    if let [first, second, ..] = answered[..] {
+        return Some(Reason::RemovedTwice { first, second });
+    }
+    let early = seen
+        .iter()
+        .find(|&&place| of(place).end < of(addition).call);
+    if let Some(&read) = early {
+        return Some(Reason::ReadBeforeWrite {
             read,
             write: addition,
-        }));
+        });
     }
-    let unknown = removals.iter().copied().min_by_key(|&place| of(place).call);
-    let removal = answered.first().copied().or(unknown);
     let shown = || seen.iter().copied().chain([addition]);
     if let Some(&removal) = answered.first()
         && let Some(late) = shown().find(|&place| of(removal).end < of(place).call)
     {
-        return Ok(Some(Reason::Gone { removal, late }));
+        return Some(Reason::Gone { removal, late });
     }
     let since = shown()
         .min_by_key(|&place| of(place).end)
@@ -118,14 +148,13 @@ fn judge(history: &[Operation<Access>], part: &[u32]) -> Result<Option<Reason>, 
         of(since).end,
         until.map_or(u64::MAX, |place| of(place).call),
     );
-    let clash = missed
-        .into_iter()
-        .find(|&place| begin < of(place).call && of(place).end < end);
-    Ok(clash.map(|absent| Reason::Missed {
+    let is_between = |place: &&u32| begin < of(**place).call && of(**place).end < end;
+    let absent = *missed.iter().find(is_between)?;
+    Some(Reason::Missed {
         since,
         absent,
         until,
-    }))
+    })
 }
 
 /// The operations that a reason names, with the addition and the removals of the value.

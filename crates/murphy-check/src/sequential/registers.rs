@@ -106,7 +106,8 @@ struct Read {
 
 /// What is known of the order, by nodes: the operations of a part that did happen.
 struct Known {
-    /// Process and position of each node, counted from 1; 0 for a write that was not answered, which is in no process.
+    /// Process and position of each node, counted from 1. A write that was not answered is in no process: its place in
+    /// `late_reads`, and position 0.
     places: Vec<(u32, u32)>,
     processes: usize,
     reads: Vec<Read>,
@@ -114,8 +115,8 @@ struct Known {
     writes: FxHashMap<u32, Vec<(u32, Vec<u32>)>>,
     /// The other writes of a key. What comes behind one of them comes behind a read of it.
     late: FxHashMap<u32, Vec<u32>>,
-    /// The first read in each process of a write that was not answered, by its process and position.
-    late_reads: FxHashMap<u32, FxHashMap<u32, u32>>,
+    /// Of each such write the first read in each process, as process and position.
+    late_reads: Vec<Vec<(u32, u32)>>,
     /// Arrows to and from such writes that were found already.
     late_arrows: FxHashSet<(u32, u32)>,
     arrows: Vec<(u32, u32)>,
@@ -161,7 +162,7 @@ impl Known {
             reads: Vec::new(),
             writes: FxHashMap::default(),
             late: FxHashMap::default(),
-            late_reads: FxHashMap::default(),
+            late_reads: Vec::new(),
             late_arrows: FxHashSet::default(),
             arrows: Vec::new(),
             before: Vec::new(),
@@ -185,7 +186,9 @@ impl Known {
                 known.arrows.push((before, node));
             }
             if is_late {
-                known.places.push((process, 0));
+                let late = u32::try_from(known.late_reads.len()).unwrap_or(NONE);
+                known.places.push((late, 0));
+                known.late_reads.push(Vec::new());
                 known.late.entry(operation.key).or_default().push(node);
                 continue;
             }
@@ -208,10 +211,12 @@ impl Known {
                 known.reads.push(Read { node, key, write });
                 if write != NONE {
                     known.arrows.push((write, node));
-                    if known.places[write as usize].1 == 0 {
+                    if let (late, 0) = known.places[write as usize] {
                         let (process, position) = known.places[node as usize];
-                        let reads = known.late_reads.entry(write).or_default();
-                        reads.entry(process).or_insert(position);
+                        let reads = &mut known.late_reads[late as usize];
+                        if !reads.iter().any(|&(other, _)| other == process) {
+                            reads.push((process, position));
+                        }
                     }
                 }
             }
@@ -264,8 +269,10 @@ impl Known {
         for &node in order {
             let (process, position) = self.places[node as usize];
             let row = node as usize * width;
-            let own = &mut self.before[row + process as usize];
-            *own = position.max(*own);
+            if position > 0 {
+                let own = &mut self.before[row + process as usize];
+                *own = position.max(*own);
+            }
             for arrow in begins[node as usize]..begins[node as usize + 1] {
                 let to = self.arrows[arrow].1 as usize * width;
                 for process in 0..width {
@@ -281,8 +288,8 @@ impl Known {
         let row = node as usize * self.processes;
         let reaches = |process: u32, position| self.before[row + process as usize] >= position;
         match self.places[first as usize] {
-            (_, 0) => (self.late_reads.get(&first).into_iter().flatten())
-                .any(|(&process, &position)| reaches(process, position)),
+            (late, 0) => (self.late_reads[late as usize].iter())
+                .any(|&(process, position)| reaches(process, position)),
             (process, position) => reaches(process, position),
         }
     }

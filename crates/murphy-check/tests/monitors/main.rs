@@ -146,6 +146,52 @@ fn run<K: Kind>(full: u64, salt: u64, reasons: &[&str]) {
     }
 }
 
+/// Histories too long for brute force: valid ones raise no alarm, and the evidence found in spoilt ones is confirmed.
+fn run_long<K: Kind>(full: u64, salt: u64) {
+    let (mut cannot, mut found, mut confirmed) = (0, 0, 0);
+    let count = sample(full);
+    for seed in 0..count {
+        let mut random = ChaCha8Rng::seed_from_u64(seed ^ (salt + 200) << 32);
+        let mut history = random::valid::<K>(&mut random, 600);
+        match K::check(&history) {
+            Outcome::Linearizable => {}
+            Outcome::Inapplicable(_) => cannot += 1,
+            Outcome::Violation(evidence) => panic!("seed {seed}: {evidence:?}"),
+        }
+        random::spoil::<K>(&mut random, &mut history, 600);
+        let Outcome::Violation(evidence) = K::check(&history) else {
+            continue;
+        };
+        found += 1;
+        let places = evidence.operations.iter().chain(&evidence.unseen);
+        let alone: Vec<Operation<K::Event>> = places.map(|&at| history[at as usize]).collect();
+        if alone.len() <= 14 {
+            assert!(!is_linearizable::<K>(&alone), "seed {seed}: {evidence:?}");
+            confirmed += 1;
+        }
+    }
+    eprintln!(
+        "{}: of {count} valid ones {cannot} not decided, of {found} violations {confirmed} confirmed",
+        K::NAME
+    );
+    assert!(
+        found * 4 > count && confirmed * 10 > found * 9,
+        "{found} {confirmed} of {count}"
+    );
+    assert!(cannot * 10 <= count, "{cannot} of {count} not decided");
+}
+
+#[test]
+fn long_histories() {
+    run_long::<kinds::Register>(1_000, 1);
+    run_long::<kinds::Keyed>(1_000, 2);
+    run_long::<kinds::Set>(1_000, 3);
+    run_long::<containers::Bag>(1_000, 4);
+    run_long::<containers::Queue>(1_000, 5);
+    run_long::<containers::Stack>(1_000, 6);
+    run_long::<containers::PriorityQueue>(1_000, 7);
+}
+
 #[test]
 fn registers() {
     run::<kinds::Register>(

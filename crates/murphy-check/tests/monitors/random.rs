@@ -129,36 +129,46 @@ pub fn valid<K: Kind>(random: &mut ChaCha8Rng, most: usize) -> Vec<Operation<K::
 pub fn mutated<K: Kind>(random: &mut ChaCha8Rng, most: usize) -> Vec<Operation<K::Event>> {
     let mut history = valid::<K>(random, most);
     for _ in 0..random.random_range(1..=2) {
-        if history.is_empty() {
-            return history;
-        }
-        let at = random.random_range(0..history.len());
-        let other = random.random_range(0..history.len());
-        match random.random_range(0..6) {
-            0 if history.len() > 2 => {
-                history.remove(at);
-            }
-            1 if history[at].end != u64::MAX && history[other].end != u64::MAX => {
-                let event = history[at].event;
-                history[at].event = history[other].event;
-                history[other].event = event;
-            }
-            2 if history[at].end != u64::MAX => {
-                let length = history[at].end - history[at].call;
-                history[at].call = random.random_range(0..40);
-                history[at].end = history[at].call + length;
-            }
-            3 if history[at].end != u64::MAX => {
-                history[at].event = K::any(random);
-            }
-            4 if history[at].end != u64::MAX => {
-                history[at].end = random.random_range(history[at].call..=history[at].end);
-            }
-            _ => {
-                let value = random.random_range(0..6);
-                history[at].event = K::with_value(history[at].event, value);
-            }
-        }
+        spoil::<K>(random, &mut history, 6);
     }
     mostly_distinct::<K>(random, history)
+}
+
+/// One change; `values` is how many values it chooses from.
+pub fn spoil<K: Kind>(
+    random: &mut ChaCha8Rng,
+    history: &mut Vec<Operation<K::Event>>,
+    values: u32,
+) {
+    if history.is_empty() {
+        return;
+    }
+    let at = random.random_range(0..history.len());
+    let other = random.random_range(0..history.len());
+    let last = history.iter().map(|op| op.call).max().unwrap_or_default();
+    match random.random_range(0..6) {
+        0 if history.len() > 2 => {
+            history.remove(at);
+        }
+        1 if history[at].end != u64::MAX && history[other].end != u64::MAX => {
+            let event = history[at].event;
+            history[at].event = history[other].event;
+            history[other].event = event;
+        }
+        2 if history[at].end != u64::MAX => {
+            let length = history[at].end - history[at].call;
+            history[at].call = random.random_range(0..last + 20);
+            history[at].end = history[at].call + length;
+        }
+        3 if history[at].end != u64::MAX => {
+            history[at].event = K::any(random);
+        }
+        4 if history[at].end != u64::MAX => {
+            history[at].end = random.random_range(history[at].call..=history[at].end);
+        }
+        _ => {
+            let value = random.random_range(0..values);
+            history[at].event = K::with_value(history[at].event, value);
+        }
+    }
 }
