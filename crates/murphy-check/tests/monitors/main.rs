@@ -7,6 +7,7 @@
 #![allow(clippy::print_stderr, reason = "a soak run prints its figures")]
 
 mod brute;
+mod cases;
 mod containers;
 mod kinds;
 mod random;
