@@ -21,6 +21,11 @@ pub trait Kind {
         let _ = event;
         false
     }
+    /// Whether unseen removals cannot leave the history open.
+    fn is_decided(history: &[Operation<Self::Event>]) -> bool {
+        let _ = history;
+        false
+    }
     /// The value it puts in.
     fn puts(event: &Self::Event) -> Option<u32>;
     /// The value it can only have seen after somebody put it in.

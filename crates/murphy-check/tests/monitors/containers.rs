@@ -9,6 +9,8 @@ use crate::brute::Kind;
 /// Which of the values inside may come out next.
 trait Order {
     const NAME: &'static str;
+    /// Whether unseen removals alone never leave a history open.
+    const IS_DECIDED: bool = false;
     fn check(history: &[Operation<Event>]) -> Outcome;
     fn next(inside: &[u32]) -> Vec<usize>;
 }
@@ -20,6 +22,7 @@ pub struct PriorityQueue;
 
 impl Order for Bag {
     const NAME: &'static str = "bag";
+    const IS_DECIDED: bool = true;
     fn check(history: &[Operation<Event>]) -> Outcome {
         bag::check(history)
     }
@@ -30,6 +33,7 @@ impl Order for Bag {
 
 impl Order for Queue {
     const NAME: &'static str = "queue";
+    const IS_DECIDED: bool = true;
     fn check(history: &[Operation<Event>]) -> Outcome {
         queue::check(history)
     }
@@ -96,6 +100,10 @@ impl<O: Order> Kind for O {
 
     fn is_unseen(event: &Event) -> bool {
         *event == Event::RemoveUnseen
+    }
+
+    fn is_decided(history: &[Operation<Event>]) -> bool {
+        O::IS_DECIDED && !history.iter().any(|op| op.event == Event::RemoveEmpty)
     }
 
     fn puts(event: &Event) -> Option<u32> {
