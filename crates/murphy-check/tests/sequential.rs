@@ -489,3 +489,31 @@ fn long_consistent_histories_are_found_straight_away() {
     };
     assert!(order.len() > 19_900);
 }
+
+/// A read comes before a later write that was never answered, and so does what its process wrote before.
+#[test]
+fn writes_without_an_answer_carry_order_on() {
+    let step = |session, key, access| sessions::Operation {
+        session,
+        key,
+        access,
+        is_answered: true,
+    };
+    let late = sessions::Operation {
+        is_answered: false,
+        ..step(1, 0, Access::Write(9))
+    };
+    let history = [
+        step(1, 0, Access::Write(1)),
+        late,
+        step(2, 1, Access::Write(5)),
+        step(2, 0, Access::Read(1)),
+        step(3, 0, Access::Read(9)),
+        step(3, 1, Access::Read(0)),
+    ];
+    let as_model = as_registers(&history);
+    assert!(!explains(&Registers, &as_model, 0, &BTreeMap::new()));
+    assert!(matches!(in_full(&Registers, &as_model), Outcome::Broken(_)));
+    let refutation = refute(&history).map(|refutation| refutation.operations);
+    assert_eq!(refutation, Some(vec![0, 1, 2, 3, 4, 5]));
+}
