@@ -144,7 +144,6 @@ impl Searching<'_, '_> {
                 let is_given_up = self.cycle(part, Search::shape(shape, clock));
                 let anomaly = Anomaly::Cycle(shape, clock);
                 if is_given_up && !self.findings.by_anomaly.contains_key(&anomaly) {
-                    self.findings.given_up += 1;
                     self.undecided.extend(anomaly.forbidden_by());
                 }
             }
@@ -183,10 +182,11 @@ impl Searching<'_, '_> {
                 .map(|n| part.nodes[*n as usize])
                 .collect();
             let evidence = self.readers(&nodes);
-            self.findings.note_cycle(anomaly, &nodes, &evidence);
+            self.findings
+                .note_cycle(anomaly, &nodes, &cycle.kinds, &evidence);
             if nodes.len() == 2 && cycle.kinds == [RW, RW] && self.is_skew(nodes[0], nodes[1]) {
                 self.findings
-                    .note_cycle(Anomaly::WriteSkew, &nodes, &evidence);
+                    .note_cycle(Anomaly::WriteSkew, &nodes, &cycle.kinds, &evidence);
             }
         }
         found.is_given_up
@@ -356,7 +356,8 @@ impl Searching<'_, '_> {
             proof.sort_unstable();
             proof.dedup();
             proof.retain(|transaction| !nodes.contains(transaction));
-            self.findings.note_cycle(anomaly, &nodes, &proof);
+            self.findings
+                .note_cycle(anomaly, &nodes, &cycle.kinds, &proof);
         }
     }
 

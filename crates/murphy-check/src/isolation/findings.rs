@@ -13,40 +13,39 @@ pub(super) struct Finding {
     pub transactions: Vec<u32>,
     /// Those that prove it without taking part: the read that shows an order.
     pub evidence: Vec<u32>,
-    /// Whether the transactions are a cycle.
-    pub is_cycle: bool,
+    /// Where the transactions are a cycle: why each comes before the next.
+    pub kinds: Vec<u8>,
 }
 
 /// The anomalies of a history.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Findings {
     pub by_anomaly: BTreeMap<Anomaly, Finding>,
-    /// Searches that were given up: shapes of cycles that may be there as well.
-    pub given_up: u64,
 }
 
 impl Findings {
     /// Notes an example; the shortest is kept.
     pub fn note(&mut self, anomaly: Anomaly, transactions: &[u32], evidence: &[u32]) {
-        self.add(anomaly, transactions, evidence, false);
+        self.add(anomaly, transactions, evidence, &[]);
     }
 
-    /// Notes a cycle.
-    pub fn note_cycle(&mut self, anomaly: Anomaly, cycle: &[u32], evidence: &[u32]) {
-        self.add(anomaly, cycle, evidence, true);
+    /// Notes a cycle, with the kind of each of its edges.
+    pub fn note_cycle(&mut self, anomaly: Anomaly, cycle: &[u32], kinds: &[u8], evidence: &[u32]) {
+        self.add(anomaly, cycle, evidence, kinds);
     }
 
-    fn add(&mut self, anomaly: Anomaly, transactions: &[u32], evidence: &[u32], is_cycle: bool) {
+    fn add(&mut self, anomaly: Anomaly, transactions: &[u32], evidence: &[u32], kinds: &[u8]) {
         let finding = self.by_anomaly.entry(anomaly).or_insert_with(|| Finding {
             count: 0,
             transactions: Vec::new(),
             evidence: Vec::new(),
-            is_cycle,
+            kinds: Vec::new(),
         });
         finding.count += 1;
         if finding.count == 1 || transactions.len() < finding.transactions.len() {
             finding.transactions = transactions.to_vec();
             finding.evidence = evidence.to_vec();
+            finding.kinds = kinds.to_vec();
         }
     }
 }

@@ -15,6 +15,7 @@ mod graph;
 mod judgement;
 mod levels;
 mod observations;
+mod sentence;
 mod transactions;
 mod visibility;
 mod witness;

@@ -1,7 +1,26 @@
 //! A witness is the smallest part of a history that cannot be of a level.
+//!
+//! It begins as the example of an anomaly with the reads that prove it, and loses one transaction after the other for
+//! as long as what is left, judged alone and with everything else possible, is still not of the level.
 
-use super::{Level, Options, Workload, examination::Examination};
-use crate::{recording::Recording, verdict::Witness};
+use super::{
+    Anomaly, Level, Options, Workload,
+    brute::allows,
+    examination::{Examination, World, examine},
+    sentence::Teller,
+    transactions::NONE,
+};
+use crate::{
+    recording::{Outcome, Recording},
+    value::Value,
+    verdict::{Witness, WitnessLine},
+};
+
+/// An example with more transactions is not made smaller one by one.
+const SHRUNK_MOST: usize = 200;
+
+/// How many examples are tried until one proves the level broken alone.
+const EXAMPLES: usize = 4;
 
 /// Proves broken levels.
 pub(super) struct Prover<'r, 'e> {
@@ -9,6 +28,8 @@ pub(super) struct Prover<'r, 'e> {
     workload: Workload,
     options: &'e Options,
     examination: &'e Examination<'r>,
+    /// Witnesses of other levels, which are tried first.
+    proven: Vec<Vec<u32>>,
 }
 
 impl<'r, 'e> Prover<'r, 'e> {
@@ -23,17 +44,185 @@ impl<'r, 'e> Prover<'r, 'e> {
             workload,
             options,
             examination,
+            proven: Vec::new(),
         }
     }
 
+    /// The witness of a broken level.
     pub fn prove(&mut self, level: Level) -> Option<Witness> {
-        let _ = (
+        let findings = &self.examination.findings.by_anomaly;
+        let mut examples: Vec<Vec<u32>> = findings
+            .iter()
+            .filter(|(anomaly, _)| anomaly.breaks(level) && **anomaly != Anomaly::GarbageRead)
+            .map(|(_, finding)| {
+                let mut example = self.examination.invocations(&finding.transactions);
+                example.extend(self.examination.invocations(&finding.evidence));
+                example.sort_unstable();
+                example.dedup();
+                example
+            })
+            .collect();
+        examples.sort_by_key(Vec::len);
+        examples.truncate(EXAMPLES);
+        let tried = self.proven.iter().rev().take(EXAMPLES).cloned();
+        let mut all: Vec<Vec<u32>> = tried.chain(examples).collect();
+        all.dedup();
+        let chosen = all.into_iter().find(|e| self.is_broken(e, level));
+        let Some(mut chosen) = chosen else {
+            return self.garbage();
+        };
+        if chosen.len() <= SHRUNK_MOST {
+            let mut at = chosen.len();
+            while at > 0 {
+                at -= 1;
+                let mut fewer = chosen.clone();
+                fewer.remove(at);
+                if self.is_broken(&fewer, level) {
+                    chosen = fewer;
+                    at = chosen.len();
+                }
+            }
+        }
+        self.proven.push(chosen.clone());
+        self.witness(&chosen, level)
+    }
+
+    fn examine(&self, chosen: &[u32]) -> Option<Examination<'r>> {
+        let options = self.options;
+        // These lines were understood before.
+        examine(
             self.recording,
             self.workload,
-            self.options,
-            self.examination,
-            level,
-        );
+            options,
+            Some(chosen),
+            World::Open,
+        )
+        .ok()
+    }
+
+    fn is_broken(&self, chosen: &[u32], level: Level) -> bool {
+        self.examine(chosen)
+            .is_some_and(|examination| examination.worst(level).is_some())
+    }
+
+    fn witness(&self, chosen: &[u32], level: Level) -> Option<Witness> {
+        let examination = self.examine(chosen)?;
+        let anomaly = examination.worst(level)?;
+        let sentence = Teller::new(self.recording, &examination).tell(anomaly);
+        let clashing = &examination.findings.by_anomaly[&anomaly].transactions;
+        let clashing = examination.invocations(clashing);
+        let confirmed =
+            allows(self.recording, chosen, self.workload, self.options, level) == Some(false);
+        let lines = chosen
+            .iter()
+            .map(|number| self.line(*number, chosen, clashing.contains(number)))
+            .collect();
+        Some(Witness {
+            sentence,
+            lines,
+            members: Vec::new(),
+            confirmed,
+        })
+    }
+
+    /// A read of what nobody wrote rests on the whole history: it is confirmed by looking through all of it.
+    fn garbage(&self) -> Option<Witness> {
+        let findings = &self.examination.findings.by_anomaly;
+        let finding = findings.get(&Anomaly::GarbageRead)?;
+        let reader = *finding.transactions.first()?;
+        let number = *self.examination.invocations(&[reader]).first()?;
+        let (key, value) = self.unwritten(number)?;
+        let line = self.line(number, &[number], true);
+        Some(Witness {
+            sentence: format!(
+                "T1 (line {}, process {}) read {value} of {key}, which nobody wrote in the whole history (garbage-read)",
+                line.line, line.process
+            ),
+            lines: vec![line],
+            members: Vec::new(),
+            confirmed: true,
+        })
+    }
+
+    /// A key and value that an invocation shows and that no invocation asks to write.
+    fn unwritten(&self, number: u32) -> Option<(Value, Value)> {
+        let answer = &self.recording.invocations[number as usize].answer;
+        let reads = answer.as_list()?.iter().filter_map(Value::as_list);
+        for read in reads {
+            let [word, key, value] = read else {
+                continue;
+            };
+            if word.as_text() != Some("r") {
+                continue;
+            }
+            let shown = match (self.workload, value) {
+                (Workload::ListAppend, Value::List(list)) => &list[..],
+                (Workload::RwRegister, value) if !value.is_nil() => std::slice::from_ref(value),
+                _ => &[],
+            };
+            let is_written = |value: &Value| {
+                self.recording.invocations.iter().any(|invocation| {
+                    let asked = invocation.ask.as_list().unwrap_or_default();
+                    asked.iter().filter_map(Value::as_list).any(|micro| {
+                        matches!(micro, [word, k, v] if word.as_text() != Some("r") && k == key && v == value)
+                    })
+                })
+            };
+            if let Some(value) = shown.iter().find(|value| !is_written(value)) {
+                return Some((key.clone(), value.clone()));
+            }
+        }
         None
     }
+
+    fn line(&self, number: u32, chosen: &[u32], clashes: bool) -> WitnessLine {
+        let invocation = &self.recording.invocations[number as usize];
+        let name = chosen.iter().position(|n| *n == number).unwrap_or_default() + 1;
+        let is_answered = invocation.outcome == Outcome::Ok;
+        let process = self.recording.process(invocation.process);
+        let answer = match invocation.outcome {
+            Outcome::Ok => say(&invocation.answer),
+            Outcome::Fail => "aborted".into(),
+            Outcome::Unknown => "unknown".into(),
+        };
+        let asked = say(&invocation.ask);
+        WitnessLine {
+            index: invocation.end_index,
+            line: u64::from(invocation.end_line.max(invocation.line)),
+            node: invocation
+                .node
+                .map(|node| self.recording.node(node).to_owned()),
+            process: process.to_owned(),
+            start_ns: invocation.call,
+            end_ns: (invocation.end != u64::MAX).then_some(invocation.end),
+            label: format!("T{name}: {asked}"),
+            text: if is_answered {
+                format!("T{name} of process {process}: {answer}")
+            } else {
+                format!("T{name} of process {process}: {asked}, {answer}")
+            },
+            answer,
+            clashes,
+        }
+    }
+}
+
+/// Micro-operations in a few words: `append x 1, r y = [2]`.
+fn say(value: &Value) -> String {
+    let micros = value.as_list().unwrap_or_default().iter();
+    let words = micros.map(|micro| match micro.as_list().unwrap_or_default() {
+        [word, key] => format!("{word} {key}"),
+        [word, key, value] if word.as_text() == Some("r") && value.is_nil() => {
+            format!("{word} {key}")
+        }
+        [word, key, value] if word.as_text() == Some("r") => format!("{word} {key} = {value}"),
+        [word, key, value] => format!("{word} {key} {value}"),
+        _ => micro.to_string(),
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+/// The transaction of an invocation is found by its position; an outside one has none.
+pub(super) fn is_outside(invocation: u32) -> bool {
+    invocation == NONE
 }
