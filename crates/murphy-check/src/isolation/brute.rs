@@ -204,6 +204,9 @@ impl<'o> Orders<'o> {
         if level.is_at_least(L::ReadAtomic) && (0..self.all.len()).any(|at| self.is_internal(at)) {
             return Some(false);
         }
+        if level.is_at_least(L::ConsistentView) && self.misses_part() {
+            return Some(false);
+        }
         let mut pairs = self.versions();
         pairs.extend(self.clock(level.clock()));
         if level.is_at_least(L::ReadCommitted) {
@@ -305,6 +308,21 @@ impl<'o> Orders<'o> {
                         .any(|(_, _, written)| shown.contains(written))
             })
         })
+    }
+
+    /// Whether a list ends with an append of another transaction and does not have another append of it.
+    fn misses_part(&self) -> bool {
+        let misses = |reader: usize, read: &Read| {
+            let shown = self.shown(&self.all[reader].steps[read.at].2);
+            let writer = read.from.map(|from| &self.all[from]);
+            writer.filter(|w| !w.is_aborted).is_some_and(|writer| {
+                let mut written = writer.steps.iter();
+                written.any(|(w, key, value)| *w && *key == read.key && !shown.contains(value))
+            })
+        };
+        let mut reads = self.reads.iter().enumerate();
+        self.workload == Workload::ListAppend
+            && reads.any(|(reader, reads)| reads.iter().any(|read| misses(reader, read)))
     }
 
     /// Whether a transaction reads something else than what it read and wrote before.

@@ -11,6 +11,7 @@ mod cycles;
 mod dependencies;
 mod examination;
 mod findings;
+pub mod generate;
 mod graph;
 mod judgement;
 mod levels;

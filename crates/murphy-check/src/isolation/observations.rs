@@ -233,12 +233,15 @@ fn sources<'a>(
                 findings.note(Anomaly::FutureRead, &[transaction], &[]);
             }
             let is_own = source != NONE && these.writes[source as usize].transaction == transaction;
-            if is_own || (these.workload == Workload::RwRegister && own(false).next().is_some()) {
+            if is_own {
                 continue;
             }
             if source != NONE && !these.writes[source as usize].is_last {
                 let writer = these.writes[source as usize].transaction;
                 findings.note(Anomaly::G1b, &[transaction, writer], &[]);
+            }
+            if these.workload == Workload::RwRegister && own(false).next().is_some() {
+                continue;
             }
             let is_repeated = list
                 .iter()

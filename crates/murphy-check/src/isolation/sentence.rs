@@ -1,7 +1,7 @@
 //! A sentence says of a few transactions what is wrong with them.
 
 use super::{
-    Anomaly, Workload,
+    Anomaly, Level, Workload,
     examination::Examination,
     graph::{PROCESS, REALTIME, RW, WR, WW},
     transactions::{NONE, Write},
@@ -38,11 +38,39 @@ impl<'r, 'e> Teller<'r, 'e> {
         format!("{told} ({})", anomaly.name())
     }
 
+    /// What is left where no anomaly has a name: every order was tried.
+    pub fn tell_all(mut self, level: Level) -> String {
+        let shown = (0..).take(self.examination.these.list.len());
+        let shown: Vec<u32> = shown
+            .filter(|t| !is_outside(self.examination.these.list[*t as usize].invocation))
+            .collect();
+        let said: Vec<String> = shown
+            .into_iter()
+            .map(|transaction| {
+                let reads = self.reads(transaction);
+                let name = self.name(transaction);
+                if reads.is_empty() {
+                    name
+                } else {
+                    format!("{name}, which read {reads}")
+                }
+            })
+            .collect();
+        format!(
+            "no order of the versions and transactions of {} is {}: all were tried",
+            said.join(" and "),
+            level.name()
+        )
+    }
+
     /// `T1 (line 12, process 3)`, and `T1` from the second time on.
     fn name(&mut self, transaction: u32) -> String {
         let this = &self.examination.these.list[transaction as usize];
         if is_outside(this.invocation) {
-            return "a transaction that is not shown".into();
+            let written = self.examination.these.of(transaction).first();
+            return written.map_or_else(String::new, |write| {
+                format!("the writer of {} to {}", write.value, self.key(write.key))
+            });
         }
         let number = transaction + 1;
         if self.introduced.contains(&transaction) {
@@ -121,11 +149,6 @@ impl<'r, 'e> Teller<'r, 'e> {
             .map(|at| self.step(nodes[at], nodes[(at + 1) % nodes.len()], kinds[at]))
             .collect();
         let back = self.name(nodes[0]);
-        let back = if back.starts_with('a') {
-            "each of them".into()
-        } else {
-            back
-        };
         format!("{}: so {back} would come before itself", steps.join("; "))
     }
 
@@ -136,7 +159,8 @@ impl<'r, 'e> Teller<'r, 'e> {
             WR => self.read_of(one, other),
             RW => self.read_before(one, other),
             WW => self.written_before(one, other),
-            _ => None,
+            PROCESS | REALTIME => None,
+            _ => return self.demanded(one, other),
         };
         let process = self.examination.these.list[one as usize].process;
         let (one, other) = (self.name(one), self.name(other));
@@ -160,6 +184,32 @@ impl<'r, 'e> Teller<'r, 'e> {
                 "{one} must come before {other}, because somebody saw it and then read a key of {other} that both wrote"
             ),
         }
+    }
+
+    /// Why a level demands that one comes before another: a reader of the other had seen it.
+    fn demanded(&mut self, one: u32, other: u32) -> String {
+        let these = &self.examination.these;
+        let writes = |transaction: u32, key: u32| {
+            let mut operations = these.of(transaction).iter();
+            operations.any(|own| !own.is_read() && own.key == key)
+        };
+        let mut observations = self.examination.observations.list.iter();
+        let reader = observations.find(|seen| {
+            seen.source != NONE
+                && seen.transaction != one
+                && self.write(seen.source).transaction == other
+                && writes(one, seen.key)
+        });
+        let Some(reader) = reader else {
+            return format!("{} comes before {}", self.name(one), self.name(other));
+        };
+        let value = these.of(reader.transaction)[reader.at as usize].value;
+        let key = self.key(reader.key);
+        let (one, other) = (self.name(one), self.name(other));
+        let reader = self.name(reader.transaction);
+        format!(
+            "{reader} had seen {one} and read {key} = {value} of {other}, so that {one} comes before {other}"
+        )
     }
 
     /// Key, what was read, and nothing: where one reads a write of another.

@@ -72,16 +72,9 @@ impl<'r, 'e> Prover<'r, 'e> {
             return self.garbage();
         };
         if chosen.len() <= SHRUNK_MOST {
-            let mut at = chosen.len();
-            while at > 0 {
-                at -= 1;
-                let mut fewer = chosen.clone();
-                fewer.remove(at);
-                if self.is_broken(&fewer, level) {
-                    chosen = fewer;
-                    at = chosen.len();
-                }
-            }
+            shrink(&mut chosen, |fewer| self.is_broken(fewer, level));
+            // The search does not find everything that every order finds: then even fewer prove it.
+            shrink(&mut chosen, |fewer| self.is_refuted(fewer, level));
         }
         self.proven.push(chosen.clone());
         self.witness(&chosen, level)
@@ -105,14 +98,24 @@ impl<'r, 'e> Prover<'r, 'e> {
             .is_some_and(|examination| examination.worst(level).is_some())
     }
 
+    /// Whether no order at all makes these a history of the level.
+    fn is_refuted(&self, chosen: &[u32], level: Level) -> bool {
+        let (recording, workload) = (self.recording, self.workload);
+        allows(recording, chosen, workload, self.options, level) == Some(false)
+    }
+
     fn witness(&self, chosen: &[u32], level: Level) -> Option<Witness> {
         let examination = self.examine(chosen)?;
-        let anomaly = examination.worst(level)?;
-        let sentence = Teller::new(self.recording, &examination).tell(anomaly);
-        let clashing = &examination.findings.by_anomaly[&anomaly].transactions;
-        let clashing = examination.invocations(clashing);
-        let confirmed =
-            allows(self.recording, chosen, self.workload, self.options, level) == Some(false);
+        let teller = Teller::new(self.recording, &examination);
+        let (sentence, clashing) = match examination.worst(level) {
+            Some(anomaly) => {
+                let finding = &examination.findings.by_anomaly[&anomaly];
+                let clashing = examination.invocations(&finding.transactions);
+                (teller.tell(anomaly), clashing)
+            }
+            None => (teller.tell_all(level), chosen.to_vec()),
+        };
+        let confirmed = self.is_refuted(chosen, level);
         let lines = chosen
             .iter()
             .map(|number| self.line(*number, chosen, clashing.contains(number)))
@@ -203,6 +206,20 @@ impl<'r, 'e> Prover<'r, 'e> {
             },
             answer,
             clashes,
+        }
+    }
+}
+
+/// Leaves out one after the other for as long as what is left is broken.
+fn shrink(chosen: &mut Vec<u32>, is_broken: impl Fn(&[u32]) -> bool) {
+    let mut at = chosen.len();
+    while at > 0 {
+        at -= 1;
+        let mut fewer = chosen.clone();
+        fewer.remove(at);
+        if is_broken(&fewer) {
+            *chosen = fewer;
+            at = chosen.len();
         }
     }
 }
