@@ -4,6 +4,12 @@
 
 #![allow(clippy::print_stdout, reason = "a soak run prints its figures")]
 
+#[path = "isolation/cases.rs"]
+mod cases;
+#[path = "isolation/generated.rs"]
+mod generated;
+#[path = "isolation/notation.rs"]
+mod notation;
 #[path = "isolation/random.rs"]
 mod random;
 #[path = "isolation/witnesses.rs"]

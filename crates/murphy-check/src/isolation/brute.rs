@@ -113,24 +113,49 @@ impl<'o> Orders<'o> {
     /// Adds the transactions that are not there and leaves out those that need not have been.
     fn complete(&mut self) {
         let mut shown = Vec::new();
+        let mut ends = HashSet::new();
         for tried in &self.all {
             for (is_write, key, value) in &tried.steps {
+                let values = self.shown(value);
                 if !is_write {
-                    shown.extend(self.shown(value).into_iter().map(|v| (key.clone(), v)));
+                    ends.extend(values.last().map(|last| (key.clone(), last.clone())));
+                    shown.extend(values.into_iter().map(|v| (key.clone(), v)));
                 }
             }
         }
-        for (key, value) in &shown {
-            if self.writer(key, value).is_none() {
-                self.all.push(Tried {
-                    steps: vec![(true, key.clone(), value.clone())],
-                    is_aborted: false,
-                    is_answered: false,
-                    process: u32::MAX,
-                    call: 0,
-                    end: u64::MAX,
+        let mut before: Option<(Value, Value)> = None;
+        for (key, value) in shown.clone() {
+            let this = (key.clone(), value.clone());
+            if self.writer(&key, &value).is_none() {
+                let step = (true, key, value);
+                // Where nobody sees one value without the next, one transaction may have written both: whatever
+                // order has them apart is as good with the second right behind the first.
+                let is_joined = before.take().is_some_and(|(key, value)| {
+                    let is_outside = |tried: &&mut Tried| {
+                        tried.process == u32::MAX
+                            && tried.steps.contains(&(true, key.clone(), value.clone()))
+                    };
+                    let joined = self.all.iter_mut().find(is_outside);
+                    let may = key == this.0
+                        && self.workload == Workload::ListAppend
+                        && !ends.contains(&(key.clone(), value.clone()));
+                    joined
+                        .filter(|_| may)
+                        .map(|outside| outside.steps.push(step.clone()))
+                        .is_some()
                 });
+                if !is_joined {
+                    self.all.push(Tried {
+                        steps: vec![step],
+                        is_aborted: false,
+                        is_answered: false,
+                        process: u32::MAX,
+                        call: 0,
+                        end: u64::MAX,
+                    });
+                }
             }
+            before = Some(this);
         }
         self.all.retain(|tried| {
             let is_seen = |(is_write, key, value): &(bool, Value, Value)| {

@@ -158,10 +158,18 @@ fn cursors(
     findings: &mut Findings,
 ) {
     for seen in &observations.list {
-        let next = match seen.source {
+        let mut next = match seen.source {
             NONE => first[seen.key as usize],
             source => behind[source as usize],
         };
+        // Several writes of the transaction that was read are one version to a cursor.
+        while seen.source != NONE
+            && next != NONE
+            && these.writes[next as usize].transaction
+                == these.writes[seen.source as usize].transaction
+        {
+            next = behind[next as usize];
+        }
         if next == NONE {
             continue;
         }

@@ -243,11 +243,9 @@ fn sources<'a>(
             if these.workload == Workload::RwRegister && own(false).next().is_some() {
                 continue;
             }
-            let is_repeated = list
-                .iter()
-                .rev()
-                .take_while(|earlier| earlier.transaction == transaction)
-                .any(|earlier| earlier.key == key && earlier.source == source);
+            let is_repeated = list.last().is_some_and(|earlier| {
+                (earlier.transaction, earlier.key, earlier.source) == (transaction, key, source)
+            });
             if !is_repeated {
                 list.push(Observation {
                     transaction,

@@ -22,12 +22,19 @@ struct Line {
 
 /// A history in this notation.
 pub fn recording(workload: Workload, text: &str) -> Recording {
-    let texts: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+    let texts: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|l| !l.is_empty())
+        .collect();
     let process_of = |line: &str| line.split(['@', ':', '!', '?']).next().unwrap().to_owned();
     let mut lines = Vec::new();
     for (at, text) in texts.iter().enumerate() {
         let process = process_of(text);
-        let position = texts[..at].iter().filter(|l| process_of(l) == process).count() as u64;
+        let position = texts[..at]
+            .iter()
+            .filter(|l| process_of(l) == process)
+            .count() as u64;
         let count = texts.iter().filter(|l| process_of(l) == process).count() as u64;
         let end = text.find([':', '!', '?']).unwrap();
         let span = text[..end].split_once('@').map_or(
@@ -59,15 +66,19 @@ fn micro(workload: Workload, word: &str, is_answer: bool) -> Value {
     let f = letters.next().unwrap();
     let key = Value::text(letters.next().unwrap().to_string());
     let rest = letters.as_str();
-    let int = |c: char| c.to_digit(36).map_or(Value::Nil, |d| Value::Int(i64::from(d)));
+    let int = |c: char| {
+        c.to_digit(36)
+            .map_or(Value::Nil, |d| Value::Int(i64::from(d)))
+    };
     let first = || rest.chars().next().map_or(Value::Nil, int);
     let (f, value) = match (f, workload) {
         ('a', _) => ("append", first()),
         ('w', _) => ("w", first()),
         ('r', _) if !is_answer => ("r", Value::Nil),
-        ('r', Workload::ListAppend) => {
-            ("r", Value::list(rest.chars().filter(|c| *c != '_').map(int)))
-        }
+        ('r', Workload::ListAppend) => (
+            "r",
+            Value::list(rest.chars().filter(|c| *c != '_').map(int)),
+        ),
         _ => ("r", first()),
     };
     Value::list([f.into(), key, value])
