@@ -15,6 +15,15 @@ use super::{
     transactions::{Fate, NONE, Transactions, number_of},
 };
 
+/// One write of a register comes before another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Version {
+    pub from: u32,
+    pub to: u32,
+    /// The transactions that used the one and then the other.
+    pub users: [u32; 2],
+}
+
 /// Who read which version: key, its last write, and the transactions in their order.
 struct Readers(FxHashMap<(u32, u32), Vec<u32>>);
 
@@ -41,7 +50,7 @@ pub(super) fn depend(
     observations: &Observations<'_>,
     options: &Options,
     findings: &mut Findings,
-) -> Edges {
+) -> (Edges, Vec<Version>) {
     let mut edges = Edges {
         list: Vec::with_capacity(these.list.len() * 4),
         nodes: number_of(these.list.len()),
@@ -53,14 +62,18 @@ pub(super) fn depend(
         }
     }
     let readers = Readers::new(&observations.list);
-    match these.workload {
-        Workload::ListAppend => lists(these, observations, &readers, &mut edges, findings),
-        Workload::RwRegister => {
-            registers(these, observations, &readers, options, &mut edges, findings);
+    let versions = match these.workload {
+        Workload::ListAppend => {
+            lists(these, observations, &readers, &mut edges, findings);
+            Vec::new()
         }
-    }
+        Workload::RwRegister => {
+            registers(these, observations, &readers, options, &mut edges, findings)
+        }
+    };
     lost_updates(these, observations, findings);
-    edges
+    repeated_reads(these, observations, findings);
+    (edges, versions)
 }
 
 /// The committed writes of each key that its order does not have, by transaction.
@@ -217,6 +230,35 @@ fn lost_updates(
     }
 }
 
+/// Transactions that read two versions of a key which others wrote.
+fn repeated_reads(
+    these: &Transactions<'_>,
+    observations: &Observations<'_>,
+    findings: &mut Findings,
+) {
+    let writer = |seen: &Observation| match seen.source {
+        NONE => Some(NONE),
+        source if these.is_committed(source) => Some(these.writes[source as usize].transaction),
+        _ => None,
+    };
+    let groups = observations
+        .list
+        .chunk_by(|one, other| one.transaction == other.transaction);
+    for group in groups.filter(|group| group.len() > 1) {
+        let differs = |(at, seen): (usize, &Observation)| {
+            let is_other = |earlier: &&Observation| {
+                earlier.key == seen.key
+                    && writer(earlier).is_some()
+                    && writer(earlier) != writer(seen)
+            };
+            writer(seen).is_some() && group[..at].iter().any(|earlier| is_other(&earlier))
+        };
+        if group.iter().enumerate().any(differs) {
+            findings.note(Anomaly::NonRepeatableRead, &[group[0].transaction], &[]);
+        }
+    }
+}
+
 fn registers(
     these: &Transactions<'_>,
     observations: &Observations<'_>,
@@ -224,9 +266,9 @@ fn registers(
     options: &Options,
     edges: &mut Edges,
     findings: &mut Findings,
-) {
-    let mut versions: Vec<(u32, u32)> = Vec::new();
-    let sources: [(bool, &dyn Fn() -> Vec<(u32, u32)>); 3] = [
+) -> Vec<Version> {
+    let mut versions: Vec<Version> = Vec::new();
+    let sources: [(bool, &dyn Fn() -> Vec<Version>); 3] = [
         (options.wfr_keys, &|| wfr(these, observations)),
         (options.sequential_keys, &|| sequential(these, observations)),
         (options.linearizable_keys, &|| {
@@ -239,11 +281,11 @@ fn registers(
         }
     }
     versions.sort_unstable();
-    versions.dedup();
+    versions.dedup_by_key(|version| (version.from, version.to));
     let writer = |write: &u32| these.writes[*write as usize].transaction;
-    for group in versions.chunk_by(|one, other| one.0 == other.0) {
-        let from = group[0].0;
-        let mut targets: Vec<u32> = group.iter().map(|(_, to)| writer(to)).collect();
+    for group in versions.chunk_by(|one, other| one.from == other.from) {
+        let from = group[0].from;
+        let mut targets: Vec<u32> = group.iter().map(|v| writer(&v.to)).collect();
         targets.sort_unstable();
         targets.dedup();
         edges.connect(&[writer(&from)], &targets, WW);
@@ -260,25 +302,25 @@ fn registers(
         writers.dedup();
         edges.connect(readers.of(key, NONE), writers, RW);
     }
+    versions
 }
 
 /// Adds what a source says of the order of versions, but for keys of which the versions then come before themselves.
 fn extend_versions(
     these: &Transactions<'_>,
-    versions: &mut Vec<(u32, u32)>,
-    more: Vec<(u32, u32)>,
+    versions: &mut Vec<Version>,
+    more: Vec<Version>,
     findings: &mut Findings,
 ) {
-    let more: Vec<(u32, u32)> = more
-        .into_iter()
-        .filter(|(from, to)| from != to && these.is_committed(*from) && these.is_committed(*to))
-        .collect();
+    let is_known =
+        |v: &Version| v.from != v.to && these.is_committed(v.from) && these.is_committed(v.to);
+    let more: Vec<Version> = more.into_iter().filter(is_known).collect();
     let mut graph = Edges {
         list: Vec::new(),
         nodes: number_of(these.writes.len()),
     };
-    for (from, to) in versions.iter().chain(&more) {
-        graph.add(*from, *to, WW);
+    for version in versions.iter().chain(&more) {
+        graph.add(version.from, version.to, WW);
     }
     let cycles = Graph::new(&graph).components(WW);
     let mut spoiled = FxHashSet::default();
@@ -290,22 +332,36 @@ fn extend_versions(
                 spoiled.insert(write.key);
             }
         }
-        for members in members {
-            findings.note(Anomaly::CyclicVersions, &members, &[]);
+        let mut users = vec![Vec::new(); cycles.count as usize];
+        for version in versions.iter().chain(&more) {
+            if cycles.is_same(version.from, version.to) {
+                users[cycles.of[version.from as usize] as usize].extend(version.users);
+            }
+        }
+        for (mut members, mut users) in members.into_iter().zip(users) {
+            members.sort_unstable();
+            members.dedup();
+            users.sort_unstable();
+            users.dedup();
+            findings.note(Anomaly::CyclicVersions, &members, &users);
         }
     }
-    let is_sound = |(from, _): &(u32, u32)| !spoiled.contains(&these.writes[*from as usize].key);
+    let is_sound = |v: &Version| !spoiled.contains(&these.writes[v.from as usize].key);
     versions.extend(more.into_iter().filter(is_sound));
 }
 
 /// Writes follow reads: a transaction's last write of a key comes behind what it read first.
-fn wfr(these: &Transactions<'_>, observations: &Observations<'_>) -> Vec<(u32, u32)> {
+fn wfr(these: &Transactions<'_>, observations: &Observations<'_>) -> Vec<Version> {
     let mut versions = Vec::new();
     for_each_use(these, observations, |own| {
         if let (Some(read), Some(write)) = (own.read, own.write)
             && read != NONE
         {
-            versions.push((read, write));
+            versions.push(Version {
+                from: read,
+                to: write,
+                users: [own.transaction; 2],
+            });
         }
     });
     versions
@@ -380,28 +436,32 @@ fn for_each_use(
 }
 
 /// Versions follow processes: each uses a key in the order of its versions.
-fn sequential(these: &Transactions<'_>, observations: &Observations<'_>) -> Vec<(u32, u32)> {
-    let mut before: FxHashMap<(u32, u32), u32> = FxHashMap::default();
+fn sequential(these: &Transactions<'_>, observations: &Observations<'_>) -> Vec<Version> {
+    let mut before: FxHashMap<(u32, u32), (u32, u32)> = FxHashMap::default();
     let mut versions = Vec::new();
     for_each_use(these, observations, |own| {
         let place = (these.list[own.transaction as usize].process, own.key);
         if place.0 == NONE {
             return;
         }
-        if let (Some(earlier), Some(first)) = (before.get(&place), own.first()) {
-            versions.push((*earlier, first));
+        if let (Some((from, earlier)), Some(to)) = (before.get(&place), own.first()) {
+            versions.push(Version {
+                from: *from,
+                to,
+                users: [*earlier, own.transaction],
+            });
         }
         if let Some(last) = own.last()
             && these.list[own.transaction as usize].fate == Fate::Ok
         {
-            before.insert(place, last);
+            before.insert(place, (last, own.transaction));
         }
     });
     versions
 }
 
 /// Versions follow real time: what was answered before another was asked used a version not later than that.
-fn linearizable(these: &Transactions<'_>, observations: &Observations<'_>) -> Vec<(u32, u32)> {
+fn linearizable(these: &Transactions<'_>, observations: &Observations<'_>) -> Vec<Version> {
     let mut uses: Vec<Vec<Use>> = vec![Vec::new(); these.keys.len()];
     for_each_use(these, observations, |own| uses[own.key as usize].push(own));
     let mut versions = Vec::new();
@@ -427,11 +487,13 @@ fn linearizable(these: &Transactions<'_>, observations: &Observations<'_>) -> Ve
             let Some(first) = own.first() else {
                 continue;
             };
-            versions.extend(
-                frontier
-                    .iter()
-                    .filter_map(|earlier| earlier.last().map(|last| (last, first))),
-            );
+            versions.extend(frontier.iter().filter_map(|earlier| {
+                Some(Version {
+                    from: earlier.last()?,
+                    to: first,
+                    users: [earlier.transaction, own.transaction],
+                })
+            }));
         }
     }
     versions

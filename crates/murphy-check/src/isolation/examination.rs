@@ -4,6 +4,7 @@ use super::{
     Options, Workload, cycles,
     cycles::Search,
     dependencies,
+    dependencies::Version,
     findings::Findings,
     graph::{Components, DEMAND, Edges, Graph, PROCESS, REALTIME, RELAY, RW, WR, WW},
     levels::{Anomaly, Clock, Level, Shape},
@@ -13,8 +14,11 @@ use super::{
 };
 use crate::{model::Misunderstood, recording::Recording};
 
-/// How many entries the clocks of causal consistency may have: 4 bytes each.
-const CLOCK_LIMIT: u64 = 400_000_000;
+/// How many entries of 4 bytes the clocks of causal consistency may have.
+const CLOCK_LIMIT: u64 = 250_000_000;
+
+/// The same where processes do not count, and each transaction is a lane of its own.
+const LONE_LIMIT: u64 = 50_000_000;
 
 /// Every kind of edge between transactions.
 const ALL: u8 = WW | WR | RW | PROCESS | REALTIME | RELAY;
@@ -51,7 +55,7 @@ pub(super) fn examine<'a>(
     let mut these = Transactions::read(recording, workload, chosen)?;
     let mut findings = Findings::default();
     let observations = observe(&mut these, world == World::Open, &mut findings);
-    let mut edges = dependencies::depend(&these, &observations, options, &mut findings);
+    let (mut edges, versions) = dependencies::depend(&these, &observations, options, &mut findings);
     let is_telling = !edges.list.is_empty();
     dependencies::processes(&these, &mut edges);
     dependencies::realtime(&these, &mut edges);
@@ -61,6 +65,7 @@ pub(super) fn examine<'a>(
     let mut search = Searching {
         these: &these,
         observations: &observations,
+        versions: &versions,
         findings: &mut findings,
         options,
         undecided: &mut undecided,
@@ -123,6 +128,7 @@ impl Part {
 struct Searching<'s, 'a> {
     these: &'s Transactions<'a>,
     observations: &'s Observations<'a>,
+    versions: &'s [Version],
     findings: &'s mut Findings,
     options: &'s Options,
     undecided: &'s mut Vec<Level>,
@@ -181,7 +187,13 @@ impl Searching<'_, '_> {
                 .iter()
                 .map(|n| part.nodes[*n as usize])
                 .collect();
-            let evidence = self.readers(&nodes);
+            let known = self.findings.by_anomaly.get(&anomaly);
+            let is_better = known.is_none_or(|known| nodes.len() < known.transactions.len());
+            let evidence = if is_better {
+                self.readers(&nodes)
+            } else {
+                Vec::new()
+            };
             self.findings
                 .note_cycle(anomaly, &nodes, &cycle.kinds, &evidence);
             if nodes.len() == 2 && cycle.kinds == [RW, RW] && self.is_skew(nodes[0], nodes[1]) {
@@ -221,15 +233,19 @@ impl Searching<'_, '_> {
             .iter()
             .filter_map(|key| self.observations.orders.get(*key as usize)?.as_ref());
         let mut readers: Vec<u32> = orders.map(|order| order.reader).collect();
-        if self.options.sequential_keys || self.options.linearizable_keys {
-            readers.extend(
-                self.observations
-                    .list
-                    .iter()
-                    .filter(|seen| keys.binary_search(&seen.key).is_ok())
-                    .map(|seen| seen.transaction)
-                    .take(64),
-            );
+        for version in self.versions {
+            let writer = |write: u32| self.these.writes[write as usize].transaction;
+            let is_read = || {
+                let mut seen = self.observations.list.iter();
+                seen.any(|seen| {
+                    seen.source == version.from && transactions.contains(&seen.transaction)
+                })
+            };
+            if transactions.contains(&writer(version.to))
+                && (transactions.contains(&writer(version.from)) || is_read())
+            {
+                readers.extend(version.users);
+            }
         }
         readers.retain(|reader| !transactions.contains(reader));
         readers.sort_unstable();
@@ -242,10 +258,7 @@ impl Searching<'_, '_> {
         let is_list = self.these.workload == Workload::ListAppend;
         let components = graph.components(ALL & !REALTIME);
         let is_counted = |node: u32| !is_list || components.is_on_cycle(node);
-        if self.is_broken(Level::Causal)
-            && self.is_broken(Level::ReadAtomic)
-            && self.is_broken(Level::MonotonicAtomicView)
-        {
+        if self.is_broken(Level::ReadCommitted) {
             return;
         }
         let observations = &self.observations.list;
@@ -268,33 +281,40 @@ impl Searching<'_, '_> {
             Anomaly::FracturedRead(Clock::Process),
             Clock::Process,
         );
-        if self.is_broken(Level::Causal) {
-            return;
-        }
-        let Some((order, before)) = causes(self.these, graph, is_counted) else {
-            return;
-        };
-        match sight.causal(&order, &before, CLOCK_LIMIT) {
-            Some(demands) => {
-                self.demands(graph, &demands, Anomaly::CausalViolation, Clock::Process);
+        for clock in [Clock::None, Clock::Process] {
+            let anomaly = Anomaly::CausalViolation(clock);
+            let causes = causes(self.these, graph, WR | cycles::kinds(clock), is_counted);
+            let (false, Some((order, before))) = (self.is_settled(anomaly), causes) else {
+                continue;
+            };
+            let limit = match clock {
+                Clock::None => LONE_LIMIT,
+                Clock::Process | Clock::Realtime => CLOCK_LIMIT,
+            };
+            match sight.causal(&order, &before, clock, limit) {
+                Some(demands) => self.demands(graph, &demands, anomaly, clock),
+                // Without processes it is asked for only because the stronger levels miss something otherwise.
+                None if clock == Clock::None => {}
+                None => self.undecided.push(Level::Causal),
             }
-            None => self.undecided.push(Level::Causal),
         }
+    }
+
+    /// Whether an anomaly would break nothing that is not broken.
+    fn is_settled(&self, anomaly: Anomaly) -> bool {
+        let mut levels = anomaly.forbidden_by().iter();
+        levels.all(|level| self.is_broken(*level))
     }
 
     /// Notes the shortest cycle that demands make with what is known.
     fn demands(&mut self, graph: &Graph, demands: &[Demand], anomaly: Anomaly, clock: Clock) {
-        if anomaly
-            .forbidden_by()
-            .iter()
-            .all(|level| self.is_broken(*level))
-        {
+        if self.is_settled(anomaly) {
             return;
         }
         let causes = WR | cycles::kinds(clock);
         let evidence = |demand: &Demand| -> Vec<u32> {
             let mut evidence = vec![demand.witness];
-            if anomaly == Anomaly::CausalViolation {
+            if matches!(anomaly, Anomaly::CausalViolation(_)) {
                 let way = cycles::way(graph, demand.earlier, demand.witness, causes);
                 evidence.extend(way.unwrap_or_default());
             }
@@ -374,9 +394,10 @@ impl Searching<'_, '_> {
 fn causes(
     these: &Transactions<'_>,
     graph: &Graph,
+    kinds: u8,
     counts: impl Fn(u32) -> bool,
 ) -> Option<(Vec<u32>, Vec<Vec<u32>>)> {
-    let is_cause = |kind: u8| kind & (WR | PROCESS) != 0;
+    let is_cause = |kind: u8| kind & kinds != 0;
     let count = these.list.len();
     let is_in = |node: u32| {
         (node as usize) < count && these.list[node as usize].is_committed() && counts(node)

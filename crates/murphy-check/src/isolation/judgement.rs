@@ -1,8 +1,11 @@
 //! The judgement of a history of transactions, level by level.
 
+use std::collections::BTreeMap;
+
 use super::{
-    Anomaly, LEVELS, Level, Options, Workload,
+    Anomaly, Clock, LEVELS, Level, Options, Workload,
     examination::{Examination, World, examine},
+    findings::Finding,
     witness::Prover,
 };
 use crate::{
@@ -62,31 +65,62 @@ pub fn judge(
     options: &Options,
 ) -> Result<Report, Misunderstood> {
     let examination = examine(recording, workload, options, None, World::Closed)?;
-    let mut prover = Prover::new(recording, workload, options, &examination);
-    let judgements = LEVELS
-        .into_iter()
-        .map(|level| judge_level(&examination, &mut prover, level))
-        .collect();
-    let anomalies = examination
-        .findings
-        .by_anomaly
-        .iter()
-        .map(|(anomaly, finding)| Sighting {
-            anomaly: *anomaly,
-            count: finding.count,
-            invocations: examination.invocations(&finding.transactions),
-        })
-        .collect();
+    let mut prover = Prover::new(recording, workload);
+    let mut anomalies: BTreeMap<Anomaly, Finding> = examination.findings.by_anomaly.clone();
+    let mut judgements = Vec::with_capacity(LEVELS.len());
+    // What a level adds to the order of versions may show it broken where the reads alone do not.
+    let mut added: Vec<(Options, Examination<'_>)> = Vec::new();
+    for level in LEVELS {
+        let stronger = options_of(level, workload, options);
+        if stronger == *options || examination.worst(level).is_some() {
+            judgements.push(judge_level(&examination, options, &mut prover, level));
+            continue;
+        }
+        let known = added.iter().position(|(known, _)| *known == stronger);
+        let at = if let Some(at) = known {
+            at
+        } else {
+            let more = examine(recording, workload, &stronger, None, World::Closed)?;
+            added.push((stronger.clone(), more));
+            added.len() - 1
+        };
+        let more = &added[at].1;
+        for (anomaly, finding) in &more.findings.by_anomaly {
+            if anomaly.breaks(level) {
+                let anomaly = anomaly.with(level.clock());
+                anomalies.entry(anomaly).or_insert_with(|| finding.clone());
+            }
+        }
+        judgements.push(judge_level(more, &stronger, &mut prover, level));
+    }
+    let anomalies = anomalies.into_iter().map(|(anomaly, finding)| Sighting {
+        anomaly,
+        count: finding.count,
+        invocations: examination.invocations(&finding.transactions),
+    });
     Ok(Report {
         judgements,
-        anomalies,
+        anomalies: anomalies.collect(),
         vacuity: vacuity(recording, &examination),
     })
 }
 
+/// The options for a level: snapshots that are never older than what was done or answered before, and orders that
+/// keep processes or real time, use the versions of each register in that order.
+pub(super) fn options_of(level: Level, workload: Workload, options: &Options) -> Options {
+    let mut options = options.clone();
+    if workload == Workload::RwRegister && level.is_at_least(Level::StrongSessionSnapshotIsolation)
+    {
+        options.sequential_keys = true;
+        options.linearizable_keys |= level.clock() == Clock::Realtime;
+    }
+    options
+}
+
 fn judge_level(
     examination: &Examination<'_>,
-    prover: &mut Prover<'_, '_>,
+    options: &Options,
+    prover: &mut Prover<'_>,
     level: Level,
 ) -> Judgement {
     let promise = format!("isolation.{}", level.name());
@@ -104,7 +138,7 @@ fn judge_level(
             } else {
                 format!("{name}, {count} times")
             },
-            witness: prover.prove(level),
+            witness: prover.prove(examination, options, level),
         };
     }
     let is_unsure = |unsure: &Level| level.is_at_least(*unsure);

@@ -222,12 +222,14 @@ pub enum Anomaly {
     LostUpdate,
     /// A transaction overwrote a version that it had not read, after one that it had.
     GCursor,
+    /// A transaction read two versions of a key that others wrote.
+    NonRepeatableRead,
     /// Observed transaction vanishes: part of a transaction is seen, and later another part is not.
     Otv(Clock),
     /// Part of a transaction is seen and another part is not.
     FracturedRead(Clock),
     /// Something is seen, and what it rests on is not.
-    CausalViolation,
+    CausalViolation(Clock),
     /// A cycle of dependencies.
     Cycle(Shape, Clock),
     /// Two transactions each read what the other overwrites.
@@ -251,7 +253,8 @@ impl Anomaly {
             Self::GCursor => "G-cursor",
             Self::Otv(_) => "OTV",
             Self::FracturedRead(_) => "fractured-read",
-            Self::CausalViolation => "causal-violation",
+            Self::CausalViolation(_) => "causal-violation",
+            Self::NonRepeatableRead => "non-repeatable-read",
             Self::WriteSkew => "write-skew",
             Self::Cycle(Shape::G0, _) => "G0",
             Self::Cycle(Shape::G1c, _) => "G1c",
@@ -260,7 +263,10 @@ impl Anomaly {
             Self::Cycle(Shape::G2Item, _) => "G2-item",
         };
         let suffix = match self {
-            Self::Otv(clock) | Self::FracturedRead(clock) | Self::Cycle(_, clock) => match clock {
+            Self::Otv(clock)
+            | Self::FracturedRead(clock)
+            | Self::CausalViolation(clock)
+            | Self::Cycle(_, clock) => match clock {
                 Clock::None => "",
                 Clock::Process => "-process",
                 Clock::Realtime => "-realtime",
@@ -268,6 +274,14 @@ impl Anomaly {
             _ => "",
         };
         format!("{base}{suffix}")
+    }
+
+    /// The same anomaly where its cycle rests on a clock as well.
+    pub(super) fn with(self, clock: Clock) -> Self {
+        match self {
+            Self::Cycle(shape, own) => Self::Cycle(shape, own.max(clock)),
+            other => other,
+        }
     }
 
     /// The weakest levels that exclude it; every level that implies one of them excludes it too.
@@ -290,10 +304,14 @@ impl Anomaly {
             // Bailis.
             Self::Otv(Clock::None) => &[L::MonotonicAtomicView],
             Self::Otv(_) => &[L::StrongSessionMonotonicAtomicView],
-            Self::FracturedRead(Clock::None) => &[L::ReadAtomic],
+            // Whatever the order of the versions, it makes a G-single.
+            Self::FracturedRead(Clock::None) => &[L::ReadAtomic, L::ConsistentView],
+            Self::CausalViolation(Clock::None) => &[L::Causal, L::ConsistentView],
+            // Berenson et al., A Critique of ANSI SQL Isolation Levels (1995): P2. Either order makes a G-single.
+            Self::NonRepeatableRead => &[L::ConsistentView],
             Self::FracturedRead(_) => &[L::StrongSessionReadAtomic],
             // AWDIT.
-            Self::CausalViolation => &[L::Causal],
+            Self::CausalViolation(_) => &[L::Causal],
             // Hermitage: a special case of G2.
             Self::WriteSkew | Self::Cycle(Shape::G2Item, Clock::None) => &[L::RepeatableRead],
             // Adya; the session variants Elle.

@@ -135,6 +135,9 @@ impl<'r, 'e> Teller<'r, 'e> {
                 "{one} and {other} read the same version of a key ({reads}; {other_reads}) and both wrote the key, so \
                  that one update is lost"
             ),
+            Anomaly::NonRepeatableRead => {
+                format!("{one} read {reads}: two versions of one key, neither of which it wrote")
+            }
             Anomaly::GCursor => format!(
                 "{one} read {reads} and overwrote a version of {other} that it had not read"
             ),

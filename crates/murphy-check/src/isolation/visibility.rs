@@ -9,6 +9,7 @@
 use rustc_hash::FxHashMap;
 
 use super::{
+    levels::Clock,
     observations::Observation,
     transactions::{Fate, NONE, Transactions},
 };
@@ -176,10 +177,17 @@ impl<'t, 'a> Sight<'t, 'a> {
         demands
     }
 
-    /// Causal consistency: everything is seen from which reads and processes lead to the reader, as `order` says, in
-    /// which everything stands behind what it saw. None where the clocks would have more than `limit` entries.
-    pub fn causal(&self, order: &[u32], before: &[Vec<u32>], limit: u64) -> Option<Vec<Demand>> {
-        let sessions = Sessions::new(self.these, order);
+    /// Causal consistency: everything is seen from which reads lead to the reader, and processes with that clock, as
+    /// `order` says, in which everything stands behind what it saw. None where the clocks would have more than
+    /// `limit` entries.
+    pub fn causal(
+        &self,
+        order: &[u32],
+        before: &[Vec<u32>],
+        clock: Clock,
+        limit: u64,
+    ) -> Option<Vec<Demand>> {
+        let sessions = Sessions::new(self.these, order, clock);
         let width = sessions.count as usize;
         if order.len() as u64 * width as u64 > limit {
             return None;
@@ -233,8 +241,8 @@ struct Sessions {
 }
 
 impl Sessions {
-    /// A lane for each process; what is not known to come before the rest of its process has a lane of its own.
-    fn new(these: &Transactions<'_>, order: &[u32]) -> Self {
+    /// A lane for each process, where they count; what is not known to come before the rest of its process has a lane of its own.
+    fn new(these: &Transactions<'_>, order: &[u32], clock: Clock) -> Self {
         let mut lanes: FxHashMap<u32, (u32, u32)> = FxHashMap::default();
         let mut of = vec![(NONE, 0); these.list.len()];
         let mut count = 0;
@@ -245,7 +253,7 @@ impl Sessions {
             if of[number].0 == NONE {
                 continue;
             }
-            if transaction.fate == Fate::Ok {
+            if transaction.fate == Fate::Ok && clock != Clock::None {
                 let (lane, next) = lanes.entry(transaction.process).or_insert_with(|| {
                     count += 1;
                     (count - 1, 0)

@@ -23,40 +23,41 @@ const SHRUNK_MOST: usize = 200;
 const EXAMPLES: usize = 4;
 
 /// Proves broken levels.
-pub(super) struct Prover<'r, 'e> {
+pub(super) struct Prover<'r> {
     recording: &'r Recording,
     workload: Workload,
-    options: &'e Options,
-    examination: &'e Examination<'r>,
     /// Witnesses of other levels, which are tried first.
     proven: Vec<Vec<u32>>,
 }
 
-impl<'r, 'e> Prover<'r, 'e> {
-    pub fn new(
-        recording: &'r Recording,
-        workload: Workload,
-        options: &'e Options,
-        examination: &'e Examination<'r>,
-    ) -> Self {
+impl<'r> Prover<'r> {
+    pub fn new(recording: &'r Recording, workload: Workload) -> Self {
         Self {
             recording,
             workload,
-            options,
-            examination,
             proven: Vec::new(),
         }
     }
 
-    /// The witness of a broken level.
-    pub fn prove(&mut self, level: Level) -> Option<Witness> {
-        let findings = &self.examination.findings.by_anomaly;
+    /// The witness of a level that an examination with these options found broken.
+    pub fn prove(
+        &mut self,
+        examination: &Examination<'_>,
+        options: &Options,
+        level: Level,
+    ) -> Option<Witness> {
+        let this = Broken {
+            prover: self,
+            options,
+            level,
+        };
+        let findings = &examination.findings.by_anomaly;
         let mut examples: Vec<Vec<u32>> = findings
             .iter()
             .filter(|(anomaly, _)| anomaly.breaks(level) && **anomaly != Anomaly::GarbageRead)
             .map(|(_, finding)| {
-                let mut example = self.examination.invocations(&finding.transactions);
-                example.extend(self.examination.invocations(&finding.evidence));
+                let mut example = examination.invocations(&finding.transactions);
+                example.extend(examination.invocations(&finding.evidence));
                 example.sort_unstable();
                 example.dedup();
                 example
@@ -67,73 +68,26 @@ impl<'r, 'e> Prover<'r, 'e> {
         let tried = self.proven.iter().rev().take(EXAMPLES).cloned();
         let mut all: Vec<Vec<u32>> = tried.chain(examples).collect();
         all.dedup();
-        let chosen = all.into_iter().find(|e| self.is_broken(e, level));
+        let chosen = all.into_iter().find(|e| this.is_broken(e));
         let Some(mut chosen) = chosen else {
-            return self.garbage();
+            return self.garbage(examination);
         };
         if chosen.len() <= SHRUNK_MOST {
-            shrink(&mut chosen, |fewer| self.is_broken(fewer, level));
+            shrink(&mut chosen, |fewer| this.is_broken(fewer));
             // The search does not find everything that every order finds: then even fewer prove it.
-            shrink(&mut chosen, |fewer| self.is_refuted(fewer, level));
+            shrink(&mut chosen, |fewer| this.is_refuted(fewer));
         }
-        self.proven.push(chosen.clone());
-        self.witness(&chosen, level)
-    }
-
-    fn examine(&self, chosen: &[u32]) -> Option<Examination<'r>> {
-        let options = self.options;
-        // These lines were understood before.
-        examine(
-            self.recording,
-            self.workload,
-            options,
-            Some(chosen),
-            World::Open,
-        )
-        .ok()
-    }
-
-    fn is_broken(&self, chosen: &[u32], level: Level) -> bool {
-        self.examine(chosen)
-            .is_some_and(|examination| examination.worst(level).is_some())
-    }
-
-    /// Whether no order at all makes these a history of the level.
-    fn is_refuted(&self, chosen: &[u32], level: Level) -> bool {
-        let (recording, workload) = (self.recording, self.workload);
-        allows(recording, chosen, workload, self.options, level) == Some(false)
-    }
-
-    fn witness(&self, chosen: &[u32], level: Level) -> Option<Witness> {
-        let examination = self.examine(chosen)?;
-        let teller = Teller::new(self.recording, &examination);
-        let (sentence, clashing) = match examination.worst(level) {
-            Some(anomaly) => {
-                let finding = &examination.findings.by_anomaly[&anomaly];
-                let clashing = examination.invocations(&finding.transactions);
-                (teller.tell(anomaly), clashing)
-            }
-            None => (teller.tell_all(level), chosen.to_vec()),
-        };
-        let confirmed = self.is_refuted(chosen, level);
-        let lines = chosen
-            .iter()
-            .map(|number| self.line(*number, chosen, clashing.contains(number)))
-            .collect();
-        Some(Witness {
-            sentence,
-            lines,
-            members: Vec::new(),
-            confirmed,
-        })
+        let witness = this.witness(&chosen);
+        self.proven.push(chosen);
+        witness
     }
 
     /// A read of what nobody wrote rests on the whole history: it is confirmed by looking through all of it.
-    fn garbage(&self) -> Option<Witness> {
-        let findings = &self.examination.findings.by_anomaly;
+    fn garbage(&self, examination: &Examination<'_>) -> Option<Witness> {
+        let findings = &examination.findings.by_anomaly;
         let finding = findings.get(&Anomaly::GarbageRead)?;
         let reader = *finding.transactions.first()?;
-        let number = *self.examination.invocations(&[reader]).first()?;
+        let number = *examination.invocations(&[reader]).first()?;
         let (key, value) = self.unwritten(number)?;
         let line = self.line(number, &[number], true);
         Some(Witness {
@@ -207,6 +161,63 @@ impl<'r, 'e> Prover<'r, 'e> {
             answer,
             clashes,
         }
+    }
+}
+
+/// A level that is broken, and what its examination takes for granted.
+struct Broken<'p, 'r> {
+    prover: &'p Prover<'r>,
+    options: &'p Options,
+    level: Level,
+}
+
+impl<'r> Broken<'_, 'r> {
+    fn examine(&self, chosen: &[u32]) -> Option<Examination<'r>> {
+        let options = self.options;
+        // These lines were understood before.
+        examine(
+            self.prover.recording,
+            self.prover.workload,
+            options,
+            Some(chosen),
+            World::Open,
+        )
+        .ok()
+    }
+
+    fn is_broken(&self, chosen: &[u32]) -> bool {
+        self.examine(chosen)
+            .is_some_and(|examination| examination.worst(self.level).is_some())
+    }
+
+    /// Whether no order at all makes these a history of the level.
+    fn is_refuted(&self, chosen: &[u32]) -> bool {
+        let (recording, workload) = (self.prover.recording, self.prover.workload);
+        allows(recording, chosen, workload, self.options, self.level) == Some(false)
+    }
+
+    fn witness(&self, chosen: &[u32]) -> Option<Witness> {
+        let examination = self.examine(chosen)?;
+        let teller = Teller::new(self.prover.recording, &examination);
+        let (sentence, clashing) = match examination.worst(self.level) {
+            Some(anomaly) => {
+                let finding = &examination.findings.by_anomaly[&anomaly];
+                let clashing = examination.invocations(&finding.transactions);
+                (teller.tell(anomaly), clashing)
+            }
+            None => (teller.tell_all(self.level), chosen.to_vec()),
+        };
+        let confirmed = self.is_refuted(chosen);
+        let lines = chosen
+            .iter()
+            .map(|number| self.prover.line(*number, chosen, clashing.contains(number)))
+            .collect();
+        Some(Witness {
+            sentence,
+            lines,
+            members: Vec::new(),
+            confirmed,
+        })
     }
 }
 

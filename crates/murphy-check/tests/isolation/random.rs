@@ -152,7 +152,7 @@ fn micro(workload: Workload, key: usize, write: Option<i64>, read: Value) -> Val
 }
 
 /// Whether the checker finds every history that is not of the level.
-fn is_complete(workload: Workload, level: Level) -> bool {
+pub fn is_complete(workload: Workload, level: Level) -> bool {
     match workload {
         // Where two appends were never read, their order matters to these.
         Workload::ListAppend => !matches!(
