@@ -19,6 +19,16 @@ fn peak_bytes() -> u64 {
     kib.unwrap_or_default() * 1024
 }
 
+/// Processor time of this process so far, in seconds.
+fn processor_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let ticks = stat.rsplit(')').next().map(|rest| {
+        let fields = rest.split_whitespace().skip(11).take(2);
+        fields.filter_map(|field| field.parse::<u32>().ok()).sum()
+    });
+    f64::from(ticks.unwrap_or(0_u32)) / 100.0
+}
+
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let transactions = arguments.next().and_then(|count| count.parse().ok());
@@ -42,7 +52,7 @@ fn main() {
     };
     let recording = profile.generate(7);
     let before = peak_bytes();
-    let start = Instant::now();
+    let (start, worked) = (Instant::now(), processor_seconds());
     match judge(&recording, workload, &Options::default()) {
         Ok(report) => {
             let took = start.elapsed();
@@ -61,8 +71,9 @@ fn main() {
                 println!("{} of {}", sighting.count, sighting.anomaly.name());
             }
             println!(
-                "{transactions} transactions in {:.2} s; {} MiB before, {} MiB at the peak",
+                "{transactions} transactions in {:.2} s ({:.2} s of processor time); {} MiB before, {} MiB at the peak",
                 took.as_secs_f64(),
+                processor_seconds() - worked,
                 before >> 20,
                 peak_bytes() >> 20
             );

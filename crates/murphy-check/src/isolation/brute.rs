@@ -258,8 +258,8 @@ impl<'o> Orders<'o> {
             }
             L::ReadAtomic | L::StrongSessionReadAtomic | L::Causal => {
                 let sees = self.sees(level);
-                let seen = |other: usize, reader: usize, _: &Read| sees[other][reader];
-                self.demands(&seen, &mut pairs) && self.some_order(&pairs, &|_, _| true)
+                let visible = |other: usize, reader: usize, _: &Read| sees[other][reader];
+                self.demands(&visible, &mut pairs) && self.some_order(&pairs, &|_, _| true)
             }
             L::CursorStability => self.some_order(&pairs, &|before, at| {
                 let keeps = |read: &Read| {
@@ -665,7 +665,8 @@ impl<'o> Orders<'o> {
             let mut then = run.clone();
             if run.commits.contains(&next) {
                 continue;
-            } else if run.began[next] {
+            }
+            if run.began[next] {
                 if run.dirty[next] || !is_behind(versions) {
                     continue;
                 }

@@ -114,13 +114,13 @@ impl Search {
     }
 
     /// All kinds that such a cycle can have.
-    pub fn mask(&self) -> u8 {
+    pub fn mask(self) -> u8 {
         let rw = if self.rule == Rule::Never { 0 } else { RW };
         self.first | self.others | rw | RELAY
     }
 
     /// The state behind the first edge.
-    fn begin(&self, kind: u8) -> u8 {
+    fn begin(self, kind: u8) -> u8 {
         let phase = match self.rule {
             Rule::Never | Rule::Free => FREE,
             Rule::Apart(_) => 1,
@@ -129,7 +129,7 @@ impl Search {
         phase | self.mark(kind)
     }
 
-    fn mark(&self, kind: u8) -> u8 {
+    fn mark(self, kind: u8) -> u8 {
         if self.required == 0 || kind & self.required != 0 {
             MARKED
         } else {
@@ -138,16 +138,17 @@ impl Search {
     }
 
     /// The state behind one more edge; none where it is not allowed.
-    fn step(&self, state: u8, kind: u8) -> Option<u8> {
+    fn step(self, state: u8, kind: u8) -> Option<u8> {
         let is_rw = kind & RW != 0;
         if !is_rw && kind & self.others == 0 {
             return None;
         }
         let phase = match (self.rule, state & PHASE, is_rw) {
-            (Rule::Never, _, true) | (Rule::Twice, TURN, false) => return None,
-            (Rule::Never | Rule::Free | Rule::Twice, ..) => FREE,
             // Odd: the last edge was an anti-dependency; the third state and the fourth have seen two of them.
-            (Rule::Apart(_), 1 | 3, true) => return None,
+            (Rule::Never, _, true) | (Rule::Twice, TURN, false) | (Rule::Apart(_), 1 | 3, true) => {
+                return None;
+            }
+            (Rule::Never | Rule::Free | Rule::Twice, ..) => FREE,
             (Rule::Apart(_), phase @ (1 | 3), false) => phase + 1,
             (Rule::Apart(_), _, true) => 3,
             (Rule::Apart(_), phase, false) => phase,
@@ -155,7 +156,7 @@ impl Search {
         Some(phase | (state & MARKED) | self.mark(kind))
     }
 
-    fn accepts(&self, state: u8) -> bool {
+    fn accepts(self, state: u8) -> bool {
         let is_enough = match (self.rule, state & PHASE) {
             (Rule::Apart(1), phase) => phase == 2 || phase == 4,
             (Rule::Apart(_), phase) => phase == 4,

@@ -10,7 +10,7 @@ use super::{
     Options, Workload,
     findings::Findings,
     graph::{Edges, Graph, PROCESS, RW, WR, WW},
-    levels::Anomaly,
+    levels::{Anomaly, Clock},
     observations::{Observation, Observations},
     transactions::{Fate, NONE, Transactions, number_of},
 };
@@ -147,12 +147,12 @@ fn lists(
 fn dirty_updates(these: &Transactions<'_>, writes: &[u32], reader: u32, findings: &mut Findings) {
     let mut aborted = None;
     for write in writes {
-        let writer = these.writes[*write as usize].transaction;
+        let author = these.writes[*write as usize].transaction;
         match these.fate_of(*write) {
-            Fate::Aborted => aborted = Some(writer),
+            Fate::Aborted => aborted = Some(author),
             Fate::Ok => {
                 if let Some(aborted) = aborted.take() {
-                    findings.note(Anomaly::DirtyUpdate, &[aborted, writer], &[reader]);
+                    findings.note(Anomaly::DirtyUpdate, &[aborted, author], &[reader]);
                 }
             }
             Fate::Unseen | Fate::Seen | Fate::Outside => {}
@@ -343,7 +343,7 @@ fn extend_versions(
             members.dedup();
             users.sort_unstable();
             users.dedup();
-            findings.note(Anomaly::CyclicVersions, &members, &users);
+            findings.note(Anomaly::CyclicVersions(Clock::None), &members, &users);
         }
     }
     let is_sound = |v: &Version| !spoiled.contains(&these.writes[v.from as usize].key);

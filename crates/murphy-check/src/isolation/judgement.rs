@@ -73,7 +73,13 @@ pub fn judge(
     for level in LEVELS {
         let stronger = options_of(level, workload, options);
         if stronger == *options || examination.worst(level).is_some() {
-            judgements.push(judge_level(&examination, options, &mut prover, level));
+            judgements.push(judge_level(
+                &examination,
+                options,
+                Clock::None,
+                &mut prover,
+                level,
+            ));
             continue;
         }
         let known = added.iter().position(|(known, _)| *known == stronger);
@@ -91,7 +97,13 @@ pub fn judge(
                 anomalies.entry(anomaly).or_insert_with(|| finding.clone());
             }
         }
-        judgements.push(judge_level(more, &stronger, &mut prover, level));
+        judgements.push(judge_level(
+            more,
+            &stronger,
+            level.clock(),
+            &mut prover,
+            level,
+        ));
     }
     let anomalies = anomalies.into_iter().map(|(anomaly, finding)| Sighting {
         anomaly,
@@ -120,16 +132,15 @@ pub(super) fn options_of(level: Level, workload: Workload, options: &Options) ->
 fn judge_level(
     examination: &Examination<'_>,
     options: &Options,
+    clock: Clock,
     prover: &mut Prover<'_>,
     level: Level,
 ) -> Judgement {
     let promise = format!("isolation.{}", level.name());
     let worst = examination.worst(level);
     if let Some(anomaly) = worst {
-        let (count, name) = (
-            examination.findings.by_anomaly[&anomaly].count,
-            anomaly.name(),
-        );
+        let count = examination.findings.by_anomaly[&anomaly].count;
+        let name = anomaly.with(clock).name();
         return Judgement {
             promise,
             verdict: Verdict::Broken,

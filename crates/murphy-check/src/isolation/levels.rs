@@ -203,7 +203,7 @@ pub enum Anomaly {
     /// An element comes twice in a list, though it was appended once.
     DuplicateElements,
     /// The versions of a key come before themselves.
-    CyclicVersions,
+    CyclicVersions(Clock),
     /// A value was read that nobody wrote.
     GarbageRead,
     /// Two reads of a list of which neither is a beginning of the other.
@@ -241,7 +241,7 @@ impl Anomaly {
     pub fn name(self) -> String {
         let base = match self {
             Self::DuplicateElements => "duplicate-elements",
-            Self::CyclicVersions => "cyclic-versions",
+            Self::CyclicVersions(_) => "cyclic-versions",
             Self::GarbageRead => "garbage-read",
             Self::IncompatibleOrder => "incompatible-order",
             Self::G1a => "G1a",
@@ -266,6 +266,7 @@ impl Anomaly {
             Self::Otv(clock)
             | Self::FracturedRead(clock)
             | Self::CausalViolation(clock)
+            | Self::CyclicVersions(clock)
             | Self::Cycle(_, clock) => match clock {
                 Clock::None => "",
                 Clock::Process => "-process",
@@ -280,15 +281,23 @@ impl Anomaly {
     pub(super) fn with(self, clock: Clock) -> Self {
         match self {
             Self::Cycle(shape, own) => Self::Cycle(shape, own.max(clock)),
+            Self::CyclicVersions(own) => Self::CyclicVersions(own.max(clock)),
             other => other,
         }
     }
 
     /// The weakest levels that exclude it; every level that implies one of them excludes it too.
+    #[allow(
+        clippy::match_same_arms,
+        reason = "a row for each anomaly, with its source"
+    )]
     pub fn forbidden_by(self) -> &'static [Level] {
         match self {
             // Elle: an Adya history has neither.
-            Self::DuplicateElements | Self::CyclicVersions => &[L::ReadUncommitted],
+            Self::DuplicateElements | Self::CyclicVersions(Clock::None) => &[L::ReadUncommitted],
+            // A snapshot that is not older than what was done or answered before shows no older version.
+            Self::CyclicVersions(Clock::Process) => &[L::StrongSessionSnapshotIsolation],
+            Self::CyclicVersions(Clock::Realtime) => &[L::StrongSnapshotIsolation],
             // Adya's G1. A value of nobody and an order of two minds come from what did not commit (Elle); a read of
             // one's own later write is a cycle of one.
             Self::GarbageRead

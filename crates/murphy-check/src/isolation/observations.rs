@@ -146,9 +146,12 @@ fn sources<'a>(
     before: usize,
     findings: &mut Findings,
 ) -> Vec<Observation> {
-    let mut list: Vec<Observation> = Vec::new();
+    let mut observations: Vec<Observation> = Vec::new();
     // Elements of aborted transactions and elements that come twice, by their position in the longest read.
-    let spoiled: Vec<Vec<(u32, u32)>> = orders.iter().map(|order| aborted(these, order)).collect();
+    let spoiled: Vec<Vec<(u32, u32)>> = orders
+        .iter()
+        .map(|order| aborted(these, order.as_ref()))
+        .collect();
     let has_twice: Vec<bool> = orders
         .iter()
         .map(|order| {
@@ -243,11 +246,11 @@ fn sources<'a>(
             if these.workload == Workload::RwRegister && own(false).next().is_some() {
                 continue;
             }
-            let is_repeated = list.last().is_some_and(|earlier| {
+            let is_repeated = observations.last().is_some_and(|earlier| {
                 (earlier.transaction, earlier.key, earlier.source) == (transaction, key, source)
             });
             if !is_repeated {
-                list.push(Observation {
+                observations.push(Observation {
                     transaction,
                     at,
                     key,
@@ -256,11 +259,11 @@ fn sources<'a>(
             }
         }
     }
-    list
+    observations
 }
 
 /// Positions and writes of the elements that were aborted.
-fn aborted(these: &Transactions<'_>, order: &Option<ListOrder<'_>>) -> Vec<(u32, u32)> {
+fn aborted(these: &Transactions<'_>, order: Option<&ListOrder<'_>>) -> Vec<(u32, u32)> {
     let writes = order.iter().flat_map(|order| (0..).zip(&order.writes));
     writes
         .filter(|(_, write)| these.fate_of(**write) == Fate::Aborted)

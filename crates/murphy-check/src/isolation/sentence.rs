@@ -112,8 +112,9 @@ impl<'r, 'e> Teller<'r, 'e> {
             Anomaly::DuplicateElements => {
                 format!("{one} read {reads}, where an element comes twice that was appended once")
             }
-            Anomaly::CyclicVersions => format!(
-                "{one}, which read {reads}, and {other}, which read {other_reads}, each wrote what comes before itself"
+            Anomaly::CyclicVersions(_) => format!(
+                "the versions of one key that {one} and {other} wrote come before themselves in the order in which \
+                 transactions used them"
             ),
             Anomaly::IncompatibleOrder => format!(
                 "{one} read {reads} and {other} read {other_reads}, and neither list is a beginning of the other"

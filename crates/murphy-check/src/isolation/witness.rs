@@ -8,7 +8,7 @@ use super::{
     brute::allows,
     examination::{Examination, World, examine},
     sentence::Teller,
-    transactions::NONE,
+    transactions::{Fate, NONE},
 };
 use crate::{
     recording::{Outcome, Recording},
@@ -88,7 +88,23 @@ impl<'r> Prover<'r> {
         let finding = findings.get(&Anomaly::GarbageRead)?;
         let reader = *finding.transactions.first()?;
         let number = *examination.invocations(&[reader]).first()?;
-        let (key, value) = self.unwritten(number)?;
+        let these = &examination.these;
+        let outside = these
+            .of(reader)
+            .iter()
+            .filter(|operation| operation.is_read());
+        let mut outside = outside.flat_map(|read| {
+            let values = match self.workload {
+                Workload::ListAppend => read.value.as_list().unwrap_or_default(),
+                Workload::RwRegister => std::slice::from_ref(read.value),
+            };
+            values.iter().map(move |value| (read.key, value))
+        });
+        let (key, value) = outside.find(|(key, value)| {
+            let write = these.find(*key, value);
+            write.is_some_and(|write| these.fate_of(write) == Fate::Outside)
+        })?;
+        let key = these.keys[key as usize];
         let line = self.line(number, &[number], true);
         Some(Witness {
             sentence: format!(
@@ -97,39 +113,18 @@ impl<'r> Prover<'r> {
             ),
             lines: vec![line],
             members: Vec::new(),
-            confirmed: true,
+            confirmed: !self.is_written(key, value),
         })
     }
 
-    /// A key and value that an invocation shows and that no invocation asks to write.
-    fn unwritten(&self, number: u32) -> Option<(Value, Value)> {
-        let answer = &self.recording.invocations[number as usize].answer;
-        let reads = answer.as_list()?.iter().filter_map(Value::as_list);
-        for read in reads {
-            let [word, key, value] = read else {
-                continue;
-            };
-            if word.as_text() != Some("r") {
-                continue;
-            }
-            let shown = match (self.workload, value) {
-                (Workload::ListAppend, Value::List(list)) => &list[..],
-                (Workload::RwRegister, value) if !value.is_nil() => std::slice::from_ref(value),
-                _ => &[],
-            };
-            let is_written = |value: &Value| {
-                self.recording.invocations.iter().any(|invocation| {
-                    let asked = invocation.ask.as_list().unwrap_or_default();
-                    asked.iter().filter_map(Value::as_list).any(|micro| {
-                        matches!(micro, [word, k, v] if word.as_text() != Some("r") && k == key && v == value)
-                    })
-                })
-            };
-            if let Some(value) = shown.iter().find(|value| !is_written(value)) {
-                return Some((key.clone(), value.clone()));
-            }
-        }
-        None
+    /// Whether any invocation asks to write a value to a key.
+    fn is_written(&self, key: &Value, value: &Value) -> bool {
+        self.recording.invocations.iter().any(|invocation| {
+            let asked = invocation.ask.as_list().unwrap_or_default();
+            asked.iter().filter_map(Value::as_list).any(|micro| {
+                matches!(micro, [word, k, v] if word.as_text() != Some("r") && k == key && v == value)
+            })
+        })
     }
 
     fn line(&self, number: u32, chosen: &[u32], clashes: bool) -> WitnessLine {

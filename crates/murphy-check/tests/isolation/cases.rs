@@ -4,7 +4,10 @@
 //! nothing can be judged.
 
 use murphy_check::{
-    isolation::{LEVELS, Options, Report, Workload, brute, judge},
+    history::{Header, Kind},
+    isolation::{LEVELS, Level, Options, Report, Workload, brute, judge},
+    recording::{Entry, Recorder, Strictness},
+    value::Value,
     verdict::Verdict,
 };
 
@@ -94,10 +97,15 @@ fn cases_have_exactly_their_anomalies_and_levels() {
         let report = judge(&recording, case.workload, &Options::default()).unwrap();
         let (found, holds) = (anomalies(&report), holds(&report));
         if found != case.anomalies || holds != case.holds {
-            wrong += &format!(
-                "# {}\n{}\nanomalies: {found}\nholds: {holds}\n",
-                case.name, case.transactions
-            );
+            let (name, transactions) = (case.name, &case.transactions);
+            wrong += "# ";
+            wrong += &[
+                name,
+                transactions,
+                &format!("anomalies: {found}"),
+                &format!("holds: {holds}\n"),
+            ]
+            .join("\n");
         }
     }
     assert!(wrong.is_empty(), "these are judged otherwise:\n{wrong}");
@@ -135,5 +143,134 @@ fn cases_are_judged_as_every_order_judges_them() {
                 prove(&recording, case.workload, judgement, level, &context);
             }
         }
+    }
+}
+
+/// What no database can have done is refused, with the line and what is wrong.
+#[test]
+fn lines_that_are_no_transactions_are_refused() {
+    for (workload, text, problem) in [
+        (
+            Workload::ListAppend,
+            "a: ax1\nb: ax1",
+            "line 3: duplicate-writes: 1 is written to x a second time, so that its reads do not tell who is read",
+        ),
+        (
+            Workload::RwRegister,
+            "a: wx1 wx1",
+            "line 2: duplicate-writes: 1 is written to x a second time, so that its reads do not tell who is read",
+        ),
+        (
+            Workload::ListAppend,
+            "a: wx1",
+            "line 2: unknown micro-operation `w`; list-append has append and r",
+        ),
+        (
+            Workload::RwRegister,
+            "a: wx1\nb: ax1",
+            "line 3: unknown micro-operation `append`; rw-register has w and r",
+        ),
+        (
+            Workload::RwRegister,
+            "a: wx_",
+            "line 2: nil is written to x, and is what a key has before the first write",
+        ),
+    ] {
+        let wrong = judge(&recording(workload, text), workload, &Options::default()).unwrap_err();
+        assert_eq!(format!("line {}: {}", wrong.line, wrong.problem), problem);
+    }
+}
+
+#[test]
+fn answers_that_are_not_of_what_was_asked_are_refused() {
+    let micro = |f: &str, value: Value| Value::list([f.into(), "x".into(), value]);
+    for (ask, answer, problem) in [
+        (
+            Value::list([micro("r", Value::Nil)]),
+            Value::list([micro("r", Value::Nil), micro("r", Value::Nil)]),
+            "line 3: the answer has 2 micro-operations where 1 were asked",
+        ),
+        (
+            Value::list([micro("append", Value::Int(1))]),
+            Value::list([micro("append", Value::Int(2))]),
+            "line 3: [append x 1] was asked, and [append x 2] is answered",
+        ),
+        (
+            Value::list([micro("r", Value::Nil)]),
+            Value::Nil,
+            "line 3: expected the micro-operations of the request with the reads filled in, not nil",
+        ),
+        (
+            Value::list([micro("r", Value::Nil)]),
+            Value::list([micro("r", Value::Int(3))]),
+            "line 3: a read of x answered 3, not a list",
+        ),
+        (
+            Value::Int(4),
+            Value::Nil,
+            "line 2: expected a list of micro-operations such as [\"r\" x nil], not 4",
+        ),
+        (
+            Value::list([Value::Int(4)]),
+            Value::list([Value::Int(4)]),
+            "line 3: expected a micro-operation [f k v], not 4",
+        ),
+    ] {
+        let mut recorder = Recorder::new(Header::new("list-append"), Strictness::Strict);
+        for (line, kind, value) in [(2, Kind::Invoke, ask), (3, Kind::Ok, answer)] {
+            let entry = Entry {
+                line,
+                index: None,
+                kind,
+                process: "a".into(),
+                f: "txn".into(),
+                value,
+                time: None,
+                node: None,
+                error: None,
+            };
+            recorder.take(entry).unwrap();
+        }
+        let recording = recorder.finish();
+        let wrong = judge(&recording, Workload::ListAppend, &Options::default()).unwrap_err();
+        assert_eq!(format!("line {}: {}", wrong.line, wrong.problem), problem);
+    }
+}
+
+/// The options of Elle that take an order of register versions for granted.
+#[test]
+fn versions_follow_what_the_caller_takes_for_granted() {
+    let stale = recording(Workload::RwRegister, "a@1-2: wx1\nb@3-4: wx2\nc@5-6: rx1");
+    let held = |options: &Options| {
+        let report = judge(&stale, Workload::RwRegister, options).unwrap();
+        report.of(Level::ReadUncommitted).verdict
+    };
+    assert_eq!(held(&Options::default()), Verdict::Held);
+    let linearizable = Options {
+        linearizable_keys: true,
+        ..Options::default()
+    };
+    assert_eq!(held(&linearizable), Verdict::Broken);
+    let back = recording(
+        Workload::RwRegister,
+        "a: wx1\nb: wx2\nc: rx1\nc: rx2\nc: rx1",
+    );
+    let sequential = Options {
+        sequential_keys: true,
+        ..Options::default()
+    };
+    let report = judge(&back, Workload::RwRegister, &sequential).unwrap();
+    assert_eq!(anomalies(&report), "cyclic-versions");
+    let update = recording(
+        Workload::RwRegister,
+        "a: wx1 wy1\nb: rx1 wx2\nc: ry1 wy2\nd: rx2 ry1\ne: rx1 ry2",
+    );
+    let loose = Options {
+        wfr_keys: false,
+        ..Options::default()
+    };
+    for (options, expected) in [(&Options::default(), "G-nonadjacent"), (&loose, "")] {
+        let report = judge(&update, Workload::RwRegister, options).unwrap();
+        assert_eq!(anomalies(&report), expected);
     }
 }
