@@ -136,6 +136,28 @@ struct Searching<'s, 'a> {
 
 const CLOCKS: [Clock; 3] = [Clock::None, Clock::Process, Clock::Realtime];
 
+/// For each clock the levels that forbid writes, data, snapshots and everything in a cycle.
+const CYCLE_LEVELS: [[Level; 4]; 3] = [
+    [
+        Level::ReadUncommitted,
+        Level::ReadCommitted,
+        Level::SnapshotIsolation,
+        Level::Serializable,
+    ],
+    [
+        Level::StrongSessionReadUncommitted,
+        Level::StrongSessionReadCommitted,
+        Level::StrongSessionSnapshotIsolation,
+        Level::StrongSessionSerializable,
+    ],
+    [
+        Level::StrongReadUncommitted,
+        Level::StrongReadCommitted,
+        Level::StrongSnapshotIsolation,
+        Level::StrictSerializable,
+    ],
+];
+
 impl Searching<'_, '_> {
     /// Every shape of cycle, and whatever else a level forbids.
     fn cycles(&mut self, part: &Part) {
@@ -156,15 +178,19 @@ impl Searching<'_, '_> {
         }
         // A cycle that needs no clock may be found by no search for a shape, because the shortest walk of that shape
         // goes through a transaction twice. The level is broken all the same, by the cycle that is found here.
-        for clock in CLOCKS {
+        for (clock, [uncommitted, committed, snapshot, serializable]) in
+            CLOCKS.into_iter().zip(CYCLE_LEVELS)
+        {
             let kinds = cycles::kinds(clock);
-            for search in [
-                Search::any(WW | kinds),
-                Search::any(WW | WR | kinds),
-                Search::any(WW | WR | RW | kinds),
-                Search::snapshot(clock),
+            for (level, search) in [
+                (uncommitted, Search::any(WW | kinds)),
+                (committed, Search::any(WW | WR | kinds)),
+                (snapshot, Search::snapshot(clock)),
+                (serializable, Search::any(WW | WR | RW | kinds)),
             ] {
-                self.cycle(part, search);
+                if !self.is_broken(level) {
+                    self.cycle(part, search);
+                }
             }
         }
     }

@@ -76,7 +76,7 @@ impl Default for Options {
             wfr_keys: true,
             sequential_keys: false,
             linearizable_keys: false,
-            search_limit: 20_000_000,
+            search_limit: 10_000_000,
         }
     }
 }

@@ -149,10 +149,27 @@ impl<'r, 'e> Teller<'r, 'e> {
     }
 
     fn tell_cycle(&mut self, nodes: &[u32], kinds: &[u8]) -> String {
-        let steps: Vec<String> = (0..nodes.len())
-            .map(|at| self.step(nodes[at], nodes[(at + 1) % nodes.len()], kinds[at]))
+        let is_shown =
+            |node: u32| !is_outside(self.examination.these.list[node as usize].invocation);
+        let count = nodes.len();
+        let first = nodes
+            .iter()
+            .position(|node| is_shown(*node))
+            .unwrap_or_default();
+        // Writes that nobody shown made are of no interest between two that somebody did.
+        let mut steps: Vec<(u32, u32, u8)> = Vec::new();
+        for at in (0..count).map(|at| (at + first) % count) {
+            let (one, other) = (nodes[at], nodes[(at + 1) % count]);
+            match steps.last_mut() {
+                Some((_, end, WW)) if kinds[at] == WW && !is_shown(one) => *end = other,
+                _ => steps.push((one, other, kinds[at])),
+            }
+        }
+        let steps: Vec<String> = steps
+            .into_iter()
+            .map(|(one, other, kind)| self.step(one, other, kind))
             .collect();
-        let back = self.name(nodes[0]);
+        let back = self.name(nodes[first]);
         format!("{}: so {back} would come before itself", steps.join("; "))
     }
 
