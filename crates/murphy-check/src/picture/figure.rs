@@ -182,16 +182,29 @@ fn figure<'a>(
     let bars: Vec<FigureBar> = order.iter().map(|place| bars[*place].clone()).collect();
 
     let first = bars.iter().map(|bar| bar.from).min().unwrap_or_default();
-    let moments = bars.iter().flat_map(|bar| [Some(bar.from), bar.to]);
-    let last = moments.flatten().max().unwrap_or_default();
+    let mut moments: Vec<u64> = bars
+        .iter()
+        .flat_map(|bar| [Some(bar.from), bar.to])
+        .flatten()
+        .collect();
+    moments.sort_unstable();
+    let last = moments.last().copied().unwrap_or_default();
     Figure {
         judgement,
         explanation,
         steps: steps.collect(),
         bars,
-        clock: Clock::new(first, last, scene.is_timed),
+        clock: Clock::new(last, usual_step(&moments), scene.is_timed),
         span: (first, last),
     }
+}
+
+/// A distance that most moments have from each other, or more.
+fn usual_step(moments: &[u64]) -> u64 {
+    let mut steps: Vec<u64> = moments.windows(2).map(|two| two[1] - two[0]).collect();
+    steps.retain(|step| *step > 0);
+    steps.sort_unstable();
+    steps.get(steps.len() / 4).copied().unwrap_or(1)
 }
 
 /// The bar that has each line of the history.

@@ -210,7 +210,7 @@ impl<'a> Drawing<'a> {
         if self.figure.bars.iter().any(FigureBar::is_open) {
             let _ = writeln!(
                 svg,
-                r#"<defs><linearGradient id="fade-{}"><stop class="fade" offset="0" stop-opacity=".5"/><stop class="fade" offset="1" stop-opacity="0"/></linearGradient></defs>"#,
+                r#"<defs><linearGradient id="fade-{}"><stop class="fade" offset="0" stop-opacity=".3"/><stop class="fade" offset="1" stop-opacity="0"/></linearGradient></defs>"#,
                 self.number
             );
         }
