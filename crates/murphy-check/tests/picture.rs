@@ -107,12 +107,30 @@ fn a_page_opens_filters_zooms_and_tells() {
         "{headline}"
     );
 
+    the_chart_is_on_the_screen(&mut browser);
     every_bar_is_drawn_once(&mut browser, all);
     filters_leave_what_they_should(&mut browser, &page, all);
     zoom_follows_buttons_keys_and_wheel(&mut browser);
     a_click_tells_everything(&mut browser);
     the_witness_is_found_in_the_history(&mut browser);
     assert_eq!(browser.complaints, [""; 0]);
+}
+
+/// What was drawn can be seen: nothing lies upon it, and it is not empty.
+fn the_chart_is_on_the_screen(browser: &mut Browser) {
+    browser.value("document.getElementById('lanes').scrollIntoView({ block: 'center' })");
+    browser.settle();
+    let (x, y) = middle(browser, "lanes");
+    let top = format!("document.elementFromPoint({x}, {y}).id");
+    assert_eq!(browser.text(&top), "chart");
+    let coloured = browser.number(
+        "(copy => { const chart = document.getElementById('chart'); copy.canvas.width = chart.width; \
+         copy.canvas.height = chart.height; copy.drawImage(chart, 0, 0); \
+         const p = copy.getImageData(0, 0, chart.width, chart.height).data; let n = 0; \
+         for (let i = 0; i < p.length; i += 4) if (Math.abs(p[i] - p[i + 2]) > 40) n++; return n / (p.length / 4); })\
+         (document.createElement('canvas').getContext('2d', { willReadFrequently: true }))",
+    );
+    assert!(coloured > 0.2, "bars cover {coloured} of the chart");
 }
 
 /// With all lanes in the window, what is drawn one by one and together is everything.
@@ -141,6 +159,15 @@ fn filters_leave_what_they_should(browser: &mut Browser, page: &Page, all: usize
         |key: &str| page.count(|i| i.ask.field("key").and_then(Value::as_text) == Some(key));
     let keys: usize = (0..KEYS).map(|n| has_key(&format!("k{n}"))).sum();
     assert_eq!(keys, all);
+    let with_value = |start: &str| {
+        page.count(|i| {
+            i.ask
+                .field("value")
+                .and_then(Value::as_int)
+                .is_some_and(|value| value.to_string().starts_with(start))
+        })
+    };
+    assert!(with_value("43") > 10);
     let word = |f: &str| page.count(|i| page.recording.word(i.f) == f);
     let unknown = page.count(|i| i.outcome == Outcome::Unknown);
     let read = browser
@@ -151,7 +178,7 @@ fn filters_leave_what_they_should(browser: &mut Browser, page: &Page, all: usize
         ("by-f", read.as_str(), word("read")),
         ("by-outcome", "2", unknown),
         ("find", "deadline EXCEEDED", unknown),
-        ("find", "key: k12,", has_key("k12")),
+        ("find", "= 43", with_value("43")),
     ] {
         browser.fill(field, value);
         let said = counted(browser);
@@ -277,8 +304,10 @@ fn a_page_is_dark_where_the_system_is_and_its_button_overrides_it() {
     let mut browser = Browser::start();
     browser.scheme("light");
     browser.open(&page.path);
-    // The lightness of a corner of the chart and of the page itself.
-    let corner = "(() => { const p = document.getElementById('chart').getContext('2d').getImageData(3, 3 * devicePixelRatio + 9, 1, 1).data; return p[0]; })()";
+    // How light a corner of the chart is.
+    let corner = "(copy => { copy.drawImage(document.getElementById('chart'), 0, 0); \
+                  return copy.getImageData(3, 12, 1, 1).data[0]; })\
+                  (document.createElement('canvas').getContext('2d', { willReadFrequently: true }))";
     let paper = "getComputedStyle(document.body).backgroundColor";
     assert_eq!(browser.text(paper), "rgb(247, 247, 245)");
     assert_eq!(browser.number(corner), 255.0);
@@ -326,4 +355,33 @@ fn nothing_a_history_says_runs() {
     assert_eq!(browser.number("document.scripts.length"), 2.0);
     assert_eq!(browser.requests.len(), 1, "{:?}", browser.requests);
     assert_eq!(browser.complaints, [""; 0]);
+}
+
+#[test]
+fn without_a_script_the_verdict_and_the_witness_are_there() {
+    if !browser::is_there() {
+        return browser::say_skipped();
+    }
+    let page = Page::of(200);
+    let mut browser = Browser::start();
+    browser.open_without_script(&page.path);
+    let seen = |selector: &str| {
+        format!(
+            "(b => b.width > 0 && b.height > 0)(document.querySelector('{selector}').getBoundingClientRect())"
+        )
+    };
+    for selector in [
+        "h1",
+        ".promises .broken",
+        "svg.figure .clash",
+        "svg.figure .path",
+        "svg.figure .reason",
+        ".sentences .broken",
+        "noscript p",
+    ] {
+        assert_eq!(browser.value(&seen(selector)), true, "{selector}");
+    }
+    for selector in ["#browser", "#theme", ".show"] {
+        assert_eq!(browser.value(&seen(selector)), false, "{selector}");
+    }
 }

@@ -87,7 +87,7 @@ const said = (bar) => texts[label[bar]] + (texts[answer[bar]] ? " → " + texts[
 const shown = new Uint8Array(count);
 let shownCount = 0, onlyWitness = false;
 const laneFrom = new Uint32Array(laneNames.length + 1);
-let laneBars = new Uint32Array(0), rows = [];
+let laneBars = new Uint32Array(0), busyLanes = [], rows = [];
 const rowOf = new Int32Array(laneNames.length);
 
 function filter() {
@@ -122,11 +122,19 @@ function fileByLane() {
   laneBars = new Uint32Array(shownCount);
   const next = laneFrom.slice();
   for (let i = 0; i < count; i++) if (shown[i]) laneBars[next[laneOf[i]]++] = i;
-  rows = [];
-  for (let lane = 0; lane < laneNames.length; lane++) if (laneFrom[lane + 1] > laneFrom[lane]) rows.push(lane);
+  busyLanes = [];
+  for (let lane = 0; lane < laneNames.length; lane++) if (laneFrom[lane + 1] > laneFrom[lane]) busyLanes.push(lane);
+  strip = null;
+}
+/** The lanes on the chart: those with something to show, or only those with something to show in this stretch. */
+function layRows() {
+  rows = $("in-view").checked ? busyLanes.filter(isInView) : busyLanes;
   rowOf.fill(-1);
   rows.forEach((lane, row) => { rowOf[lane] = row; });
-  strip = null;
+}
+function isInView(lane) {
+  const place = placeFrom(lane, view.to + 1) - 1;
+  return place >= laneFrom[lane] && end[laneBars[place]] >= view.from;
 }
 /** The place in `laneBars` of the first bar of a lane that is asked at `at` or later. */
 function placeFrom(lane, at) {
@@ -169,6 +177,7 @@ function lookAt(bars) {
   if (from <= to) look(from - margin, to + margin);
 }
 function showRow(bar) {
+  layRows();
   const y = rowOf[laneOf[bar]] * ROW, room = height - AXIS - ROW;
   if (y < lanes.scrollTop || y > lanes.scrollTop + room) lanes.scrollTop = Math.max(0, y - room / 2);
 }
@@ -217,6 +226,7 @@ function sized(canvas, w, h) {
 }
 
 function draw() {
+  layRows();
   width = lanes.clientWidth;
   height = Math.min(Math.max(rows.length, 1) * ROW + AXIS + 8, TALLEST);
   lanes.style.height = height + 2 + "px";
@@ -243,7 +253,7 @@ function draw() {
   chart.dataset.from = view.from;
   chart.dataset.to = view.to;
   $("count").textContent = (shownCount === count ? counted(count, "invocation") : thousands(shownCount) + " of " + counted(count, "invocation"))
-    + ", " + counted(rows.length, "client") + (drawn.merged ? " · narrow ones are drawn together: zoom in" : "");
+    + ", " + (rows.length === busyLanes.length ? counted(rows.length, "client") : thousands(rows.length) + " of " + counted(busyLanes.length, "client") + " in view") + (drawn.merged ? " · narrow ones are drawn together: zoom in" : "");
   if ($("table").open) fillTable();
 }
 
@@ -338,7 +348,7 @@ function drawPath(top) {
   let at = -Infinity;
   for (const [bar, number] of explanation.steps) {
     at = Math.min(Math.max(at, call[bar]), outcome[bar] === OK ? end[bar] : Infinity);
-    if (shown[bar]) points.push([x(at), rowOf[laneOf[bar]] * ROW - top + 4 + BAR, number]);
+    if (shown[bar] && rowOf[laneOf[bar]] >= 0) points.push([x(at), rowOf[laneOf[bar]] * ROW - top + 4 + BAR, number]);
   }
   ctx.strokeStyle = ctx.fillStyle = colours.accent;
   ctx.lineWidth = 1.5;
@@ -546,11 +556,9 @@ lanes.addEventListener("touchend", () => { pinch = null; });
 /** The next bar by time, or the nearest of a neighbouring lane. */
 function neighbour(by, rowsBy) {
   if (selected < 0) {
-    for (const lane of rows) {
-      const place = placeFrom(lane, view.from);
-      if (place < laneFrom[lane + 1]) return laneBars[place];
-    }
-    return -1;
+    const places = rows.map((lane) => placeFrom(lane, view.from) < laneFrom[lane + 1] ? laneBars[placeFrom(lane, view.from)] : Infinity);
+    const bar = Math.min(...places);
+    return bar < Infinity ? bar : -1;
   }
   if (rowsBy) {
     const lane = rows[rowOf[laneOf[selected]] + rowsBy];
@@ -593,7 +601,7 @@ function press(on) {
   filter();
 }
 for (const id of ["find", "by-key", "by-lane", "by-f", "by-outcome"]) $(id).oninput = filter;
-$("colour").oninput = redraw;
+$("colour").oninput = $("in-view").oninput = redraw;
 $("reset").onclick = clear;
 $("only").onclick = () => { press(!onlyWitness); if (onlyWitness) lookAt(marked()); };
 $("in").onclick = () => zoom(0.5);
@@ -621,7 +629,7 @@ for (const button of document.querySelectorAll(".show")) {
 
 function fillTable() {
   const body = $("table").querySelector("tbody"), found = [];
-  for (let bar = 0; bar < count && found.length < 200 && call[bar] <= view.to; bar++) if (shown[bar] && (end[bar] >= view.from || outcome[bar] === UNKNOWN)) found.push(bar);
+  for (let bar = 0; bar < count && found.length < 200 && call[bar] <= view.to; bar++) if (shown[bar] && end[bar] >= view.from) found.push(bar);
   body.replaceChildren(...found.map((bar) => {
     const row = document.createElement("tr"), link = document.createElement("a");
     link.href = "#L" + line[bar];
@@ -643,6 +651,8 @@ if (count) {
   $("browser").hidden = false;
   readColours();
   explain(explanation);
+  // After each unknown outcome a client has a new name: of many names few are in any stretch.
+  $("in-view").checked = laneNames.length > 40;
   $("only").hidden = marked().length === 0;
   offer($("all-lanes"), laneNames);
   offer($("all-keys"), [...new Set(keys)].map((key) => texts[key]));

@@ -251,10 +251,18 @@ fn heading(scene: &Scene, report: &Report, figure: &Figure<'_>) -> (String, Stri
         ""
     };
     let all = count(scene.bars.len() as u64);
+    // The headline has the sentence of the first one already.
+    let is_headline = deciding(report)
+        .next()
+        .is_some_and(|first| std::ptr::eq(first, judgement));
+    let said = if is_headline {
+        String::new()
+    } else {
+        sentence(&full_stop(&witness.sentence))
+    };
     let lede = format!(
-        "{} <span class=\"dim\">The smallest part of the history that cannot be true: {} of {all} \
+        "{said} <span class=\"dim\">The smallest part of the history that cannot be true: {} of {all} \
          invocations{confirmed}.</span>",
-        sentence(&full_stop(&witness.sentence)),
         count(lines)
     );
     (heading, lede)
@@ -456,6 +464,7 @@ const TOOLS: &str = r#"    <div class="tools" role="search" aria-label="Filter">
       <button type="button" id="in" aria-label="Zoom in">+</button>
       <button type="button" id="out" aria-label="Zoom out">−</button>
       <button type="button" id="all">everything</button>
+      <label><input type="checkbox" id="in-view"> only clients in view</label>
       <output id="count" aria-live="polite"></output>
     </div>
 "#;

@@ -195,13 +195,14 @@ impl<'a> Drawing<'a> {
         self.draw_bands(&mut svg);
         self.draw_lanes(&mut svg);
         self.draw_axis(&mut svg);
+        self.draw_path(&mut svg, &points);
         for bar in 0..self.figure.bars.len() {
             self.draw_tail(&mut svg, bar);
         }
         for bar in 0..self.figure.bars.len() {
             self.draw_bar(&mut svg, bar, is_linked);
         }
-        self.draw_path(&mut svg, &points);
+        self.draw_steps(&mut svg, &points);
         self.draw_states(&mut svg, &points);
         svg
     }
@@ -314,7 +315,8 @@ impl<'a> Drawing<'a> {
                 let x = self.gutter + at;
                 let _ = writeln!(
                     svg,
-                    r#"<path class="axis" d="M{x:.1},{y:.1}v5"/><text class="tick" x="{x:.1}" y="{:.1}">{text}</text>"#,
+                    r#"<path class="axis" d="M{x:.1},{y:.1}v5"/><text class="tick" x="{:.1}" y="{:.1}">{text}</text>"#,
+                    x.min(self.width() - text.chars().count() as f64 * SMALL_CHARACTER / 2.0),
                     y + 19.0
                 );
             }
@@ -420,6 +422,7 @@ impl<'a> Drawing<'a> {
         self.lane_y(self.lane_of[bar]) + BAR.0 + BAR.1
     }
 
+    /// The line of the longest legal order, below the bars, so that it crosses no words.
     fn draw_path(&self, svg: &mut String, points: &[f64]) {
         let steps = &self.figure.steps;
         if steps.is_empty() {
@@ -431,7 +434,19 @@ impl<'a> Drawing<'a> {
             let _ = write!(path, "{letter}{x:.1},{:.1}", self.point_y(step.bar));
         }
         let _ = writeln!(svg, r#"<path class="path" d="{path}"/>"#);
+        let bottom = self.lane_y(self.lanes.len()) + 32.0;
         for (step, x) in steps.iter().zip(points) {
+            let y = self.point_y(step.bar);
+            let _ = writeln!(
+                svg,
+                r#"<path class="after" d="M{x:.1},{y:.1}V{bottom:.1}"/>"#
+            );
+        }
+    }
+
+    /// Its numbers.
+    fn draw_steps(&self, svg: &mut String, points: &[f64]) {
+        for (step, x) in self.figure.steps.iter().zip(points) {
             let text = step.number.to_string();
             let half = (text.len() as f64 * SMALL_CHARACTER + 9.0).max(17.0) / 2.0;
             let y = self.point_y(step.bar);
@@ -468,20 +483,19 @@ impl<'a> Drawing<'a> {
             let room = (0..LONGEST_STATE)
                 .take_while(|room| (room + 1) as f64 * CHARACTER <= next - x - 6.0)
                 .count();
+            // A letter or two of a state say nothing.
+            let shown = if room < 4 && step.state.chars().count() > room {
+                String::new()
+            } else {
+                escaped(&cut(&step.state, room))
+            };
             let _ = writeln!(
                 svg,
-                r#"<g class="state"><title>after step {}: {}</title><path d="M{x:.1},{:.1}V{:.1}"/><text x="{:.1}" y="{:.1}">{}</text></g>"#,
-                step.number,
-                escaped(&step.state),
-                self.point_y(step.bar) + 9.0,
-                y + 32.0,
+                r#"<text class="state" x="{:.1}" y="{:.1}"><title>after step {}: {}</title>{shown}</text>"#,
                 x + 4.0,
                 y + 27.0,
-                if room == 0 {
-                    String::new()
-                } else {
-                    escaped(&cut(&step.state, room))
-                },
+                step.number,
+                escaped(&step.state),
             );
         }
     }

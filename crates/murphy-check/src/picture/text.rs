@@ -28,7 +28,7 @@ pub fn sentence(text: &str) -> String {
         if index.is_multiple_of(2) {
             markup.push_str(&part);
         } else {
-            markup.push_str(&format!("<code>{part}</code>"));
+            markup.extend(["<code>", &part, "</code>"]);
         }
     }
     markup

@@ -82,6 +82,11 @@ impl Browser {
             ])
             .args(["--window-size=1280,1000", "--remote-debugging-pipe"])
             .arg(format!("--user-data-dir={}", profile.path().display()))
+            // Nothing of it stays in the home of whoever runs the tests.
+            .env("HOME", profile.path())
+            .env("TMPDIR", profile.path())
+            .env_remove("XDG_CONFIG_HOME")
+            .env_remove("XDG_CACHE_HOME")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -176,13 +181,24 @@ impl Browser {
 
     /// Opens a file, and waits until its script has drawn it.
     pub fn open(&mut self, page: &Path) {
+        self.load(page);
+        self.until("performance.getEntriesByName('interactive').length > 0");
+    }
+
+    /// Opens a file as a reader without scripts does.
+    pub fn open_without_script(&mut self, page: &Path) {
+        let off = json!({ "value": true });
+        self.send("Emulation.setScriptExecutionDisabled", &off);
+        self.load(page);
+    }
+
+    fn load(&mut self, page: &Path) {
         self.requests.clear();
         let url = format!("file://{}", page.display());
         self.send("Page.navigate", &json!({ "url": url }));
         self.wait("the page", |message| {
             message["method"] == "Page.loadEventFired"
         });
-        self.until("performance.getEntriesByName('interactive').length > 0");
     }
 
     /// The value of an expression, after what it promises.
@@ -293,14 +309,6 @@ impl Browser {
             &json!({ "features": [feature] }),
         );
         self.settle();
-    }
-
-    /// Takes scripts away from pages that are opened from here on, or gives them back.
-    pub fn scripts(&mut self, are_on: bool) {
-        self.send(
-            "Emulation.setScriptExecutionDisabled",
-            &json!({ "value": !are_on }),
-        );
     }
 
     /// A picture of the window, as PNG.
