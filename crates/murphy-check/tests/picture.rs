@@ -9,7 +9,7 @@ use std::{fs, io::BufWriter, path::PathBuf};
 
 use browser::{
     Browser,
-    history::{self, KEYS},
+    history::{self, CLIENTS, KEYS},
 };
 use murphy_check::{
     picture,
@@ -46,9 +46,9 @@ impl Page {
 }
 
 /// The bars on the chart, one by one and together.
-fn drawn(browser: &mut Browser) -> (f64, f64) {
-    let one_by_one = browser.number("+document.getElementById('chart').dataset.bars");
-    let together = browser.number("+document.getElementById('chart').dataset.merged");
+fn drawn(browser: &mut Browser) -> (usize, usize) {
+    let one_by_one = browser.count("+document.getElementById('chart').dataset.bars");
+    let together = browser.count("+document.getElementById('chart').dataset.merged");
     (one_by_one, together)
 }
 
@@ -86,20 +86,20 @@ fn a_page_opens_filters_zooms_and_tells() {
 
     // The witness stands in the page itself: three bars, the longest order, what cannot come next.
     assert_eq!(
-        browser.number("document.querySelectorAll('svg.figure .bar').length"),
-        12.0
+        browser.count("document.querySelectorAll('svg.figure .bar').length"),
+        12
     );
     assert_eq!(
-        browser.number("document.querySelectorAll('svg.figure .clash').length"),
-        2.0
+        browser.count("document.querySelectorAll('svg.figure .clash').length"),
+        2
     );
     assert_eq!(
-        browser.number("document.querySelectorAll('svg.figure .step').length"),
-        11.0
+        browser.count("document.querySelectorAll('svg.figure .step').length"),
+        11
     );
     assert_eq!(
-        browser.number("document.querySelectorAll('svg.figure .blocked').length"),
-        1.0
+        browser.count("document.querySelectorAll('svg.figure .blocked').length"),
+        1
     );
     let headline = browser.text("document.querySelector('h1').textContent");
     assert!(
@@ -112,6 +112,7 @@ fn a_page_opens_filters_zooms_and_tells() {
     filters_leave_what_they_should(&mut browser, &page, all);
     zoom_follows_buttons_keys_and_wheel(&mut browser);
     a_click_tells_everything(&mut browser);
+    clients_share_lanes_or_not(&mut browser);
     the_witness_is_found_in_the_history(&mut browser);
     assert_eq!(browser.complaints, [""; 0]);
 }
@@ -137,20 +138,20 @@ fn the_chart_is_on_the_screen(browser: &mut Browser) {
 fn every_bar_is_drawn_once(browser: &mut Browser, all: usize) {
     assert!(counted(browser).starts_with(&format!("{} invocations, ", thousands(all))));
     let lanes = browser.number("document.getElementById('room').offsetHeight");
-    let mut sum = 0.0;
-    let mut seen = -1.0;
+    let mut sum = 0;
+    let mut seen = 0;
     // The chart scrolls; a lane at the edge is drawn on both sides, so each client is asked for alone.
-    let names = browser.value("laneNames");
+    let names = browser.value("clientNames");
     assert!(lanes > 520.0, "there is something to scroll: {lanes}");
     for name in names.as_array().unwrap() {
         browser.fill("by-lane", name.as_str().unwrap());
         let (bars, merged) = drawn(browser);
-        assert!(bars > 0.0 || merged > 0.0, "{name}");
+        assert!(bars + merged > 0, "{name}");
         sum += bars + merged;
-        seen += 1.0;
+        seen += 1;
     }
-    assert!(seen > 50.0);
-    assert_eq!(sum, all as f64);
+    assert!(seen > 50);
+    assert_eq!(sum, all);
     browser.fill("by-lane", "");
 }
 
@@ -208,7 +209,7 @@ fn span(browser: &mut Browser) -> f64 {
 fn zoom_follows_buttons_keys_and_wheel(browser: &mut Browser) {
     let whole = span(browser);
     let (before, merged) = drawn(browser);
-    assert!(merged > 0.0);
+    assert!(merged > 0);
     browser.value("document.getElementById('in').click()");
     browser.settle();
     assert!((span(browser) / whole - 0.5).abs() < 1e-6);
@@ -220,7 +221,7 @@ fn zoom_follows_buttons_keys_and_wheel(browser: &mut Browser) {
     assert!((near / whole - 1.0 / 128.0).abs() < 1e-6);
     let (bars, merged) = drawn(browser);
     assert!(
-        bars > 0.0 && bars < before && merged < bars,
+        bars > 0 && bars < before && merged < bars,
         "{bars} one by one, {merged} together"
     );
     browser.value("document.getElementById('lanes').scrollIntoView({ block: 'center' })");
@@ -278,13 +279,30 @@ fn a_click_tells_everything(browser: &mut Browser) {
     browser.settle();
 }
 
+/// Each unknown outcome makes a new name of a client; the names follow each other on one lane, unless they shall not.
+fn clients_share_lanes_or_not(browser: &mut Browser) {
+    let names = browser.count("clientNames.length");
+    assert!(names > CLIENTS + 20);
+    let lanes = "Math.round((document.getElementById('room').offsetHeight - 32) / 24)";
+    let shared = browser.count(lanes);
+    assert!(
+        (CLIENTS..CLIENTS + 5).contains(&shared),
+        "{shared} lanes for {CLIENTS} clients with {names} names"
+    );
+    browser.value("document.getElementById('share').click()");
+    browser.settle();
+    assert_eq!(browser.count(lanes), names);
+    browser.value("document.getElementById('share').click()");
+    browser.settle();
+}
+
 fn the_witness_is_found_in_the_history(browser: &mut Browser) {
     browser.value("document.getElementById('only').click()");
     browser.settle();
     let said = counted(browser);
     assert!(said.starts_with("12 of "), "{said}");
     let (bars, _) = drawn(browser);
-    assert_eq!(bars, 12.0, "the eleven steps and what cannot come next");
+    assert_eq!(bars, 12, "the eleven steps and what cannot come next");
     // A line of the witness leads to its bar.
     browser.value("document.getElementById('only').click()");
     browser.value("document.querySelector('.sentences .line').click()");
@@ -310,14 +328,14 @@ fn a_page_is_dark_where_the_system_is_and_its_button_overrides_it() {
                   (document.createElement('canvas').getContext('2d', { willReadFrequently: true }))";
     let paper = "getComputedStyle(document.body).backgroundColor";
     assert_eq!(browser.text(paper), "rgb(247, 247, 245)");
-    assert_eq!(browser.number(corner), 255.0);
+    assert_eq!(browser.count(corner), 255);
     browser.scheme("dark");
     assert_eq!(browser.text(paper), "rgb(15, 17, 19)");
-    assert_eq!(browser.number(corner), 22.0);
+    assert_eq!(browser.count(corner), 22);
     browser.value("document.getElementById('theme').click()");
     browser.settle();
     assert_eq!(browser.text(paper), "rgb(247, 247, 245)");
-    assert_eq!(browser.number(corner), 255.0);
+    assert_eq!(browser.count(corner), 255);
     assert_eq!(browser.complaints, [""; 0]);
 }
 
@@ -344,15 +362,12 @@ fn nothing_a_history_says_runs() {
         "{told}"
     );
     assert_eq!(
-        browser.number("document.querySelectorAll('#table tbody tr').length"),
-        1.0
+        browser.count("document.querySelectorAll('#table tbody tr').length"),
+        1
     );
     assert_ne!(browser.text("document.title"), "gone");
-    assert_eq!(
-        browser.number("document.querySelectorAll('img').length"),
-        0.0
-    );
-    assert_eq!(browser.number("document.scripts.length"), 2.0);
+    assert_eq!(browser.count("document.querySelectorAll('img').length"), 0);
+    assert_eq!(browser.count("document.scripts.length"), 2);
     assert_eq!(browser.requests.len(), 1, "{:?}", browser.requests);
     assert_eq!(browser.complaints, [""; 0]);
 }

@@ -44,14 +44,14 @@ const small = (name) => numbers(name, new Uint32Array(count)), big = (name) => n
 
 const call = sums(big("call")), took = big("took"), end = new Float64Array(count);
 const line = sums(small("line")), endLine = small("end_line"), index = sums(big("index")), endIndex = big("end_index");
-const laneOf = small("lane"), outcome = numbers("outcome", new Uint8Array(count)), f = small("f");
+const clientOf = small("lane"), outcome = numbers("outcome", new Uint8Array(count)), f = small("f");
 const label = small("label"), answer = small("answer"), node = small("node"), error = small("error");
 const keyFrom = new Uint32Array(count + 1);
 keyFrom.set(small("key_count"), 1);
 const keys = numbers("key", new Uint32Array(sums(keyFrom)[count]));
 for (let i = 0; i < count; i++) end[i] = took[i] ? call[i] + took[i] - 1 : Infinity;
 
-const laneNames = data.lanes.map((id) => texts[id]);
+const clientNames = data.lanes.map((id) => texts[id]);
 const witness = new Map(data.witness), explanations = data.explanations;
 let explanation = explanations[0], stepOf = new Map(), blocked = new Map();
 const first = count ? call[0] : 0;
@@ -85,33 +85,33 @@ const said = (bar) => texts[label[bar]] + (texts[answer[bar]] ? " → " + texts[
 // ---- What is shown: the filter, and for each lane that has something to show its bars by time.
 
 const shown = new Uint8Array(count);
-let shownCount = 0, onlyWitness = false;
-const laneFrom = new Uint32Array(laneNames.length + 1);
-let laneBars = new Uint32Array(0), busyLanes = [], rows = [];
-const rowOf = new Int32Array(laneNames.length);
+let shownCount = 0, clients = 0, onlyWitness = false;
+const laneFrom = new Uint32Array(clientNames.length + 1), rowOf = new Int32Array(clientNames.length);
+let laneOf = clientOf, laneBars = new Uint32Array(0), rows = [];
 
 function filter() {
   const word = $("find").value.toLowerCase(), key = $("by-key").value, lane = $("by-lane").value;
   const wantF = $("by-f").value, wantOutcome = $("by-outcome").value;
-  const keyId = key === "" ? -1 : texts.indexOf(key), laneId = lane === "" ? -1 : laneNames.indexOf(lane);
+  const keyId = key === "" ? -1 : texts.indexOf(key), client = lane === "" ? -1 : clientNames.indexOf(lane);
   const hit = word && Uint8Array.from(texts, (text) => text.toLowerCase().includes(word) ? 1 : 0);
   shownCount = 0;
   for (let i = 0; i < count; i++) {
     let is = 1;
-    if (laneId >= 0 ? laneOf[i] !== laneId : lane !== "") is = 0;
+    if (client >= 0 ? clientOf[i] !== client : lane !== "") is = 0;
     else if (wantF !== "" && f[i] !== +wantF) is = 0;
     else if (wantOutcome !== "" && outcome[i] !== +wantOutcome) is = 0;
     else if (key !== "" && (keyId < 0 || !keys.subarray(keyFrom[i], keyFrom[i + 1]).includes(keyId))) is = 0;
-    else if (hit && !(hit[label[i]] || hit[answer[i]] || (error[i] && hit[error[i] - 1]) || (node[i] && hit[node[i] - 1]) || hit[data.lanes[laneOf[i]]])) is = 0;
+    else if (hit && !(hit[label[i]] || hit[answer[i]] || (error[i] && hit[error[i] - 1]) || (node[i] && hit[node[i] - 1]) || hit[data.lanes[clientOf[i]]])) is = 0;
     else if (onlyWitness && !witness.has(i) && !stepOf.has(i) && !blocked.has(i)) is = 0;
     shown[i] = is;
     shownCount += is;
   }
   $("by-key").ariaInvalid = String(key !== "" && !keys.includes(keyId));
-  $("by-lane").ariaInvalid = String(lane !== "" && laneId < 0);
+  $("by-lane").ariaInvalid = String(lane !== "" && client < 0);
   fileByLane();
   if (selected >= 0 && !shown[selected]) select(-1);
   redraw();
+  clients = new Set(laneBars.map((bar) => clientOf[bar])).size;
   performance.mark("filtered");
 }
 
@@ -122,20 +122,31 @@ function fileByLane() {
   laneBars = new Uint32Array(shownCount);
   const next = laneFrom.slice();
   for (let i = 0; i < count; i++) if (shown[i]) laneBars[next[laneOf[i]]++] = i;
-  busyLanes = [];
-  for (let lane = 0; lane < laneNames.length; lane++) if (laneFrom[lane + 1] > laneFrom[lane]) busyLanes.push(lane);
+  rows = [];
+  rowOf.fill(-1);
+  for (let lane = 0; lane < clientNames.length; lane++) if (laneFrom[lane + 1] > laneFrom[lane]) rowOf[lane] = rows.push(lane) - 1;
   strip = null;
 }
-/** The lanes on the chart: those with something to show, or only those with something to show in this stretch. */
-function layRows() {
-  rows = $("in-view").checked ? busyLanes.filter(isInView) : busyLanes;
-  rowOf.fill(-1);
-  rows.forEach((lane, row) => { rowOf[lane] = row; });
+
+/** After an unknown outcome a client goes on under a new name: those that follow each other can share a lane. */
+function shareLanes() {
+  const until = new Float64Array(clientNames.length).fill(-Infinity), lane = new Int32Array(clientNames.length).fill(-1), free = [];
+  for (let i = 0; i < count; i++) until[clientOf[i]] = Math.max(until[clientOf[i]], end[i] < Infinity ? end[i] : last);
+  return clientOf.map((client, i) => {
+    if (lane[client] < 0) {
+      const found = free.findIndex((end) => end < call[i]);
+      lane[client] = found < 0 ? free.length : found;
+      free[lane[client]] = until[client];
+    }
+    return lane[client];
+  });
 }
-function isInView(lane) {
-  const place = placeFrom(lane, view.to + 1) - 1;
-  return place >= laneFrom[lane] && end[laneBars[place]] >= view.from;
+function fileAgain() {
+  laneOf = $("share").checked ? shareLanes() : clientOf;
+  fileByLane();
+  redraw();
 }
+
 /** The place in `laneBars` of the first bar of a lane that is asked at `at` or later. */
 function placeFrom(lane, at) {
   let low = laneFrom[lane], high = laneFrom[lane + 1];
@@ -177,7 +188,6 @@ function lookAt(bars) {
   if (from <= to) look(from - margin, to + margin);
 }
 function showRow(bar) {
-  layRows();
   const y = rowOf[laneOf[bar]] * ROW, room = height - AXIS - ROW;
   if (y < lanes.scrollTop || y > lanes.scrollTop + room) lanes.scrollTop = Math.max(0, y - room / 2);
 }
@@ -226,7 +236,6 @@ function sized(canvas, w, h) {
 }
 
 function draw() {
-  layRows();
   width = lanes.clientWidth;
   height = Math.min(Math.max(rows.length, 1) * ROW + AXIS + 8, TALLEST);
   lanes.style.height = height + 2 + "px";
@@ -253,7 +262,7 @@ function draw() {
   chart.dataset.from = view.from;
   chart.dataset.to = view.to;
   $("count").textContent = (shownCount === count ? counted(count, "invocation") : thousands(shownCount) + " of " + counted(count, "invocation"))
-    + ", " + (rows.length === busyLanes.length ? counted(rows.length, "client") : thousands(rows.length) + " of " + counted(busyLanes.length, "client") + " in view") + (drawn.merged ? " · narrow ones are drawn together: zoom in" : "");
+    + ", " + counted(clients, "client") + (drawn.merged ? " · narrow ones are drawn together: zoom in" : "");
   if ($("table").open) fillTable();
 }
 
@@ -348,7 +357,7 @@ function drawPath(top) {
   let at = -Infinity;
   for (const [bar, number] of explanation.steps) {
     at = Math.min(Math.max(at, call[bar]), outcome[bar] === OK ? end[bar] : Infinity);
-    if (shown[bar] && rowOf[laneOf[bar]] >= 0) points.push([x(at), rowOf[laneOf[bar]] * ROW - top + 4 + BAR, number]);
+    if (shown[bar]) points.push([x(at), rowOf[laneOf[bar]] * ROW - top + 4 + BAR, number]);
   }
   ctx.strokeStyle = ctx.fillStyle = colours.accent;
   ctx.lineWidth = 1.5;
@@ -370,10 +379,10 @@ function drawPath(top) {
   ctx.textAlign = "start";
 }
 function drawName(lane, y) {
+  const name = clientNames[clientOf[laneBars[Math.max(placeFrom(lane, view.from + 1) - 1, laneFrom[lane])]]];
   ctx.fillStyle = colours.card;
   ctx.fillRect(0, y - ROW / 2, GUTTER - 1, ROW);
   ctx.fillStyle = colours.ink;
-  const name = laneNames[lane];
   ctx.fillText(name.length > 13 ? name.slice(0, 12) + "…" : name, 8, y);
 }
 function drawAxis() {
@@ -450,7 +459,7 @@ function barAt(px, py) {
   return -1;
 }
 function told(bar) {
-  const lines = [laneNames[laneOf[bar]] + ": " + said(bar)];
+  const lines = [clientNames[clientOf[bar]] + ": " + said(bar)];
   lines.push(moment(call[bar], 1e3) + ", " + (end[bar] < Infinity ? endWord(bar) + " after " + lasted(end[bar] - call[bar]) : "never answered"));
   if (node[bar]) lines.push("member " + texts[node[bar] - 1]);
   if (error[bar]) lines.push("error: " + texts[error[bar] - 1]);
@@ -480,7 +489,7 @@ function select(bar) {
     list.append(dt, dd);
   };
   if (bar >= 0) {
-    add("client", laneNames[laneOf[bar]]);
+    add("client", clientNames[clientOf[bar]]);
     add("asked", texts[label[bar]]);
     add(endWord(bar), end[bar] < Infinity ? texts[answer[bar]] : "never answered");
     add("time", moment(call[bar], 1e3) + (end[bar] < Infinity ? " to " + moment(end[bar], 1e3) + ", " + lasted(end[bar] - call[bar]) : ""));
@@ -509,6 +518,9 @@ function follow() {
     return;
   }
 }
+
+// The same link again changes no address.
+document.addEventListener("click", (e) => { if (e.target.closest?.("a")?.getAttribute("href") === location.hash) follow(); });
 
 let grabbed = null;
 lanes.onpointerdown = (e) => { if (e.offsetX < width) grabbed = { x: e.clientX, view, moved: false }; };
@@ -601,7 +613,8 @@ function press(on) {
   filter();
 }
 for (const id of ["find", "by-key", "by-lane", "by-f", "by-outcome"]) $(id).oninput = filter;
-$("colour").oninput = $("in-view").oninput = redraw;
+$("colour").oninput = redraw;
+$("share").oninput = fileAgain;
 $("reset").onclick = clear;
 $("only").onclick = () => { press(!onlyWitness); if (onlyWitness) lookAt(marked()); };
 $("in").onclick = () => zoom(0.5);
@@ -634,7 +647,7 @@ function fillTable() {
     const row = document.createElement("tr"), link = document.createElement("a");
     link.href = "#L" + line[bar];
     link.textContent = line[bar];
-    for (const cell of [link, laneNames[laneOf[bar]], texts[label[bar]], texts[answer[bar]], moment(call[bar], 1e3), lasted(end[bar] - call[bar])]) {
+    for (const cell of [link, clientNames[clientOf[bar]], texts[label[bar]], texts[answer[bar]], moment(call[bar], 1e3), lasted(end[bar] - call[bar])]) {
       const td = document.createElement("td");
       td.append(cell);
       row.append(td);
@@ -651,15 +664,20 @@ if (count) {
   $("browser").hidden = false;
   readColours();
   explain(explanation);
-  // After each unknown outcome a client has a new name: of many names few are in any stretch.
-  $("in-view").checked = laneNames.length > 40;
+  $("share").checked = clientNames.length > 40;
+  if ($("share").checked) laneOf = shareLanes();
   $("only").hidden = marked().length === 0;
-  offer($("all-lanes"), laneNames);
+  offer($("all-lanes"), clientNames);
   offer($("all-keys"), [...new Set(keys)].map((key) => texts[key]));
   for (const id of new Set(f)) $("by-f").append(new Option(texts[id], id));
   new ResizeObserver(redraw).observe(lanes);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { readColours(); redraw(); });
   addEventListener("hashchange", follow);
+  // Paper is light.
+  let theme;
+  const drawFor = (name) => { root.dataset.theme = name; readColours(); draw(); };
+  addEventListener("beforeprint", () => { theme = root.dataset.theme || "system"; drawFor("light"); });
+  addEventListener("afterprint", () => drawFor(theme));
   filter();
   lookAll();
   if (location.hash) follow();

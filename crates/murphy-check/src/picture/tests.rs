@@ -1,6 +1,15 @@
 //! The pictures of small histories, as they are; and that no word of a history becomes markup.
 
-use super::{etcd_html, html, sample, sample::EVIL, svg};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use sha2::Digest as _;
+
+use super::{
+    etcd_html, html,
+    page::{JS_HASH, script},
+    sample,
+    sample::EVIL,
+    svg,
+};
 use crate::etcd::{Options, Record, check_record};
 
 #[test]
@@ -136,4 +145,14 @@ fn a_history_of_etcd_has_lanes_for_clients_and_streams() {
     let page = String::from_utf8(page).unwrap();
     assert!(page.contains("<strong>BROKEN: linearizable.</strong>"));
     assert!(page.contains(r##"href="#L9""##));
+}
+
+#[test]
+fn the_policy_allows_the_page_s_own_script() {
+    let digest = sha2::Sha256::digest(script());
+    assert_eq!(
+        JS_HASH,
+        STANDARD.encode(digest),
+        "page.js was changed: JS_HASH must follow"
+    );
 }

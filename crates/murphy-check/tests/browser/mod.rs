@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// A page that takes longer than this is broken.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Says that there is no browser, past the capture of the test runner, so that it is counted.
 pub fn say_skipped() {
@@ -165,11 +165,9 @@ impl Browser {
     fn note(&mut self, message: &Value) {
         let parameters = &message["params"];
         match message["method"].as_str() {
-            Some("Runtime.exceptionThrown") => self.complaints.push(parameters.to_string()),
-            Some("Runtime.consoleAPICalled") if parameters["type"] != "log" => {
+            Some("Runtime.exceptionThrown" | "Runtime.consoleAPICalled" | "Log.entryAdded") => {
                 self.complaints.push(parameters.to_string());
             }
-            Some("Log.entryAdded") => self.complaints.push(parameters.to_string()),
             Some("Network.requestWillBeSent") => {
                 let url = &parameters["request"]["url"];
                 self.requests
@@ -220,6 +218,13 @@ impl Browser {
         value
             .as_f64()
             .unwrap_or_else(|| panic!("{expression} is {value}"))
+    }
+
+    /// The value of an expression that counts something.
+    pub fn count(&mut self, expression: &str) -> usize {
+        let value = self.value(expression);
+        let count = value.as_u64().and_then(|count| usize::try_from(count).ok());
+        count.unwrap_or_else(|| panic!("{expression} is {value}"))
     }
 
     /// The value of an expression that is a text.
