@@ -313,6 +313,32 @@ fn the_witness_is_found_in_the_history(browser: &mut Browser) {
     assert!(told.contains("sets the scene"), "{told}");
 }
 
+/// The issue says three seconds; a test gives three times as much.
+#[test]
+fn a_hundred_thousand_invocations_open_and_filter() {
+    if !browser::is_there() {
+        return browser::say_skipped();
+    }
+    let page = Page::of(100_000);
+    let mut browser = Browser::start();
+    browser.open(&page.path);
+    let opened = browser.number("performance.getEntriesByName('interactive')[0].startTime");
+    let before = browser.number("performance.now()");
+    browser.fill("by-key", "k7");
+    let filtered = browser.number("performance.now()") - before;
+    let left = page.count(|i| i.ask.field("key").and_then(Value::as_text) == Some("k7"));
+    let said = counted(&mut browser);
+    assert!(
+        said.starts_with(&format!("{} of 100,000 invocations, ", thousands(left))),
+        "{said}"
+    );
+    assert!(
+        opened + filtered < 9_000.0,
+        "{opened} ms until it is open, {filtered} ms to filter"
+    );
+    assert_eq!(browser.complaints, [""; 0]);
+}
+
 #[test]
 fn a_page_is_dark_where_the_system_is_and_its_button_overrides_it() {
     if !browser::is_there() {
@@ -336,6 +362,14 @@ fn a_page_is_dark_where_the_system_is_and_its_button_overrides_it() {
     browser.settle();
     assert_eq!(browser.text(paper), "rgb(247, 247, 245)");
     assert_eq!(browser.count(corner), 255);
+    // Paper is light, whatever the screen is, and the screen gets its own back.
+    browser.value("document.getElementById('theme').click()");
+    browser.settle();
+    assert_eq!(browser.count(corner), 22);
+    browser.value("dispatchEvent(new Event('beforeprint'))");
+    assert_eq!(browser.count(corner), 255);
+    browser.value("dispatchEvent(new Event('afterprint'))");
+    assert_eq!(browser.count(corner), 22);
     assert_eq!(browser.complaints, [""; 0]);
 }
 
