@@ -16,6 +16,7 @@ use murphy_check::{
     recording::{Outcome, Recording},
     value::Value,
 };
+use serde_json::json;
 use tempfile::TempDir;
 
 /// The page of a generated history, written to a file.
@@ -107,6 +108,7 @@ fn a_page_opens_filters_zooms_and_tells() {
         "{headline}"
     );
 
+    the_script_knows_the_history(&mut browser, &page);
     the_chart_is_on_the_screen(&mut browser);
     every_bar_is_drawn_once(&mut browser, all);
     filters_leave_what_they_should(&mut browser, &page, all);
@@ -115,6 +117,43 @@ fn a_page_opens_filters_zooms_and_tells() {
     clients_share_lanes_or_not(&mut browser);
     the_witness_is_found_in_the_history(&mut browser);
     assert_eq!(browser.complaints, [""; 0]);
+}
+
+/// What the script read is what was recorded, number by number.
+fn the_script_knows_the_history(browser: &mut Browser, page: &Page) {
+    let read = browser.value(
+        "Array.from(call, (_, i) => [clientNames[clientOf[i]], texts[f[i]], outcome[i], call[i], end[i], line[i], \
+         endLine[i], index[i], endIndex[i], texts[node[i] - 1], error[i] ? texts[error[i] - 1] : null])",
+    );
+    let recording = &page.recording;
+    let read = read.as_array().unwrap();
+    assert_eq!(read.len(), recording.invocations.len());
+    for (read, i) in read.iter().zip(&recording.invocations) {
+        let outcome = match i.outcome {
+            Outcome::Ok => 0,
+            Outcome::Fail => 1,
+            Outcome::Unknown => 2,
+        };
+        let (process, f) = (recording.process(i.process), recording.word(i.f));
+        let (node, error) = (
+            i.node.map(|n| recording.node(n)),
+            i.error.map(|e| recording.word(e)),
+        );
+        let recorded = json!([
+            process,
+            f,
+            outcome,
+            i.call,
+            i.end,
+            i.line,
+            i.end_line,
+            i.index,
+            i.end_index,
+            node,
+            error
+        ]);
+        assert_eq!(*read, recorded);
+    }
 }
 
 /// What was drawn can be seen: nothing lies upon it, and it is not empty.
@@ -397,8 +436,10 @@ fn nothing_a_history_says_runs() {
     );
     assert_eq!(
         browser.count("document.querySelectorAll('#table tbody tr').length"),
-        1
+        2
     );
+    let lines = browser.value("[Array.from(line), Array.from(endLine)]");
+    assert_eq!(lines, json!([[12, 4], [13, 5]]));
     assert_ne!(browser.text("document.title"), "gone");
     assert_eq!(browser.count("document.querySelectorAll('img').length"), 0);
     assert_eq!(browser.count("document.scripts.length"), 2);

@@ -183,24 +183,25 @@ fn take(
     recorder.take(entry).unwrap();
 }
 
-/// A history in which every word is `evil`.
+/// A history in which every word but one is `evil`.
 pub fn hostile(evil: &str) -> (Recording, Report, Vec<Explanation>) {
     let mut recorder = Recorder::new(Header::new(evil), Strictness::Strict);
     let value = || Value::Map([("key".into(), evil.into())].into());
-    take(
-        &mut recorder,
-        2,
-        (Kind::Invoke, evil, evil, value()),
-        1,
-        evil,
-    );
-    take(
-        &mut recorder,
-        3,
-        (Kind::Ok, evil, evil, evil.into()),
-        2,
-        evil,
-    );
+    // The second client is of another file, so that lines go back.
+    for (line, kind, process, value, time) in [
+        (12, Kind::Invoke, evil, value(), 1),
+        (13, Kind::Ok, evil, evil.into(), 2),
+        (4, Kind::Invoke, "p2", value(), 3),
+        (5, Kind::Ok, "p2", evil.into(), 4),
+    ] {
+        take(
+            &mut recorder,
+            line,
+            (kind, process, evil, value),
+            time,
+            evil,
+        );
+    }
     let recording = recorder.finish();
     let mut line = line(&recording, 0, true);
     line.text = evil.into();

@@ -40,16 +40,22 @@ function sums(into) {
   for (let i = 1; i < into.length; i++) into[i] += into[i - 1];
   return into;
 }
+/** A step is twice as long as its way, and one less where it goes back. */
+const way = (step) => step % 2 ? -(step + 1) / 2 : step / 2;
 const small = (name) => numbers(name, new Uint32Array(count)), big = (name) => numbers(name, new Float64Array(count));
 
-const call = sums(big("call")), took = big("took"), end = new Float64Array(count);
-const line = sums(small("line")), endLine = small("end_line"), index = sums(big("index")), endIndex = big("end_index");
+const call = sums(big("call").map(way)), took = big("took"), end = new Float64Array(count);
+const line = sums(big("line").map(way)), endLine = big("end_line"), index = sums(big("index").map(way)), endIndex = big("end_index");
 const clientOf = small("lane"), outcome = numbers("outcome", new Uint8Array(count)), f = small("f");
 const label = small("label"), answer = small("answer"), node = small("node"), error = small("error");
 const keyFrom = new Uint32Array(count + 1);
 keyFrom.set(small("key_count"), 1);
 const keys = numbers("key", new Uint32Array(sums(keyFrom)[count]));
-for (let i = 0; i < count; i++) end[i] = took[i] ? call[i] + took[i] - 1 : Infinity;
+for (let i = 0; i < count; i++) {
+  end[i] = took[i] ? call[i] + took[i] - 1 : Infinity;
+  endLine[i] = endLine[i] ? line[i] + way(endLine[i] - 1) : 0;
+  endIndex[i] = index[i] + way(endIndex[i]);
+}
 
 const clientNames = data.lanes.map((id) => texts[id]);
 const witness = new Map(data.witness), explanations = data.explanations;
@@ -465,7 +471,7 @@ function told(bar) {
   if (error[bar]) lines.push("error: " + texts[error[bar] - 1]);
   if (stepOf.has(bar)) lines.push("step " + stepOf.get(bar)[0] + ", then " + stepOf.get(bar)[1]);
   if (blocked.has(bar)) lines.push("cannot come next: " + blocked.get(bar));
-  lines.push("line " + line[bar] + (endLine[bar] ? " and " + (line[bar] + endLine[bar]) : "") + ", index " + index[bar]);
+  lines.push("line " + line[bar] + (endLine[bar] ? " and " + endLine[bar] : "") + ", index " + index[bar]);
   return lines.join("\n");
 }
 function point(e) {
@@ -496,7 +502,7 @@ function select(bar) {
     if (node[bar]) add("member", texts[node[bar] - 1]);
     if (keyFrom[bar + 1] > keyFrom[bar]) add("key", keysOf(bar).join(", "));
     if (error[bar]) add("error", texts[error[bar] - 1]);
-    add("lines", "asked on line " + line[bar] + " (index " + index[bar] + ")" + (endLine[bar] ? ", " + endWord(bar) + " on line " + (line[bar] + endLine[bar]) + " (index " + (index[bar] + endIndex[bar]) + ")" : ""));
+    add("lines", "asked on line " + line[bar] + " (index " + index[bar] + ")" + (endLine[bar] ? ", " + endWord(bar) + " on line " + endLine[bar] + " (index " + endIndex[bar] + ")" : ""));
     if (witness.has(bar)) add("witness", witness.get(bar) ? "clashes" : "sets the scene");
     if (stepOf.has(bar)) add("step " + stepOf.get(bar)[0], "leaves " + stepOf.get(bar)[1]);
     if (blocked.has(bar)) add("not next", blocked.get(bar));
@@ -509,7 +515,7 @@ function select(bar) {
 function follow() {
   const number = +(/^#L(\d+)$/.exec(location.hash) || [])[1];
   if (!number) return;
-  for (let bar = 0; bar < count; bar++) if (line[bar] === number || (endLine[bar] && line[bar] + endLine[bar] === number)) {
+  for (let bar = 0; bar < count; bar++) if (line[bar] === number || endLine[bar] === number) {
     if (!shown[bar]) clear();
     select(bar);
     lookAt([bar]);
