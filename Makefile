@@ -12,7 +12,7 @@ help:
 demo: setup-build setup-wheels ## find a real bug in a real etcd cluster, and say where its report is
 	@labs/demo
 
-test: setup-build setup-wheels setup-etcd setup-containers setup-victims setup-vm ## every test once, as CI runs them (at most 25 minutes on two cores)
+test: setup-build setup-wheels setup-etcd setup-containers setup-victims setup-vm setup-browser ## every test once, as CI runs them (at most 25 minutes on two cores)
 	@$(XTASK) test
 	@$(XTASK) vm-test
 
@@ -22,7 +22,7 @@ vm-test: setup-build setup-victims setup-vm ## the part of `make test` that runs
 soak: setup-build setup-wheels setup-etcd setup-containers setup-victims ## the full figures, for hours, resumable; writes docs/benchmarks.md
 	@$(XTASK) soak
 
-bench: setup-build setup-bench ## how fast a history is judged, and what a skewed clock costs
+bench: setup-build setup-bench setup-browser ## how fast a history is judged and shown, and what a skewed clock costs
 	cargo bench --locked --package murphy-check
 	cargo bench --locked --package murphy --bench time
 

@@ -45,7 +45,7 @@ const BREAK: f64 = 44.0;
 /// The axis is broken where this many times the usual time passes.
 const LONG: u64 = 20;
 /// Nothing is drawn wider than this many times the room it needs.
-const STRETCH: f64 = 2.0;
+const STRETCH: f64 = 2.6;
 /// Between two ticks.
 const TICK_GAP: f64 = 88.0;
 

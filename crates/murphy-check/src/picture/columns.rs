@@ -174,7 +174,7 @@ fn columns(scene: &Scene, bars: &[Bar], used: &mut Used<'_>) -> Value {
     let mut add = |name: &str, numbers: &mut dyn Iterator<Item = u64>| {
         columns.insert(name.into(), Value::String(packed(numbers)));
     };
-    add("call", &mut rises(bars.iter().map(|bar| bar.call)));
+    add("call", &mut steps(bars.iter().map(|bar| bar.call)));
     // One more than how long it took; 0 for what never ended.
     add(
         "took",
@@ -183,20 +183,19 @@ fn columns(scene: &Scene, bars: &[Bar], used: &mut Used<'_>) -> Value {
             end => end.saturating_sub(bar.call) + 1,
         }),
     );
-    add("line", &mut rises(bars.iter().map(|bar| bar.line.into())));
-    // How many lines below the request its answer is; 0 for none.
+    add("line", &mut steps(bars.iter().map(|bar| bar.line.into())));
+    // One more than the step from the line of the request to that of its answer; 0 for none.
     add(
         "end_line",
-        &mut bars
-            .iter()
-            .map(|bar| bar.end_line.saturating_sub(bar.line).into()),
+        &mut bars.iter().map(|bar| match bar.end_line {
+            0 => 0,
+            end_line => step(bar.line.into(), end_line.into()) + 1,
+        }),
     );
-    add("index", &mut rises(bars.iter().map(|bar| bar.index)));
+    add("index", &mut steps(bars.iter().map(|bar| bar.index)));
     add(
         "end_index",
-        &mut bars
-            .iter()
-            .map(|bar| bar.end_index.saturating_sub(bar.index)),
+        &mut bars.iter().map(|bar| step(bar.index, bar.end_index)),
     );
     add("lane", &mut bars.iter().map(|bar| bar.lane.into()));
     add(
@@ -223,14 +222,16 @@ fn columns(scene: &Scene, bars: &[Bar], used: &mut Used<'_>) -> Value {
     Value::Object(columns)
 }
 
-/// Each number as its distance from the one before; they rise.
-fn rises(numbers: impl Iterator<Item = u64>) -> impl Iterator<Item = u64> {
+/// Each number as the step from the one before. Moments rise; lines and indexes of several files need not.
+fn steps(numbers: impl Iterator<Item = u64>) -> impl Iterator<Item = u64> {
     let mut last = 0;
-    numbers.map(move |number| {
-        let rise = number.saturating_sub(last);
-        last = last.max(number);
-        rise
-    })
+    numbers.map(move |number| step(std::mem::replace(&mut last, number), number))
+}
+
+/// The way from one number to another, twice as long as it is, and one less where it goes back.
+fn step(from: u64, to: u64) -> u64 {
+    let way = to.wrapping_sub(from).cast_signed();
+    ((way << 1) ^ (way >> 63)).cast_unsigned()
 }
 
 fn packed(numbers: &mut dyn Iterator<Item = u64>) -> String {
@@ -267,8 +268,8 @@ mod tests {
     fn numbers_come_back() {
         let numbers = [0, 1, 127, 128, 300, 1 << 32, u64::MAX];
         assert_eq!(unpacked(&packed(&mut numbers.into_iter())), numbers);
-        let rising: Vec<u64> = rises([5, 5, 9, 200].into_iter()).collect();
-        assert_eq!(rising, [5, 0, 4, 191]);
+        let there_and_back: Vec<u64> = steps([5, 5, 9, 8].into_iter()).collect();
+        assert_eq!(there_and_back, [10, 0, 8, 1]);
     }
 
     #[test]

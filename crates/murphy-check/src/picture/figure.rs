@@ -103,7 +103,7 @@ pub fn figures<'a>(
     report: &'a Report,
     explanations: &'a [Explanation],
 ) -> Vec<Figure<'a>> {
-    let by_line = bars_by_line(scene);
+    let by_line = ByLine::new(scene);
     let mut figures = Vec::new();
     for judgement in &report.judgements {
         if judgement.verdict == Verdict::Held {
@@ -134,7 +134,7 @@ pub fn figures<'a>(
 
 fn figure<'a>(
     scene: &Scene,
-    by_line: &FxHashMap<u64, u32>,
+    by_line: &ByLine<'_>,
     judgement: Option<&'a Judgement>,
     has_witness: bool,
     explanation: Option<&'a Explanation>,
@@ -182,38 +182,62 @@ fn figure<'a>(
     let bars: Vec<FigureBar> = order.iter().map(|place| bars[*place].clone()).collect();
 
     let first = bars.iter().map(|bar| bar.from).min().unwrap_or_default();
-    let moments = bars.iter().flat_map(|bar| [Some(bar.from), bar.to]);
-    let last = moments.flatten().max().unwrap_or_default();
+    let mut moments: Vec<u64> = bars
+        .iter()
+        .flat_map(|bar| [Some(bar.from), bar.to])
+        .flatten()
+        .collect();
+    moments.sort_unstable();
+    let last = moments.last().copied().unwrap_or_default();
     Figure {
         judgement,
         explanation,
         steps: steps.collect(),
         bars,
-        clock: Clock::new(first, last, scene.is_timed),
+        clock: Clock::new(last, usual_step(&moments), scene.is_timed),
         span: (first, last),
     }
 }
 
-/// The bar that has each line of the history.
-fn bars_by_line(scene: &Scene) -> FxHashMap<u64, u32> {
-    let mut by_line = FxHashMap::default();
-    for (number, bar) in (0..).zip(&scene.bars) {
-        for line in [bar.line, bar.end_line] {
-            if line > 0 {
-                by_line.insert(u64::from(line), number);
+/// A distance that most moments have from each other, or more.
+fn usual_step(moments: &[u64]) -> u64 {
+    let mut steps: Vec<u64> = moments.windows(2).map(|two| two[1] - two[0]).collect();
+    steps.retain(|step| *step > 0);
+    steps.sort_unstable();
+    steps.get(steps.len() / 4).copied().unwrap_or(1)
+}
+
+/// The bar of each line of the history. Lines are a client's own: a history of several files has each number
+/// several times.
+struct ByLine<'s> {
+    bars: FxHashMap<(&'s str, u64), u32>,
+}
+
+impl<'s> ByLine<'s> {
+    fn new(scene: &'s Scene) -> Self {
+        let mut bars = FxHashMap::default();
+        for (number, bar) in (0..).zip(&scene.bars) {
+            for line in [bar.line, bar.end_line] {
+                if line > 0 {
+                    bars.insert((scene.lane_of(bar), u64::from(line)), number);
+                }
             }
         }
+        Self { bars }
     }
-    by_line
+
+    fn find(&self, line: &WitnessLine) -> Option<u32> {
+        self.bars.get(&(line.process.as_str(), line.line)).copied()
+    }
 }
 
 /// The numbers of the bars of a witness, with whether they clash.
 pub fn witness_bars(scene: &Scene, report: &Report) -> Vec<(u32, bool)> {
-    let by_line = bars_by_line(scene);
+    let by_line = ByLine::new(scene);
     let witnesses = report.judgements.iter().filter_map(|j| j.witness.as_ref());
     let lines = witnesses.flat_map(|witness| &witness.lines);
     let mut bars: Vec<(u32, bool)> = lines
-        .filter_map(|line| Some((*by_line.get(&line.line)?, line.clashes)))
+        .filter_map(|line| Some((by_line.find(line)?, line.clashes)))
         .collect();
     bars.sort_unstable();
     bars.dedup_by_key(|(number, _)| *number);
@@ -253,8 +277,8 @@ fn of_bar(scene: &Scene, number: u32) -> FigureBar {
 }
 
 /// A line of the witness, in the witness's own words, with what the history knows besides.
-fn of_line(scene: &Scene, by_line: &FxHashMap<u64, u32>, line: &WitnessLine) -> FigureBar {
-    let number = by_line.get(&line.line).copied();
+fn of_line(scene: &Scene, by_line: &ByLine<'_>, line: &WitnessLine) -> FigureBar {
+    let number = by_line.find(line);
     let bar = number.map(|number| of_bar(scene, number));
     let outcome = match &bar {
         Some(bar) => bar.outcome,
@@ -279,5 +303,86 @@ fn of_line(scene: &Scene, by_line: &FxHashMap<u64, u32>, line: &WitnessLine) -> 
         clashes: Some(line.clashes),
         blocked: None,
         error: bar.and_then(|bar| bar.error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::picture::sample;
+
+    #[test]
+    fn of_a_long_order_the_last_steps_are_drawn_under_their_own_numbers() {
+        let (recording, report, mut explanations) = sample::register();
+        // Longer than any real one of four invocations, and with numbers nobody has.
+        explanations[0].longest = (0..20).map(|step| [0, 1, 2, 99][step % 4]).collect();
+        explanations[0].states = (0..20).map(|step| step.to_string()).collect();
+        let scene = Scene::of_recording(&recording);
+        let figures = figures(&scene, &report, &explanations);
+        let steps: Vec<(usize, &str)> = figures[0]
+            .steps
+            .iter()
+            .map(|step| (step.number, step.state.as_str()))
+            .collect();
+        assert_eq!(
+            steps,
+            [
+                (9, "8"),
+                (10, "9"),
+                (11, "10"),
+                (13, "12"),
+                (14, "13"),
+                (15, "14"),
+                (17, "16"),
+                (18, "17"),
+                (19, "18")
+            ]
+        );
+        let lanes: Vec<&str> = figures[0]
+            .bars
+            .iter()
+            .map(|bar| bar.lane.as_str())
+            .collect();
+        assert_eq!(lanes, ["p1", "p4", "p1", "p2"]);
+        assert!(
+            figures[0]
+                .steps
+                .iter()
+                .all(|step| figures[0].bars[step.bar].lane != "p2")
+        );
+    }
+
+    #[test]
+    fn a_line_that_is_no_invocation_is_drawn_as_the_witness_tells_it() {
+        let (recording, mut report, _) = sample::register();
+        let witness = report.judgements[0].witness.as_mut().unwrap();
+        witness.lines[1].process = "watch".into();
+        witness.lines[1].end_ns = None;
+        let scene = Scene::of_recording(&recording);
+        let figures = figures(&scene, &report, &[]);
+        let bar = figures[0]
+            .bars
+            .iter()
+            .find(|bar| bar.lane == "watch")
+            .unwrap();
+        assert_eq!(
+            (bar.scene, bar.to, bar.outcome),
+            (None, None, Outcome::Unknown)
+        );
+        assert_eq!(witness_bars(&scene, &report), [(1, false), (3, true)]);
+    }
+
+    #[test]
+    fn each_explained_part_has_a_figure_and_held_promises_have_none() {
+        let (recording, mut report, explanations) = sample::register();
+        let scene = Scene::of_recording(&recording);
+        let twice = [explanations[0].clone(), explanations[0].clone()];
+        let both = figures(&scene, &report, &twice);
+        assert_eq!(both.len(), 2);
+        assert!(both[1].bars.iter().all(|bar| bar.sentence.is_none()));
+        report.judgements[0].verdict = Verdict::Held;
+        let whole = figures(&scene, &report, &twice);
+        assert!(whole.len() == 1 && whole[0].judgement.is_none());
+        assert_eq!(whole[0].bars.len(), 4);
     }
 }

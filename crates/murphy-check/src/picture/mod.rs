@@ -1,9 +1,9 @@
 //! A picture is one HTML file that shows a history and its witness to people.
 //!
 //! The page needs nothing but itself: no network, no other file, and for the verdict and the witness no script
-//! either. A history of any format becomes a [`scene::Scene`] of lanes, bars and fault bands first; everything else is
-//! drawn from that: each witness as a static SVG ([`figure`] says what is in it, [`svg`](mod@svg) draws it), the whole
-//! history as columns of numbers ([`columns`]) that `page.js` draws on a canvas. docs/picture.md says how to read it.
+//! either. A history of any format becomes a scene of lanes, bars and fault bands first; everything else is drawn from
+//! that: each witness as a static SVG (`figure` says what is in it, `svg` draws it), the whole history as columns of
+//! numbers (`columns`) that `page.js` draws on a canvas. docs/picture.md says how to read it.
 
 mod axis;
 mod columns;

@@ -5,29 +5,29 @@ const GAP: f64 = 24.0;
 /// From the edge of a bar.
 const INSET: f64 = 6.0;
 
+/// From the earliest place a point may have.
+const DEEP: f64 = 80.0;
+
 /// A point for each bar (from, to), in the order of the steps. Where the order agrees with real time there are points
 /// that never go back; where it does not (a session order), a point stays within its bar all the same.
 pub fn points(bars: &[(f64, f64)]) -> Vec<f64> {
-    // The latest places, from the last step on, leave room for what follows.
+    let inset = |(from, to): &(f64, f64)| INSET.min((to - from) / 2.0);
     let mut latest = vec![0.0; bars.len()];
     let mut limit = f64::INFINITY;
-    for (place, (from, to)) in latest.iter_mut().zip(bars).rev() {
-        let edge = (to - INSET).max(f64::midpoint(*from, *to));
-        *place = edge.min(limit);
+    for (place, bar) in latest.iter_mut().zip(bars).rev() {
+        *place = (bar.1 - inset(bar)).min(limit);
         limit = *place - GAP;
     }
-    let mut last = f64::NEG_INFINITY;
-    bars.iter()
-        .zip(latest)
-        .map(|((from, to), latest)| {
-            let inset = INSET.min((to - from) / 2.0);
-            let wanted = (last + GAP).max(from + inset);
-            let place = wanted.min(latest.max(last));
-            let place = place.clamp(from + inset, (to - inset).max(from + inset));
-            last = place;
-            place
-        })
-        .collect()
+    let mut limit = f64::NEG_INFINITY;
+    let mut places = Vec::with_capacity(bars.len());
+    for (bar, latest) in bars.iter().zip(latest) {
+        let earliest = limit.max(bar.0 + inset(bar));
+        limit = earliest + GAP;
+        // Both rise from step to step, so their middle does; not too deep, so that a step is near the words of its bar.
+        let wanted = f64::midpoint(earliest, latest.max(earliest)).min(earliest + DEEP);
+        places.push(wanted.clamp(bar.0, bar.1.max(bar.0)));
+    }
+    places
 }
 
 #[cfg(test)]
@@ -49,7 +49,7 @@ mod tests {
                 "{bars:?} {points:?}"
             );
             let is_possible = (1..bars.len()).all(|i| bars[..i].iter().all(|b| b.0 <= bars[i].1));
-            let rises = points.windows(2).all(|p| p[0] <= p[1] + 2.0 * INSET);
+            let rises = points.windows(2).all(|p| p[0] <= p[1] + GAP);
             assert_eq!(rises, is_possible, "{bars:?} {points:?}");
         }
     }

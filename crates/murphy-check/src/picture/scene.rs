@@ -168,8 +168,8 @@ impl Scene {
 
     fn bar(&mut self, recording: &Recording, invocation: &Invocation) -> Bar {
         let f = recording.word(invocation.f);
-        let label = match &invocation.ask {
-            Value::Nil => f.to_owned(),
+        let label = match said(&invocation.ask) {
+            ask if ask.is_empty() => f.to_owned(),
             ask => format!("{f} {ask}"),
         };
         let answer = match (invocation.outcome, &invocation.answer) {
@@ -178,7 +178,7 @@ impl Scene {
             (Outcome::Ok, Value::Nil) => "ok".into(),
             // What only repeats the question says no more than that it was answered.
             (Outcome::Ok, answer) if *answer == invocation.ask => "ok".into(),
-            (Outcome::Ok, answer) => answer.to_string(),
+            (Outcome::Ok, answer) => said(answer),
         };
         let keys = keys(&invocation.ask, &recording.header.model);
         Bar {
@@ -197,6 +197,22 @@ impl Scene {
             error: invocation.error.map(|error| self.id(recording.word(error))),
             keys: self.keep_keys(keys.into_iter().map(Into::into)),
         }
+    }
+}
+
+/// A value in few words: `k = 3` for a key with a value.
+fn said(value: &Value) -> String {
+    match value {
+        Value::Nil => String::new(),
+        Value::Map(entries) => {
+            let fields = (entries.len(), value.field("key"), value.field("value"));
+            match fields {
+                (1, Some(key), None) | (2, Some(key), Some(Value::Nil)) => key.to_string(),
+                (2, Some(key), Some(value)) => format!("{key} = {value}"),
+                _ => value.to_string(),
+            }
+        }
+        value => value.to_string(),
     }
 }
 
@@ -262,6 +278,29 @@ mod tests {
             (&Value::list([]), "list-append", vec![]),
         ] {
             assert_eq!(keys(ask, model), expected, "{ask} of {model}");
+        }
+    }
+
+    #[test]
+    fn values_are_said_in_few_words() {
+        let map = |fields: &[(&str, Value)]| {
+            let fields = fields
+                .iter()
+                .map(|(name, value)| ((*name).into(), value.clone()));
+            Value::Map(fields.collect())
+        };
+        for (value, words) in [
+            (Value::Nil, ""),
+            (Value::Int(3), "3"),
+            (map(&[("key", "k".into()), ("value", 3.into())]), "k = 3"),
+            (map(&[("key", "k".into()), ("value", Value::Nil)]), "k"),
+            (map(&[("key", "k".into())]), "k"),
+            (
+                map(&[("key", "k".into()), ("to", 3.into())]),
+                "{key: k, to: 3}",
+            ),
+        ] {
+            assert_eq!(said(&value), words);
         }
     }
 

@@ -28,7 +28,7 @@ pub fn sentence(text: &str) -> String {
         if index.is_multiple_of(2) {
             markup.push_str(&part);
         } else {
-            markup.push_str(&format!("<code>{part}</code>"));
+            markup.extend(["<code>", &part, "</code>"]);
         }
     }
     markup
@@ -108,8 +108,8 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// The clock of a figure from `first` to `last`.
-    pub fn new(first: u64, last: u64, is_timed: bool) -> Self {
+    /// The clock of a figure that ends at `last` and in which moments a `step` apart should look different.
+    pub fn new(last: u64, step: u64, is_timed: bool) -> Self {
         if !is_timed {
             return Self {
                 unit: "event",
@@ -123,7 +123,7 @@ impl Clock {
             10_000_000..1_000_000_000 => ("ms", 1e6),
             _ => ("s", 1e9),
         };
-        let step = last.saturating_sub(first) as f64 / per_unit / 20.0;
+        let step = step.max(1) as f64 / per_unit;
         let whole = if unit == "ns" { 0 } else { 9 };
         let decimals = (0..whole)
             .find(|decimals| step >= 10f64.powi(-decimals))
@@ -184,19 +184,19 @@ mod tests {
     #[test]
     fn moments_are_told_apart_in_one_unit() {
         const MS: u64 = 1_000_000;
-        for (first, last, is_timed, written) in [
-            (8_014 * MS, 8_060 * MS, true, "8.014 s"),
-            (0, 60_000 * MS, true, "0 s"),
-            (5, 900, true, "5 ns"),
-            (20 * MS, 40 * MS, true, "20 ms"),
-            (3, 9, false, "event 3"),
+        for (at, last, step, is_timed, written) in [
+            (8_014 * MS, 8_060 * MS, 3 * MS, true, "8.014 s"),
+            (8_014 * MS, 60_000 * MS, 4_000 * MS, true, "8 s"),
+            (5, 900, 1, true, "5 ns"),
+            (20 * MS, 40 * MS, MS / 2, true, "20.0 ms"),
+            (3, 9, 1, false, "event 3"),
         ] {
-            assert_eq!(Clock::new(first, last, is_timed).moment(first), written);
+            assert_eq!(Clock::new(last, step, is_timed).moment(at), written);
         }
-        let clock = Clock::new(0, 1, true);
+        let clock = Clock::new(1, 1, true);
         let spans = [12, 4_500, 46 * MS, 3_200 * MS].map(|span| clock.lasted(span));
         assert_eq!(spans, ["12 ns", "4 µs", "46 ms", "3.2 s"]);
-        assert_eq!(Clock::new(0, 9, false).lasted(2), "2 events");
+        assert_eq!(Clock::new(9, 1, false).lasted(2), "2 events");
     }
 
     #[test]

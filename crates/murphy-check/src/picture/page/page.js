@@ -40,18 +40,24 @@ function sums(into) {
   for (let i = 1; i < into.length; i++) into[i] += into[i - 1];
   return into;
 }
+/** A step is twice as long as its way, and one less where it goes back. */
+const way = (step) => step % 2 ? -(step + 1) / 2 : step / 2;
 const small = (name) => numbers(name, new Uint32Array(count)), big = (name) => numbers(name, new Float64Array(count));
 
-const call = sums(big("call")), took = big("took"), end = new Float64Array(count);
-const line = sums(small("line")), endLine = small("end_line"), index = sums(big("index")), endIndex = big("end_index");
-const laneOf = small("lane"), outcome = numbers("outcome", new Uint8Array(count)), f = small("f");
+const call = sums(big("call").map(way)), took = big("took"), end = new Float64Array(count);
+const line = sums(big("line").map(way)), endLine = big("end_line"), index = sums(big("index").map(way)), endIndex = big("end_index");
+const clientOf = small("lane"), outcome = numbers("outcome", new Uint8Array(count)), f = small("f");
 const label = small("label"), answer = small("answer"), node = small("node"), error = small("error");
 const keyFrom = new Uint32Array(count + 1);
 keyFrom.set(small("key_count"), 1);
 const keys = numbers("key", new Uint32Array(sums(keyFrom)[count]));
-for (let i = 0; i < count; i++) end[i] = took[i] ? call[i] + took[i] - 1 : Infinity;
+for (let i = 0; i < count; i++) {
+  end[i] = took[i] ? call[i] + took[i] - 1 : Infinity;
+  endLine[i] = endLine[i] ? line[i] + way(endLine[i] - 1) : 0;
+  endIndex[i] = index[i] + way(endIndex[i]);
+}
 
-const laneNames = data.lanes.map((id) => texts[id]);
+const clientNames = data.lanes.map((id) => texts[id]);
 const witness = new Map(data.witness), explanations = data.explanations;
 let explanation = explanations[0], stepOf = new Map(), blocked = new Map();
 const first = count ? call[0] : 0;
@@ -85,33 +91,33 @@ const said = (bar) => texts[label[bar]] + (texts[answer[bar]] ? " → " + texts[
 // ---- What is shown: the filter, and for each lane that has something to show its bars by time.
 
 const shown = new Uint8Array(count);
-let shownCount = 0, onlyWitness = false;
-const laneFrom = new Uint32Array(laneNames.length + 1);
-let laneBars = new Uint32Array(0), rows = [];
-const rowOf = new Int32Array(laneNames.length);
+let shownCount = 0, clients = 0, onlyWitness = false;
+const laneFrom = new Uint32Array(clientNames.length + 1), rowOf = new Int32Array(clientNames.length);
+let laneOf = clientOf, laneBars = new Uint32Array(0), rows = [];
 
 function filter() {
   const word = $("find").value.toLowerCase(), key = $("by-key").value, lane = $("by-lane").value;
   const wantF = $("by-f").value, wantOutcome = $("by-outcome").value;
-  const keyId = key === "" ? -1 : texts.indexOf(key), laneId = lane === "" ? -1 : laneNames.indexOf(lane);
+  const keyId = key === "" ? -1 : texts.indexOf(key), client = lane === "" ? -1 : clientNames.indexOf(lane);
   const hit = word && Uint8Array.from(texts, (text) => text.toLowerCase().includes(word) ? 1 : 0);
   shownCount = 0;
   for (let i = 0; i < count; i++) {
     let is = 1;
-    if (laneId >= 0 ? laneOf[i] !== laneId : lane !== "") is = 0;
+    if (client >= 0 ? clientOf[i] !== client : lane !== "") is = 0;
     else if (wantF !== "" && f[i] !== +wantF) is = 0;
     else if (wantOutcome !== "" && outcome[i] !== +wantOutcome) is = 0;
     else if (key !== "" && (keyId < 0 || !keys.subarray(keyFrom[i], keyFrom[i + 1]).includes(keyId))) is = 0;
-    else if (hit && !(hit[label[i]] || hit[answer[i]] || (error[i] && hit[error[i] - 1]) || (node[i] && hit[node[i] - 1]) || hit[data.lanes[laneOf[i]]])) is = 0;
+    else if (hit && !(hit[label[i]] || hit[answer[i]] || (error[i] && hit[error[i] - 1]) || (node[i] && hit[node[i] - 1]) || hit[data.lanes[clientOf[i]]])) is = 0;
     else if (onlyWitness && !witness.has(i) && !stepOf.has(i) && !blocked.has(i)) is = 0;
     shown[i] = is;
     shownCount += is;
   }
   $("by-key").ariaInvalid = String(key !== "" && !keys.includes(keyId));
-  $("by-lane").ariaInvalid = String(lane !== "" && laneId < 0);
+  $("by-lane").ariaInvalid = String(lane !== "" && client < 0);
   fileByLane();
   if (selected >= 0 && !shown[selected]) select(-1);
   redraw();
+  clients = new Set(laneBars.map((bar) => clientOf[bar])).size;
   performance.mark("filtered");
 }
 
@@ -123,11 +129,30 @@ function fileByLane() {
   const next = laneFrom.slice();
   for (let i = 0; i < count; i++) if (shown[i]) laneBars[next[laneOf[i]]++] = i;
   rows = [];
-  for (let lane = 0; lane < laneNames.length; lane++) if (laneFrom[lane + 1] > laneFrom[lane]) rows.push(lane);
   rowOf.fill(-1);
-  rows.forEach((lane, row) => { rowOf[lane] = row; });
+  for (let lane = 0; lane < clientNames.length; lane++) if (laneFrom[lane + 1] > laneFrom[lane]) rowOf[lane] = rows.push(lane) - 1;
   strip = null;
 }
+
+/** After an unknown outcome a client goes on under a new name: those that follow each other can share a lane. */
+function shareLanes() {
+  const until = new Float64Array(clientNames.length).fill(-Infinity), lane = new Int32Array(clientNames.length).fill(-1), free = [];
+  for (let i = 0; i < count; i++) until[clientOf[i]] = Math.max(until[clientOf[i]], end[i] < Infinity ? end[i] : last);
+  return clientOf.map((client, i) => {
+    if (lane[client] < 0) {
+      const found = free.findIndex((end) => end < call[i]);
+      lane[client] = found < 0 ? free.length : found;
+      free[lane[client]] = until[client];
+    }
+    return lane[client];
+  });
+}
+function fileAgain() {
+  laneOf = $("share").checked ? shareLanes() : clientOf;
+  fileByLane();
+  redraw();
+}
+
 /** The place in `laneBars` of the first bar of a lane that is asked at `at` or later. */
 function placeFrom(lane, at) {
   let low = laneFrom[lane], high = laneFrom[lane + 1];
@@ -243,7 +268,7 @@ function draw() {
   chart.dataset.from = view.from;
   chart.dataset.to = view.to;
   $("count").textContent = (shownCount === count ? counted(count, "invocation") : thousands(shownCount) + " of " + counted(count, "invocation"))
-    + ", " + counted(rows.length, "client") + (drawn.merged ? " · narrow ones are drawn together: zoom in" : "");
+    + ", " + counted(clients, "client") + (drawn.merged ? " · narrow ones are drawn together: zoom in" : "");
   if ($("table").open) fillTable();
 }
 
@@ -360,10 +385,10 @@ function drawPath(top) {
   ctx.textAlign = "start";
 }
 function drawName(lane, y) {
+  const name = clientNames[clientOf[laneBars[Math.max(placeFrom(lane, view.from + 1) - 1, laneFrom[lane])]]];
   ctx.fillStyle = colours.card;
   ctx.fillRect(0, y - ROW / 2, GUTTER - 1, ROW);
   ctx.fillStyle = colours.ink;
-  const name = laneNames[lane];
   ctx.fillText(name.length > 13 ? name.slice(0, 12) + "…" : name, 8, y);
 }
 function drawAxis() {
@@ -440,13 +465,13 @@ function barAt(px, py) {
   return -1;
 }
 function told(bar) {
-  const lines = [laneNames[laneOf[bar]] + ": " + said(bar)];
+  const lines = [clientNames[clientOf[bar]] + ": " + said(bar)];
   lines.push(moment(call[bar], 1e3) + ", " + (end[bar] < Infinity ? endWord(bar) + " after " + lasted(end[bar] - call[bar]) : "never answered"));
   if (node[bar]) lines.push("member " + texts[node[bar] - 1]);
   if (error[bar]) lines.push("error: " + texts[error[bar] - 1]);
   if (stepOf.has(bar)) lines.push("step " + stepOf.get(bar)[0] + ", then " + stepOf.get(bar)[1]);
   if (blocked.has(bar)) lines.push("cannot come next: " + blocked.get(bar));
-  lines.push("line " + line[bar] + (endLine[bar] ? " and " + (line[bar] + endLine[bar]) : "") + ", index " + index[bar]);
+  lines.push("line " + line[bar] + (endLine[bar] ? " and " + endLine[bar] : "") + ", index " + index[bar]);
   return lines.join("\n");
 }
 function point(e) {
@@ -470,14 +495,14 @@ function select(bar) {
     list.append(dt, dd);
   };
   if (bar >= 0) {
-    add("client", laneNames[laneOf[bar]]);
+    add("client", clientNames[clientOf[bar]]);
     add("asked", texts[label[bar]]);
     add(endWord(bar), end[bar] < Infinity ? texts[answer[bar]] : "never answered");
     add("time", moment(call[bar], 1e3) + (end[bar] < Infinity ? " to " + moment(end[bar], 1e3) + ", " + lasted(end[bar] - call[bar]) : ""));
     if (node[bar]) add("member", texts[node[bar] - 1]);
     if (keyFrom[bar + 1] > keyFrom[bar]) add("key", keysOf(bar).join(", "));
     if (error[bar]) add("error", texts[error[bar] - 1]);
-    add("lines", "asked on line " + line[bar] + " (index " + index[bar] + ")" + (endLine[bar] ? ", " + endWord(bar) + " on line " + (line[bar] + endLine[bar]) + " (index " + (index[bar] + endIndex[bar]) + ")" : ""));
+    add("lines", "asked on line " + line[bar] + " (index " + index[bar] + ")" + (endLine[bar] ? ", " + endWord(bar) + " on line " + endLine[bar] + " (index " + endIndex[bar] + ")" : ""));
     if (witness.has(bar)) add("witness", witness.get(bar) ? "clashes" : "sets the scene");
     if (stepOf.has(bar)) add("step " + stepOf.get(bar)[0], "leaves " + stepOf.get(bar)[1]);
     if (blocked.has(bar)) add("not next", blocked.get(bar));
@@ -490,7 +515,7 @@ function select(bar) {
 function follow() {
   const number = +(/^#L(\d+)$/.exec(location.hash) || [])[1];
   if (!number) return;
-  for (let bar = 0; bar < count; bar++) if (line[bar] === number || (endLine[bar] && line[bar] + endLine[bar] === number)) {
+  for (let bar = 0; bar < count; bar++) if (line[bar] === number || endLine[bar] === number) {
     if (!shown[bar]) clear();
     select(bar);
     lookAt([bar]);
@@ -499,6 +524,9 @@ function follow() {
     return;
   }
 }
+
+// The same link again changes no address.
+document.addEventListener("click", (e) => { if (e.target.closest?.("a")?.getAttribute("href") === location.hash) follow(); });
 
 let grabbed = null;
 lanes.onpointerdown = (e) => { if (e.offsetX < width) grabbed = { x: e.clientX, view, moved: false }; };
@@ -546,11 +574,9 @@ lanes.addEventListener("touchend", () => { pinch = null; });
 /** The next bar by time, or the nearest of a neighbouring lane. */
 function neighbour(by, rowsBy) {
   if (selected < 0) {
-    for (const lane of rows) {
-      const place = placeFrom(lane, view.from);
-      if (place < laneFrom[lane + 1]) return laneBars[place];
-    }
-    return -1;
+    const places = rows.map((lane) => placeFrom(lane, view.from) < laneFrom[lane + 1] ? laneBars[placeFrom(lane, view.from)] : Infinity);
+    const bar = Math.min(...places);
+    return bar < Infinity ? bar : -1;
   }
   if (rowsBy) {
     const lane = rows[rowOf[laneOf[selected]] + rowsBy];
@@ -594,6 +620,7 @@ function press(on) {
 }
 for (const id of ["find", "by-key", "by-lane", "by-f", "by-outcome"]) $(id).oninput = filter;
 $("colour").oninput = redraw;
+$("share").oninput = fileAgain;
 $("reset").onclick = clear;
 $("only").onclick = () => { press(!onlyWitness); if (onlyWitness) lookAt(marked()); };
 $("in").onclick = () => zoom(0.5);
@@ -621,12 +648,12 @@ for (const button of document.querySelectorAll(".show")) {
 
 function fillTable() {
   const body = $("table").querySelector("tbody"), found = [];
-  for (let bar = 0; bar < count && found.length < 200 && call[bar] <= view.to; bar++) if (shown[bar] && (end[bar] >= view.from || outcome[bar] === UNKNOWN)) found.push(bar);
+  for (let bar = 0; bar < count && found.length < 200 && call[bar] <= view.to; bar++) if (shown[bar] && end[bar] >= view.from) found.push(bar);
   body.replaceChildren(...found.map((bar) => {
     const row = document.createElement("tr"), link = document.createElement("a");
     link.href = "#L" + line[bar];
     link.textContent = line[bar];
-    for (const cell of [link, laneNames[laneOf[bar]], texts[label[bar]], texts[answer[bar]], moment(call[bar], 1e3), lasted(end[bar] - call[bar])]) {
+    for (const cell of [link, clientNames[clientOf[bar]], texts[label[bar]], texts[answer[bar]], moment(call[bar], 1e3), lasted(end[bar] - call[bar])]) {
       const td = document.createElement("td");
       td.append(cell);
       row.append(td);
@@ -643,13 +670,20 @@ if (count) {
   $("browser").hidden = false;
   readColours();
   explain(explanation);
+  $("share").checked = clientNames.length > 40;
+  if ($("share").checked) laneOf = shareLanes();
   $("only").hidden = marked().length === 0;
-  offer($("all-lanes"), laneNames);
+  offer($("all-lanes"), clientNames);
   offer($("all-keys"), [...new Set(keys)].map((key) => texts[key]));
   for (const id of new Set(f)) $("by-f").append(new Option(texts[id], id));
   new ResizeObserver(redraw).observe(lanes);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { readColours(); redraw(); });
   addEventListener("hashchange", follow);
+  // Paper is light.
+  let theme;
+  const drawFor = (name) => { root.dataset.theme = name; readColours(); draw(); };
+  addEventListener("beforeprint", () => { theme = root.dataset.theme || "system"; drawFor("light"); });
+  addEventListener("afterprint", () => drawFor(theme));
   filter();
   lookAll();
   if (location.hash) follow();
