@@ -32,6 +32,28 @@ pub struct Header {
     /// Wall-clock time of time 0, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<String>,
+    /// What the system is held to, where whoever recorded the history says so.
+    #[serde(default, skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
+}
+
+/// Bounds on what has none by itself: how late is too late.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// A quiet member has delivered to its watches what it owes after so many ns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch_lag_ns: Option<u64>,
+    /// A watch that asked for bookmarks is not silent for longer than so many ns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress_silence_ns: Option<u64>,
+}
+
+impl Limits {
+    /// True where no bound is stated.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Header {
@@ -45,6 +67,7 @@ impl Header {
             nodes: Vec::new(),
             seed: None,
             started: None,
+            limits: Limits::default(),
         }
     }
 }

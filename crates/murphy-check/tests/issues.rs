@@ -309,8 +309,8 @@ fn issue_18089_a_watch_misses_the_deletion_at_the_compact_revision() {
         .watch("w", "n0", 5)
         .event("w", "n0", put_event(kv("k", "4", 6, 6, 1)));
     let report = story.check();
-    assert_eq!(broken(&report), ["watch.reliable"], "{report:#?}");
-    let judgement = judgement(&report, "watch.reliable");
+    assert_eq!(broken(&report), ["watch.resumable"], "{report:#?}");
+    let judgement = judgement(&report, "watch.resumable");
     assert_eq!(judgement.reason, "a watch of n0 misses revision 5");
     assert_eq!(judgement.witness.as_ref().unwrap().lines.len(), 3);
 
@@ -463,7 +463,12 @@ fn a_stale_read_is_two_lines() {
 
 #[test]
 fn nothing_to_judge_is_undecided() {
-    let report = Story::new().check();
+    let options = Options {
+        scope: etcd::Scope::All,
+        ..Options::default()
+    };
+    let history = Story::new().writer.into_inner();
+    let report = etcd::check(history.as_slice(), &options).unwrap();
     assert_eq!(report.judgements.len(), etcd::PROMISES.len());
     assert!(
         report

@@ -68,7 +68,7 @@ pub(crate) fn unbroken(sweep: &Sweep) -> Judgement {
     )
 }
 
-fn of_fault(words: &Words<'_>, truth: &Truth, fault: &Fault) -> Trouble {
+pub(crate) fn of_fault(words: &Words<'_>, truth: &Truth, fault: &Fault) -> Trouble {
     match fault {
         Fault::Twice {
             revision,
@@ -200,6 +200,19 @@ pub(crate) fn wrong(
             "the field `more` is wrong".to_owned(),
             format!("{told}; `more` should be {expected}."),
         ),
+        Mismatch::Compacted {
+            revision: asked,
+            by,
+        } => {
+            facts.push((Fact::Op(by), true));
+            (
+                format!("revision {asked} was read after it was compacted"),
+                format!(
+                    "{}; then {told}, although it asked for revision {asked}.",
+                    words.told(by)
+                ),
+            )
+        }
         Mismatch::Future { revision: asked } => (
             format!("revision {asked} was read before it existed"),
             format!("{told}; it asked for revision {asked}, which did not exist yet."),

@@ -6,8 +6,11 @@ use std::io::Read;
 use rustc_hash::FxHashMap;
 
 use super::{
-    decode::{AnswerHeader, Shape, member_answer, numbers, watch_end},
-    record::{Answer, Ask, FaultSpan, Message, Op, Outcome, Progress, Record, Run, Span, Stream},
+    decode::{AnswerHeader, Shape, WatchAsk, member_answer, numbers, watch_end},
+    record::{
+        Answer, Ask, Cancel, FaultSpan, Message, Op, Outcome, Progress, Record, Run, Stream,
+        StreamEnd,
+    },
 };
 use crate::{
     history::{Header, Kind, NEMESIS},
@@ -39,17 +42,13 @@ impl Record {
 enum Value {
     None,
     Ask(Ask),
-    Watch {
-        span: Span,
-        start_revision: i64,
-        prev_kv: bool,
-    },
+    Watch(WatchAsk),
+    /// A client asks for a bookmark.
+    ProgressRequest,
     Answer(Answer, AnswerHeader),
     Message(AnswerHeader),
     Created(AnswerHeader),
-    WatchEnd {
-        compact_revision: i64,
-    },
+    WatchEnd(Cancel),
     Fault {
         begins: bool,
     },
@@ -107,9 +106,7 @@ impl Model for Loader {
         self.value = match fields.kind {
             Some(Kind::Invoke) => self.request(f, cursor)?,
             Some(Kind::Ok) => self.response(f, cursor)?,
-            Some(Kind::Fail) if f == "watch" => Value::WatchEnd {
-                compact_revision: watch_end(cursor)?,
-            },
+            Some(Kind::Fail) if f == "watch" => Value::WatchEnd(watch_end(cursor)?),
             _ => {
                 cursor.skip()?;
                 Value::None
@@ -120,6 +117,8 @@ impl Model for Loader {
 
     fn event(&mut self, line: u32, fields: &Fields<'_>) -> Event {
         self.note_index(line, fields.index);
+        let time = fields.time.unwrap_or_default();
+        self.record.ended_at = self.record.ended_at.max(time);
         let value = std::mem::replace(&mut self.value, Value::None);
         let process = fields.process.as_deref().unwrap_or_default();
         if process == NEMESIS {
@@ -129,7 +128,6 @@ impl Model for Loader {
             NONE => self.actor(process),
             known => known,
         };
-        let time = fields.time.unwrap_or_default();
         let node = self.node(fields.node.as_deref())?;
         match fields.kind {
             Some(Kind::Invoke) => self.invoke(actor, line, time, node, value, fields),
@@ -188,23 +186,19 @@ impl Loader {
             "range" => record.decode_range(cursor)?,
             "delete_range" => record.decode_delete(cursor)?,
             "txn" => record.decode_txn(cursor, &|name| lets.get(name).copied())?,
-            "compact" => {
-                numbers(cursor, &["revision", "physical"])?;
-                Ask::Compact
-            }
+            "compact" => Ask::Compact {
+                revision: numbers(cursor, &["revision", "physical"])?[0],
+            },
             "hash_kv" => Ask::HashKv {
                 revision: numbers(cursor, &["revision"])?[0],
             },
             "status" => Ask::Status {
                 quiet: numbers(cursor, &["quiet"])?[0] != 0,
             },
-            "watch" => {
-                let (span, start_revision, prev_kv) = record.decode_watch(cursor)?;
-                return Ok(Value::Watch {
-                    span,
-                    start_revision,
-                    prev_kv,
-                });
+            "watch" => return record.decode_watch(cursor).map(Value::Watch),
+            "watch_progress" => {
+                numbers(cursor, &[])?;
+                return Ok(Value::ProgressRequest);
             }
             _ => return unknown_f(f, cursor),
         }))
@@ -274,6 +268,12 @@ impl Loader {
         fields: &Fields<'_>,
     ) -> Event {
         let Actor { open, stream, .. } = self.actors[actor as usize];
+        if let (Value::ProgressRequest, Some(stream)) =
+            (value, self.record.streams.get_mut(stream as usize))
+        {
+            stream.requests.push(time);
+            return Ok(());
+        }
         if open != NONE || stream != NONE {
             let line = if open == NONE {
                 self.record.streams[stream as usize].line
@@ -302,26 +302,24 @@ impl Loader {
                     outcome: Outcome::Unknown,
                 });
             }
-            Value::Watch {
-                span,
-                start_revision,
-                prev_kv,
-            } => {
+            Value::Watch(ask) => {
                 self.actors[actor as usize].stream = next_id(self.record.streams.len());
                 self.record.streams.push(Stream {
                     process: actor,
                     node,
                     call: time,
                     line,
-                    span,
-                    start_revision,
-                    prev_kv,
+                    span: ask.span,
+                    start_revision: ask.start_revision,
+                    prev_kv: ask.prev_kv,
+                    progress_notify: ask.progress_notify,
                     created: None,
                     messages: Vec::new(),
                     events: Vec::new(),
                     prevs: Vec::new(),
                     progress: Vec::new(),
-                    compacted: 0,
+                    requests: Vec::new(),
+                    end: None,
                 });
             }
             _ => {
@@ -452,9 +450,11 @@ impl Loader {
     ) -> Event {
         let Actor { open, stream, .. } = self.actors[actor as usize];
         if stream != NONE {
-            if let Value::WatchEnd { compact_revision } = value {
-                self.record.streams[stream as usize].compacted = compact_revision;
-            }
+            let cancel = match value {
+                Value::WatchEnd(cancel) => Some(cancel),
+                _ => None,
+            };
+            self.record.streams[stream as usize].end = Some(StreamEnd { time, line, cancel });
             self.actors[actor as usize].stream = NONE;
             return Ok(());
         }

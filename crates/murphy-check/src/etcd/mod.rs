@@ -6,12 +6,16 @@ mod decode;
 mod durable;
 mod figures;
 pub mod generate;
+mod kubernetes;
+mod lease;
 mod linear;
 mod load;
 mod members;
 pub mod model;
 mod perform;
+mod promises;
 mod record;
+mod registry;
 mod sighting;
 mod store;
 mod sweep;
@@ -22,7 +26,8 @@ mod watches;
 mod words;
 mod worlds;
 
-pub use check::{Options, PROMISES, check, check_record};
+pub use check::{Options, Scope, check, check_record};
+pub use promises::PROMISES;
 pub use record::Record;
 
 pub use crate::read::ReadError;

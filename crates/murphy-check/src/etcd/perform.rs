@@ -27,6 +27,8 @@ pub(crate) enum Mismatch {
     More { expected: bool },
     /// A read of a revision that is still to come was answered.
     Future { revision: i64 },
+    /// A read of a revision was answered after its compaction was acknowledged.
+    Compacted { revision: i64, by: Id },
 }
 
 /// The replay of requests against one view of the key space.

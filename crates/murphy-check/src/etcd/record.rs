@@ -44,6 +44,17 @@ impl Pair {
         self.value == GONE
     }
 
+    /// True for a put that created its key.
+    pub fn is_create(&self) -> bool {
+        self.create_revision == self.mod_revision
+    }
+
+    /// True where two puts of one content differ in whether they created the key.
+    pub fn flag_differs(&self, other: &Self) -> bool {
+        let content = |pair: &Self| (pair.key, pair.value, pair.lease, pair.mod_revision);
+        !self.is_gone() && content(self) == content(other) && self.is_create() != other.is_create()
+    }
+
     /// True where the two may be one pair, values not asked for being equal to any.
     pub fn agrees(&self, other: &Self) -> bool {
         let value = if self.value == UNREAD || other.value == UNREAD {
@@ -112,7 +123,9 @@ pub(crate) enum Ask {
         prev_kv: bool,
     },
     Txn(u32),
-    Compact,
+    Compact {
+        revision: i64,
+    },
     HashKv {
         revision: i64,
     },
@@ -234,6 +247,8 @@ pub(crate) struct Stream {
     pub span: Span,
     pub start_revision: i64,
     pub prev_kv: bool,
+    /// Whether bookmarks were asked for.
+    pub progress_notify: bool,
     /// Revision, time and line of the answer to the creation.
     pub created: Option<(i64, u64, u32)>,
     pub messages: Vec<Message>,
@@ -241,8 +256,28 @@ pub(crate) struct Stream {
     /// As long as `events` where previous pairs were asked for, empty otherwise.
     pub prevs: Vec<Id>,
     pub progress: Vec<Progress>,
-    /// Compact revision with which the member cancelled the watch.
-    pub compacted: i64,
+    /// When the client asked for a bookmark.
+    pub requests: Vec<u64>,
+    /// How the stream ended; `None` where the history ended first.
+    pub end: Option<StreamEnd>,
+}
+
+/// The end of a watch stream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StreamEnd {
+    pub time: u64,
+    pub line: u32,
+    /// The member's reason, where it cancelled the watch; `None` where the stream broke.
+    pub cancel: Option<Cancel>,
+}
+
+/// Why a member cancelled a watch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cancel {
+    /// The compact revision it named, 0 for none.
+    pub compact_revision: i64,
+    /// Whether its words speak of a compaction.
+    pub says_compacted: bool,
 }
 
 impl Stream {
@@ -253,6 +288,16 @@ impl Stream {
             (0, None) => None,
             (start, _) => Some(start),
         }
+    }
+
+    /// The newest revision the stream vouches for, by an event or a bookmark.
+    pub fn last_seen(&self, pairs: &Interner<Pair>) -> i64 {
+        let event = self
+            .events
+            .last()
+            .map_or(0, |id| pairs.get(*id).mod_revision);
+        let marks = self.progress.iter().map(|mark| mark.revision);
+        marks.max().unwrap_or(0).max(event)
     }
 
     /// Events of message `index`.
@@ -306,6 +351,8 @@ pub struct Record {
     pub(crate) errors: Vec<(Id, String)>,
     /// First answer of a process and member whose term went back: operation before, operation after.
     pub(crate) term_back: Option<(Id, Id)>,
+    /// Time of the last line.
+    pub(crate) ended_at: u64,
     /// Lines at which the difference between line and index changes, with the difference.
     pub(crate) indexes: Vec<(u32, i64)>,
 }
@@ -332,6 +379,7 @@ impl Record {
             faults: Vec::new(),
             errors: Vec::new(),
             term_back: None,
+            ended_at: 0,
             indexes: Vec::new(),
         }
     }

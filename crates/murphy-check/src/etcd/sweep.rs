@@ -7,13 +7,15 @@
 //! pass decides, and only holes left by unknown outcomes need a search.
 
 use super::{
+    kubernetes::{Clause, Typed, clause_of},
     perform::{Mismatch, Stage},
-    record::{Pair, Record},
+    record::{Answer, Ask, Op, Pair, Record},
+    registry::Registry,
     store::{Order, Store, View},
     timeline::{Hole, Suspects, Timeline, each_written_span, op_of, place, revision_of},
     worlds::{Search, Step, explains, search},
 };
-use crate::intern::{Id, Interner, NONE};
+use crate::intern::{Id, Interner, NONE, next_id};
 
 /// Why no order of the operations explains the answers.
 #[derive(Clone, Debug)]
@@ -68,6 +70,10 @@ pub(crate) struct Sweep {
     pub begins_at: Option<i64>,
     /// Revisions of unknown content, in order.
     pub open: Vec<i64>,
+    /// Why the replay says little, where a lease is used that nobody in the history granted.
+    pub unowned_lease: Option<String>,
+    /// What the replay says of each resource type of Kubernetes.
+    pub typed: Typed,
 }
 
 /// The key space as the acknowledged writes, the reads and the watches give it.
@@ -79,7 +85,12 @@ pub(crate) struct Truth {
 }
 
 /// Replays `record`; `limit` bounds the search over unknown writes.
-pub(crate) fn sweep(record: &Record, pairs: &mut Interner<Pair>, limit: u64) -> (Truth, Sweep) {
+pub(crate) fn sweep(
+    record: &Record,
+    pairs: &mut Interner<Pair>,
+    registry: &Registry,
+    limit: u64,
+) -> (Truth, Sweep) {
     let timeline = Timeline::new(record, pairs);
     let order = Order::new(record);
     let mut found = Sweep::default();
@@ -95,6 +106,9 @@ pub(crate) fn sweep(record: &Record, pairs: &mut Interner<Pair>, limit: u64) -> 
         local_steps: Vec::new(),
         shared: Vec::new(),
         latest: (0, NONE),
+        compacted: compactions(record),
+        registry,
+        latest_of: vec![(0, NONE); registry.len()],
         found,
     };
     sweeper.run();
@@ -207,6 +221,42 @@ fn begins_late(record: &Record, timeline: &Timeline) -> Option<i64> {
     (missing.count() > in_time).then_some(first)
 }
 
+/// The acknowledged compactions in the order of their answers: time, the greatest revision so far, whose it is.
+fn compactions(record: &Record) -> Vec<(u64, i64, Id)> {
+    let mut done: Vec<(u64, i64, Id)> = Vec::new();
+    for (id, op) in record.ops.iter().enumerate() {
+        if let (Ask::Compact { revision }, Some(_)) = (record.ask(op), record.answer(op)) {
+            done.push((op.end, revision, next_id(id)));
+        }
+    }
+    done.sort_unstable();
+    let mut greatest = (0, NONE);
+    for (_, revision, id) in &mut done {
+        greatest = greatest.max((*revision, *id));
+        (*revision, *id) = greatest;
+    }
+    done
+}
+
+/// The oldest revision that an answered request has read.
+fn oldest_read(record: &Record, ask: Ask, answer: Answer) -> Option<i64> {
+    match (ask, answer) {
+        (Ask::Range { options, .. }, _) => {
+            Some(record.options[options as usize].revision).filter(|revision| *revision > 0)
+        }
+        (Ask::Txn(txn), Answer::Txn { succeeded, answers }) => {
+            let txn = record.txns[txn as usize];
+            let branch = if succeeded { txn.success } else { txn.failure };
+            let asks = record.asks[branch.range()].iter();
+            let answers = record.answers[answers.range()].iter();
+            asks.zip(answers)
+                .filter_map(|(ask, answer)| oldest_read(record, *ask, *answer))
+                .min()
+        }
+        _ => None,
+    }
+}
+
 struct Sweeper<'r> {
     stage: Stage<'r, Store>,
     timeline: &'r Timeline,
@@ -219,6 +269,10 @@ struct Sweeper<'r> {
     shared: Vec<(i64, Vec<Id>)>,
     /// The latest call among the operations before, and whose it is.
     latest: (u64, Id),
+    compacted: Vec<(u64, i64, Id)>,
+    registry: &'r Registry,
+    /// The same for each resource type.
+    latest_of: Vec<(u64, Id)>,
     found: Sweep,
 }
 
@@ -237,11 +291,17 @@ impl Sweeper<'_> {
             let revision = revision_of(at);
             let is_write = at == place(revision);
             if is_write && let Some((_, second)) = group.get(1) {
-                self.fault(Fault::Twice {
+                let fault = Fault::Twice {
                     revision,
                     first,
                     second: *second,
-                });
+                };
+                if self.type_of(first).is_some() && self.type_of(first) == self.type_of(*second) {
+                    self.found
+                        .typed
+                        .keep(Clause::StrictSerializability, fault.clone());
+                }
+                self.fault(fault);
             }
             if is_write && revision < 2 {
                 self.fault(Fault::First { op: first });
@@ -276,8 +336,76 @@ impl Sweeper<'_> {
 
     fn note_call(&mut self, id: Id) {
         let op = op_of(self.stage.record, id);
-        if op.call > self.latest.0 && !self.stage.record.is_local(self.stage.record.ask(op)) {
+        if self.stage.record.is_local(self.stage.record.ask(op)) {
+            return;
+        }
+        if op.call > self.latest.0 {
             self.latest = (op.call, id);
+        }
+        if let Some(resource) = self.type_of(id) {
+            let latest = &mut self.latest_of[resource as usize];
+            if op.call > latest.0 {
+                *latest = (op.call, id);
+            }
+        }
+    }
+
+    /// A linearizable read of what was compacted before it was asked for.
+    fn compacted(&self, op: &Op) -> Option<Mismatch> {
+        let record = self.stage.record;
+        let known = self
+            .compacted
+            .partition_point(|(end, _, _)| *end <= op.call);
+        let (_, compacted, by) = *self.compacted.get(known.checked_sub(1)?)?;
+        if record.is_local(record.ask(op)) {
+            return None;
+        }
+        let revision = oldest_read(record, record.ask(op), record.answer(op)?)?;
+        (revision < compacted).then_some(Mismatch::Compacted { revision, by })
+    }
+
+    /// The resource type to which the operation keeps, if any.
+    fn type_of(&self, id: Id) -> Option<Id> {
+        let record = self.stage.record;
+        self.registry
+            .type_of_ask(record, record.ask(op_of(record, id)))
+    }
+
+    /// Judges the clauses of Kubernetes on an operation that keeps to one resource type.
+    fn replay_typed(&mut self, id: Id, revision: i64, mismatch: Option<Mismatch>) {
+        let Some(resource) = self.type_of(id) else {
+            return;
+        };
+        let record = self.stage.record;
+        let op = op_of(record, id);
+        let Some(clause) = clause_of(record, record.ask(op)) else {
+            return;
+        };
+        let typed = &mut self.found.typed;
+        typed.count(clause);
+        let (call, later) = self.latest_of[resource as usize];
+        if !record.is_local(record.ask(op)) {
+            if clause != Clause::StrictSerializability {
+                typed.count(Clause::StrictSerializability);
+            }
+            if call > op.end {
+                let fault = Fault::Backwards { earlier: id, later };
+                typed.keep(Clause::StrictSerializability, fault);
+            }
+        }
+        if let Some(mismatch) = mismatch.filter(|_| !self.stage.uncertain) {
+            let clause = match mismatch {
+                Mismatch::Compacted { .. } => Clause::Compaction,
+                _ => clause,
+            };
+            typed.keep(
+                clause,
+                Fault::Wrong {
+                    op: id,
+                    revision,
+                    mismatch,
+                },
+            );
         }
     }
 
@@ -286,6 +414,10 @@ impl Sweeper<'_> {
         let op = op_of(record, id);
         let ask = record.ask(op);
         let mismatch = self.stage.perform(ask, record.answer(op), revision);
+        let mismatch = mismatch.or_else(|| self.compacted(op));
+        if !self.registry.is_empty() && self.found.begins_at.is_none() {
+            self.replay_typed(id, revision, mismatch);
+        }
         if record.is_local(ask) {
             let local = &mut self.found.local;
             if self.latest.0 > op.end && local.early.is_none() {

@@ -36,7 +36,7 @@ impl Record {
             (Ask::Put { .. }, Answer::Put { .. })
             | (Ask::Range { .. }, Answer::Range { .. })
             | (Ask::Delete { .. }, Answer::Delete { .. })
-            | (Ask::Compact, Answer::Compact)
+            | (Ask::Compact { .. }, Answer::Compact)
             | (Ask::HashKv { .. }, Answer::HashKv { .. })
             | (Ask::Status { .. }, Answer::Status { .. }) => Ok(()),
             (Ask::Txn(txn), Answer::Txn { succeeded, answers }) => {

@@ -1,0 +1,139 @@
+//! Who may have written what a revision is said to hold: everything that happens was asked for.
+
+use super::{Ask, Claim, Content, Id, Op, Outcome, Record, Shown, judge::Judge};
+
+impl Judge<'_> {
+    /// Whether somebody asked for a deletion that may be one of the revisions between: an acknowledged
+    /// one is where it says, one of unknown outcome needs a revision that nobody was told to own.
+    pub(super) fn may_be_deleted(&self, key: &[u8], written: i64, at: i64) -> bool {
+        self.may_be_one(written, at, &|ask| self.deletes(ask, key))
+    }
+
+    /// The same for any write of the key.
+    pub(super) fn may_be_written(&self, key: &[u8], written: i64, at: i64) -> bool {
+        self.may_be_one(written, at, &|ask| {
+            self.puts(ask, key) || self.deletes(ask, key)
+        })
+    }
+
+    fn may_be_one(&self, written: i64, at: i64, is_it: &dyn Fn(Ask) -> bool) -> bool {
+        let between = written + 1..=at;
+        let mut owned: Vec<i64> = Vec::new();
+        let mut asked = false;
+        for op in &self.record.ops {
+            let fits = is_it(self.record.ask(op));
+            if self.wrote(op) && between.contains(&op.revision) {
+                if fits {
+                    return true;
+                }
+                owned.push(op.revision);
+            }
+            asked |= fits && self.may_act_unseen(op);
+        }
+        owned.sort_unstable();
+        owned.dedup();
+        asked && (owned.len() as u64) < at.abs_diff(written)
+    }
+
+    fn wrote(&self, op: &Op) -> bool {
+        let answer = self.record.answer(op);
+        answer.is_some_and(|answer| self.record.wrote(answer))
+    }
+
+    /// Whether `op` may have written some revision that its answer does not name.
+    fn may_act_unseen(&self, op: &Op) -> bool {
+        op.outcome == Outcome::Unknown
+    }
+
+    /// Whether nobody can have put the key by revision `at`.
+    pub(super) fn is_absent(&self, key: &[u8], at: i64) -> bool {
+        !self.record.ops.iter().any(|op| {
+            self.puts(self.record.ask(op), key)
+                && (self.may_act_unseen(op) || self.wrote(op) && op.revision <= at)
+        })
+    }
+
+    /// Whether some revision holds what nobody can have written by the time it was seen.
+    pub(super) fn has_orphan(&self) -> bool {
+        let mut revisions: Vec<(i64, Vec<&Content>, u64)> = Vec::new();
+        for claim in &self.claims {
+            let Claim::Holds {
+                revision,
+                contents,
+                seen,
+                ..
+            } = claim
+            else {
+                continue;
+            };
+            match revisions.iter_mut().find(|(known, _, _)| known == revision) {
+                Some((_, known, by)) => {
+                    known.extend(contents);
+                    *by = (*by).min(*seen);
+                }
+                None => revisions.push((*revision, contents.iter().collect(), *seen)),
+            }
+        }
+        revisions.iter().any(|(revision, contents, seen)| {
+            let writes = |op: &&Op| {
+                op.call <= *seen
+                    && (self.may_act_unseen(op) || self.wrote(op) && op.revision == *revision)
+                    && contents
+                        .iter()
+                        .all(|content| self.writes(self.record.ask(op), content))
+            };
+            !self.record.ops.iter().any(|op| writes(&op))
+        })
+    }
+
+    fn writes(&self, ask: Ask, content: &Content) -> bool {
+        match &content.value {
+            Shown::Deleted => self.deletes(ask, &content.key),
+            Shown::Something => self.puts(ask, &content.key),
+            Shown::Value(value) => self.any(ask, &|ask| match ask {
+                Ask::Put {
+                    key, value: put, ..
+                } => {
+                    self.record.keys.get(key) == content.key && self.record.values.get(put) == value
+                }
+                _ => false,
+            }),
+        }
+    }
+
+    fn puts(&self, ask: Ask, key: &[u8]) -> bool {
+        self.any(ask, &|ask| match ask {
+            Ask::Put { key: put, .. } => self.record.keys.get(put) == key,
+            _ => false,
+        })
+    }
+
+    fn deletes(&self, ask: Ask, key: &[u8]) -> bool {
+        self.any(ask, &|ask| match ask {
+            Ask::Delete { span, .. } => self.is_within(span, key),
+            _ => false,
+        })
+    }
+
+    /// Whether `ask` or one of its parts, on either branch, is what `is_it` looks for.
+    fn any(&self, ask: Ask, is_it: &dyn Fn(Ask) -> bool) -> bool {
+        let Ask::Txn(txn) = ask else {
+            return is_it(ask);
+        };
+        let Record { txns, asks, .. } = self.record;
+        let txn = txns[txn as usize];
+        let mut parts = asks[txn.success.range()]
+            .iter()
+            .chain(&asks[txn.failure.range()]);
+        parts.any(|ask| self.any(*ask, is_it))
+    }
+
+    /// Whether the stream delivered the key in that revision.
+    pub(super) fn has_told(&self, stream: usize, revision: i64, key: &[u8]) -> bool {
+        let events: &[Id] = &self.record.streams[stream].events;
+        events.iter().any(|id| {
+            let pair = self.pairs.get(*id);
+            pair.mod_revision == revision && self.record.keys.get(pair.key) == key
+        })
+    }
+}
