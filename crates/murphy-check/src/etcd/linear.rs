@@ -3,7 +3,7 @@
 
 use super::{
     perform::Mismatch,
-    record::Record,
+    record::{Ask, Record, Target},
     sighting::{Fact, each_sighting},
     sweep::{Fault, Sweep, Truth},
     timeline::op_of,
@@ -176,26 +176,43 @@ pub(crate) fn wrong(
                 counted(u64::from(expected), "key")
             ),
         ),
-        Mismatch::Deleted { expected, found } => (
-            format!("a deletion of {expected} keys was answered as one of {found}"),
-            format!(
-                "{told}, with {found} keys deleted; before that revision there were {expected}."
-            ),
-        ),
-        Mismatch::Branch { expected } => (
-            format!(
-                "the conditions of a transaction {}",
-                if expected {
-                    "held, and it failed"
-                } else {
-                    "did not hold, and it succeeded"
-                }
-            ),
-            format!(
-                "{told}; in the state before it the conditions {}.",
-                if expected { "hold" } else { "do not hold" }
-            ),
-        ),
+        Mismatch::Deleted { expected, found } => {
+            let before = revision - i64::from(is_write(words.record, op));
+            if let Ask::Delete { span, .. } = words.record.ask(op_of(words.record, op))
+                && span.end == NONE
+            {
+                let writer = writer_of(words, truth, span.key, NONE, before);
+                facts.extend(writer.map(|fact| (fact, true)));
+            }
+            (
+                format!("a deletion of {expected} keys was answered as one of {found}"),
+                format!(
+                    "{told}, with {found} keys deleted; before that revision there were {expected}."
+                ),
+            )
+        }
+        Mismatch::Branch { expected } => {
+            let before = revision - i64::from(is_write(words.record, op));
+            facts.extend(
+                compared(words, truth, op, before)
+                    .into_iter()
+                    .map(|fact| (fact, true)),
+            );
+            (
+                format!(
+                    "the conditions of a transaction {}",
+                    if expected {
+                        "held, and it failed"
+                    } else {
+                        "did not hold, and it succeeded"
+                    }
+                ),
+                format!(
+                    "{told}; in the state before it the conditions {}.",
+                    if expected { "hold" } else { "do not hold" }
+                ),
+            )
+        }
         Mismatch::More { expected } => (
             "the field `more` is wrong".to_owned(),
             format!("{told}; `more` should be {expected}."),
@@ -225,6 +242,39 @@ pub(crate) fn wrong(
         facts,
         members: Vec::new(),
     }
+}
+
+fn is_write(record: &Record, op: Id) -> bool {
+    let answer = record.answer(op_of(record, op));
+    answer.is_some_and(|answer| record.wrote(answer))
+}
+
+/// Most conditions whose keys are looked up for a witness.
+const CONDITIONS_SHOWN: usize = 3;
+
+/// Who wrote the keys that a transaction compares, as of the state before it.
+fn compared(words: &Words<'_>, truth: &Truth, op: Id, before: i64) -> Vec<Fact> {
+    let record = words.record;
+    let Ask::Txn(txn) = record.ask(op_of(record, op)) else {
+        return Vec::new();
+    };
+    let conditions = &record.conditions[record.txns[txn as usize].compare.range()];
+    let mut facts = Vec::new();
+    for condition in conditions
+        .iter()
+        .take(CONDITIONS_SHOWN)
+        .filter(|c| c.span.end == NONE)
+    {
+        let written = writer_of(words, truth, condition.span.key, NONE, before);
+        let given = match condition.target {
+            Target::Mod(given) | Target::Create(given) => given,
+            _ => 0,
+        };
+        let owner = || truth.timeline.owners(given).next().map(Fact::Op);
+        facts.extend(written.or_else(owner));
+    }
+    facts.dedup();
+    facts
 }
 
 /// Who wrote `pair`, or deleted the key where there is none: the acknowledgement or a watch event.

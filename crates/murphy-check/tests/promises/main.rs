@@ -4,6 +4,7 @@
 //! marked in the story, confirmed by the second checker; and without any of the lines the violation rests on it is
 //! not broken any more.
 
+mod kubernetes;
 mod story;
 mod watch;
 

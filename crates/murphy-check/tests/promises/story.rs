@@ -4,6 +4,7 @@
 //! limits watch 100 progress 50            what the header allows, in ms
 //! put a=1 -> 2                            acknowledged; `on n1` asks n1, `lease 7` attaches
 //! put a=1 ?                               of unknown outcome
+//! pair a=1 b=1 -> 2                       a transaction of two puts
 //! delete a -> 3                           `delete a -> 3 none` where nothing was deleted
 //! get a -> 3: a=1@2/2/1                   a pair is key=value@created/changed/version, `~7` its lease
 //! get a at 2 -> 5: a=1@2/2/1              of a revision; `limit 2` cuts, with `of 5` keys in all; `stale`
@@ -271,6 +272,7 @@ impl Teller {
             "limits" => self.limits(&line),
             "wait" => self.now += line.number(1).unsigned_abs() * MS,
             "put" => self.put(&line),
+            "pair" => self.pair(&line),
             "delete" => self.delete(&line),
             "get" => self.get(&line),
             "swap" | "drop" => self.swap(&line),
@@ -324,6 +326,21 @@ impl Teller {
             request,
             || json!({"header": header(line.revision())}),
         );
+    }
+
+    fn pair(&mut self, line: &Line<'_>) {
+        let put = |place: usize| {
+            let (key, value) = line
+                .word(place)
+                .split_once('=')
+                .expect("pair KEY=VALUE KEY=VALUE");
+            json!({"request_put": {"key": key, "value": value}})
+        };
+        let request = json!({"success": [put(1), put(2)]});
+        self.ask(line, "txn", request, || {
+            let done = json!({"response_put": {}});
+            json!({"header": header(line.revision()), "succeeded": true, "responses": [done, done]})
+        });
     }
 
     fn delete(&mut self, line: &Line<'_>) {

@@ -269,7 +269,7 @@ impl Reader<'_> {
         );
         self.add_last_write(&mut trouble, pair.key, revision - 1);
         let found = words.pairs.get(self.follower.stream.events[event]);
-        if created && found.create_revision < revision {
+        if created && trouble.facts.len() == 1 {
             // Whoever wrote the revision in which the key is said to have been created.
             let owner = self.truth.timeline.owners(found.create_revision).next();
             trouble.facts.extend(owner.map(|op| (Fact::Op(op), true)));
