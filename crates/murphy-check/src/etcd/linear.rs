@@ -3,7 +3,7 @@
 
 use super::{
     perform::Mismatch,
-    record::{Ask, Record, Target},
+    record::{Ask, Op, Outcome, Record, Target},
     sighting::{Fact, each_sighting},
     sweep::{Fault, Sweep, Truth},
     timeline::op_of,
@@ -11,7 +11,7 @@ use super::{
     words::{Words, counted, grouped, seconds},
 };
 use crate::{
-    intern::{Id, NONE},
+    intern::{Id, NONE, next_id},
     verdict::{Judgement, Verdict},
 };
 
@@ -230,6 +230,28 @@ pub(crate) fn wrong(
                 ),
             )
         }
+        Mismatch::Kept { pair } => {
+            let kept = words.pairs.get(pair);
+            let writer = source_of(words.record, words, truth, kept.mod_revision, pair);
+            facts.extend(writer.map(|fact| (fact, true)));
+            (
+                format!("a revoked lease keeps {}", words.key(kept.key)),
+                format!("{told}; {} stays.", words.pair(kept.key, pair)),
+            )
+        }
+        Mismatch::Ended {
+            lease,
+            revision: ended,
+        } => (
+            format!(
+                "a key was put under lease {}, which had ended",
+                words.lease(lease)
+            ),
+            format!(
+                "{told}, under lease {}, which ended in revision {ended}.",
+                words.lease(lease)
+            ),
+        ),
         Mismatch::Future { revision: asked } => (
             format!("revision {asked} was read before it existed"),
             format!("{told}; it asked for revision {asked}, which did not exist yet."),
@@ -304,6 +326,17 @@ pub(crate) fn source_of(
         return Some(Fact::Op(owner));
     }
     let wanted = words.pairs.get(pair);
+    if wanted.is_gone() && record.leases.len() > 1 {
+        let revokes = |op: &Op| {
+            op.revision == revision
+                && op.outcome == Outcome::Ok
+                && matches!(record.ask(op), Ask::LeaseRevoke { .. })
+                && record.ends_lease_of(record.ask(op), wanted.key)
+        };
+        if let Some(id) = record.ops.iter().position(revokes) {
+            return Some(Fact::Op(next_id(id)));
+        }
+    }
     let writer =
         truth.timeline.unknown.iter().find(|id| {
             super::timeline::could_write(record, record.ask(op_of(record, **id)), &wanted)

@@ -33,6 +33,10 @@ impl Record {
             fault_id: String::new(),
         };
         read::read(source, "etcd", &mut loader)?;
+        for keys in &mut loader.record.lease_keys {
+            keys.sort_unstable();
+            keys.dedup();
+        }
         Ok(loader.record)
     }
 }
@@ -195,6 +199,22 @@ impl Loader {
             "status" => Ask::Status {
                 quiet: numbers(cursor, &["quiet"])?[0] != 0,
             },
+            "lease_grant" => Ask::LeaseGrant {
+                lease: record.decode_lease(cursor)?,
+            },
+            "lease_revoke" => Ask::LeaseRevoke {
+                lease: record.decode_lease(cursor)?,
+            },
+            "lease_keep_alive" => Ask::LeaseKeepAlive {
+                lease: record.decode_lease(cursor)?,
+            },
+            "lease_time_to_live" => Ask::LeaseTimeToLive {
+                lease: record.decode_lease(cursor)?,
+            },
+            "lease_leases" => {
+                numbers(cursor, &[])?;
+                Ask::LeaseLeases
+            }
             "watch" => return record.decode_watch(cursor).map(Value::Watch),
             "watch_progress" => {
                 numbers(cursor, &[])?;
@@ -232,6 +252,18 @@ impl Loader {
                     },
                     header,
                 ));
+            }
+            "lease_grant" | "lease_revoke" | "lease_keep_alive" | "lease_time_to_live"
+            | "lease_leases" => {
+                let (lease, ttl) = self.record.decode_lease_answer(cursor, &mut header)?;
+                let answer = match f {
+                    "lease_grant" => Answer::LeaseGrant { lease, ttl },
+                    "lease_revoke" => Answer::LeaseRevoke,
+                    "lease_keep_alive" => Answer::LeaseKeepAlive { ttl },
+                    "lease_time_to_live" => Answer::LeaseTimeToLive { ttl },
+                    _ => Answer::LeaseLeases,
+                };
+                return Ok(Value::Answer(answer, header));
             }
             "watch" => {
                 member_answer(cursor, &[], &mut header)?;
@@ -380,7 +412,7 @@ impl Loader {
                 )
                 .into()
             })?;
-        if Record::is_kv(self.record.ask(&op)) && header.revision < 1 {
+        if Record::is_ordered(self.record.ask(&op)) && header.revision < 1 {
             return Err("expected a revision from 1 in the header of the answer".into());
         }
         if time < op.call {
@@ -389,6 +421,10 @@ impl Loader {
                 op.line
             )
             .into());
+        }
+        if let Answer::LeaseGrant { lease, .. } = answer {
+            // The member chose the number where the client did not.
+            self.record.asks[op.ask as usize] = Ask::LeaseGrant { lease };
         }
         self.record.answers.push(answer);
         let answer = next_id(self.record.answers.len() - 1);
@@ -534,6 +570,7 @@ impl Loader {
 
 fn unknown_f<T>(f: &str, cursor: &Cursor<'_>) -> Parse<T> {
     cursor.flaw(format!(
-        "unknown f `{f}`; model etcd has put, range, delete_range, txn, compact, hash_kv, status and watch"
+        "unknown f `{f}`; model etcd has put, range, delete_range, txn, compact, hash_kv, status, lease_grant, \
+         lease_revoke, lease_keep_alive, lease_time_to_live, lease_leases and watch"
     ))
 }

@@ -8,6 +8,7 @@ mod figures;
 pub mod generate;
 mod kubernetes;
 mod lease;
+mod lessor;
 mod linear;
 mod load;
 mod members;

@@ -5,9 +5,11 @@
 //! it: two answers agree exactly when they hold the same number, and the tables of contradictions run
 //! over the distinct pairs alone.
 
+use rustc_hash::FxHashMap;
+
 use crate::{
     history::Header,
-    intern::{Bytes, Id, Interner, NONE, Thing},
+    intern::{Bytes, Id, Interner, NONE, Thing, next_id},
 };
 
 /// In place of a value: it was not asked for (`keys_only`).
@@ -132,6 +134,20 @@ pub(crate) enum Ask {
     Status {
         quiet: bool,
     },
+    /// Leases are numbers in [`Record::leases`].
+    LeaseGrant {
+        lease: u32,
+    },
+    LeaseRevoke {
+        lease: u32,
+    },
+    LeaseKeepAlive {
+        lease: u32,
+    },
+    LeaseTimeToLive {
+        lease: u32,
+    },
+    LeaseLeases,
 }
 
 /// What a range wants besides its keys.
@@ -173,13 +189,43 @@ pub(crate) struct Condition {
 /// An answer; its runs of pairs lie in [`Record::lists`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Answer {
-    Put { prev: Id },
-    Range { kvs: Run, count: u32, more: bool },
-    Delete { deleted: u32, prev: Run },
-    Txn { succeeded: bool, answers: Run },
+    Put {
+        prev: Id,
+    },
+    Range {
+        kvs: Run,
+        count: u32,
+        more: bool,
+    },
+    Delete {
+        deleted: u32,
+        prev: Run,
+    },
+    Txn {
+        succeeded: bool,
+        answers: Run,
+    },
     Compact,
-    HashKv { hash: u32, compact: i64 },
-    Status { applied: u64 },
+    HashKv {
+        hash: u32,
+        compact: i64,
+    },
+    Status {
+        applied: u64,
+    },
+    /// Times are s.
+    LeaseGrant {
+        lease: u32,
+        ttl: i64,
+    },
+    LeaseRevoke,
+    LeaseKeepAlive {
+        ttl: i64,
+    },
+    LeaseTimeToLive {
+        ttl: i64,
+    },
+    LeaseLeases,
 }
 
 /// What became of an invocation.
@@ -337,6 +383,9 @@ pub struct Record {
     pub(crate) processes: Bytes,
     pub(crate) nodes: Vec<String>,
     pub(crate) leases: Vec<i64>,
+    lease_ids: FxHashMap<i64, u32>,
+    /// The keys that were ever put under each lease, in order of their numbers.
+    pub(crate) lease_keys: Vec<Vec<Id>>,
     pub(crate) pairs: Interner<Pair>,
     pub(crate) lists: Vec<Id>,
     pub(crate) asks: Vec<Ask>,
@@ -367,6 +416,8 @@ impl Record {
             processes: Bytes::default(),
             nodes: Vec::new(),
             leases: vec![0],
+            lease_ids: FxHashMap::from_iter([(0, 0)]),
+            lease_keys: vec![Vec::new()],
             pairs: Interner::default(),
             lists: Vec::new(),
             asks: Vec::new(),
@@ -439,6 +490,32 @@ impl Record {
         }
     }
 
+    /// The number of a lease, new or old.
+    pub(crate) fn lease(&mut self, id: i64) -> u32 {
+        let leases = &mut self.leases;
+        let lease_keys = &mut self.lease_keys;
+        *self.lease_ids.entry(id).or_insert_with(|| {
+            leases.push(id);
+            lease_keys.push(Vec::new());
+            next_id(leases.len() - 1)
+        })
+    }
+
+    /// The number of a lease that was met before.
+    pub(crate) fn known_lease(&self, id: i64) -> u32 {
+        self.lease_ids.get(&id).copied().unwrap_or(0)
+    }
+
+    /// Whether the end of a lease that `ask` grants or revokes can delete `key`.
+    pub(crate) fn ends_lease_of(&self, ask: Ask, key: Id) -> bool {
+        match ask {
+            Ask::LeaseGrant { lease } | Ask::LeaseRevoke { lease } => {
+                self.lease_keys[lease as usize].binary_search(&key).is_ok()
+            }
+            _ => false,
+        }
+    }
+
     /// Whether a member may answer `ask` alone: a serializable range, or a transaction of nothing else.
     pub(crate) fn is_local(&self, ask: Ask) -> bool {
         match ask {
@@ -461,6 +538,12 @@ impl Record {
             ask,
             Ask::Put { .. } | Ask::Range { .. } | Ask::Delete { .. } | Ask::Txn(_)
         )
+    }
+
+    /// True for a request whose answer has a place in the order of revisions: one to the key space, or the grant
+    /// and the revocation of a lease, which are applied like one.
+    pub(crate) fn is_ordered(ask: Ask) -> bool {
+        Self::is_kv(ask) || matches!(ask, Ask::LeaseGrant { .. } | Ask::LeaseRevoke { .. })
     }
 
     /// Whether `span` holds every key.

@@ -113,6 +113,11 @@ impl Words<'_> {
         )
     }
 
+    /// The number of a lease as etcdctl writes it.
+    pub fn lease(&self, lease: u32) -> String {
+        format!("{:x}", self.record.leases[lease as usize])
+    }
+
     pub fn span(&self, span: Span) -> String {
         if span.end == NONE {
             return self.key(span.key);
@@ -154,6 +159,11 @@ impl Words<'_> {
             Ask::HashKv { revision: 0 } => "hash".into(),
             Ask::HashKv { revision } => format!("hash at {revision}"),
             Ask::Status { .. } => "status".into(),
+            Ask::LeaseGrant { lease } => format!("grant of lease {}", self.lease(lease)),
+            Ask::LeaseRevoke { lease } => format!("revocation of lease {}", self.lease(lease)),
+            Ask::LeaseKeepAlive { lease } => format!("keep-alive of lease {}", self.lease(lease)),
+            Ask::LeaseTimeToLive { lease } => format!("time left of lease {}", self.lease(lease)),
+            Ask::LeaseLeases => "list of leases".into(),
         }
     }
 
@@ -221,7 +231,11 @@ impl Words<'_> {
                     if succeeded { "succeeded" } else { "failed" }
                 )
             }
-            Answer::Compact => "done".into(),
+            Answer::Compact | Answer::LeaseLeases => "done".into(),
+            Answer::LeaseGrant { ttl, .. }
+            | Answer::LeaseKeepAlive { ttl }
+            | Answer::LeaseTimeToLive { ttl } => format!("{ttl} s to live"),
+            Answer::LeaseRevoke => format!("done at {}", op.revision),
             Answer::HashKv { hash, .. } => format!("{hash:08x}"),
             Answer::Status { applied } => {
                 format!("revision {} at applied index {applied}", op.revision)

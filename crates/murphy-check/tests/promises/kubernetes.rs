@@ -260,7 +260,7 @@ fn paged_list() {
                 "
             put /registry/pods/a=1 -> 2
             put /registry/pods/b=1 -> 3
-            * delete /registry/pods/b -> 4
+            + delete /registry/pods/b -> 4
             put /registry/pods/c=1 -> 5
             get under /registry/pods/ limit 1 -> 5 of 2: /registry/pods/a=1@2/2/1
             * get behind /registry/pods/a at 5 limit 1 -> 5 of 2: /registry/pods/b=1@3/3/1",

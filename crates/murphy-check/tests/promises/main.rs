@@ -5,6 +5,7 @@
 //! not broken any more.
 
 mod kubernetes;
+mod lease;
 mod story;
 mod watch;
 

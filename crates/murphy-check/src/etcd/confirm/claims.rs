@@ -43,8 +43,20 @@ impl Reader<'_> {
             Fact::Op(id) => self.op(id),
             Fact::Shown(id, pair) => {
                 self.op(id);
-                let end = self.words.record.ops[id as usize].end;
-                self.pair(&self.words.pairs.get(pair), end);
+                let record = self.words.record;
+                let op = record.ops[id as usize];
+                let shown = self.words.pairs.get(pair);
+                self.pair(&shown, op.end);
+                let of_now = match record.ask(&op) {
+                    Ask::Range { options, .. } => record.options[options as usize].revision == 0,
+                    _ => false,
+                };
+                if shown.lease != 0 && of_now && !record.is_local(record.ask(&op)) {
+                    self.claims.push(Claim::Has {
+                        lease: shown.lease,
+                        call: op.call,
+                    });
+                }
             }
             Fact::Watch(_) => {}
             Fact::Event(stream, event) => self.event(stream, event),
@@ -155,6 +167,23 @@ impl Reader<'_> {
                 node: op.node,
                 end: op.end,
             }),
+            (_, Answer::LeaseGrant { lease, ttl }) => self.renewed(&op, lease, ttl),
+            (Ask::LeaseKeepAlive { lease }, Answer::LeaseKeepAlive { ttl }) if ttl > 0 => {
+                self.renewed(&op, lease, ttl);
+            }
+            (Ask::LeaseRevoke { lease }, _) => self.claims.push(Claim::Revoked {
+                lease: record.leases[lease as usize],
+                revision: op.revision,
+                call: op.call,
+            }),
+            (Ask::LeaseKeepAlive { lease }, Answer::LeaseKeepAlive { .. })
+            | (Ask::LeaseTimeToLive { lease }, Answer::LeaseTimeToLive { ttl: ..0 }) => {
+                self.claims.push(Claim::Gone {
+                    lease: record.leases[lease as usize],
+                    call: op.call,
+                    end: op.end,
+                });
+            }
             _ if Record::is_kv(ask) => self.kv(&op, ask, answer),
             _ => {}
         }
@@ -204,10 +233,17 @@ impl Reader<'_> {
                     key,
                     value,
                     prev_kv,
-                    ..
+                    lease,
                 },
                 Answer::Put { prev },
             ) => {
+                if lease > 0 {
+                    self.claims.push(Claim::Attached {
+                        revision: effect.revision,
+                        key: self.key(key),
+                        lease: record.leases[lease as usize],
+                    });
+                }
                 let value = Shown::Value(record.values.get(value).to_vec());
                 effect.contents.push(Content {
                     key: self.key(key),
@@ -346,6 +382,12 @@ impl Reader<'_> {
         let pair = (pair != NONE).then(|| self.words.pairs.get(pair));
         if let Some(pair) = &pair {
             self.pair(pair, seen);
+            if pair.lease != 0 {
+                self.claims.push(Claim::HasAt {
+                    lease: pair.lease,
+                    at,
+                });
+            }
         }
         let revision = pair.map(|pair| pair.mod_revision);
         self.claims.push(Claim::Shows {

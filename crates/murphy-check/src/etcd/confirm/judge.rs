@@ -21,7 +21,9 @@ impl Judge<'_> {
             || !self.has_order()
             || self.is_late()
             || self.ignores_compaction()
+            || self.ends_lease_wrongly()
             || self.has_orphan()
+            || self.lacks_writers()
     }
 
     /// A claim that no history can support.

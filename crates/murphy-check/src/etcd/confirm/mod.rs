@@ -8,6 +8,7 @@
 
 mod claims;
 mod judge;
+mod leases;
 mod streams;
 mod writers;
 
@@ -51,6 +52,30 @@ enum Claim {
         /// By when that was known.
         seen: u64,
     },
+    /// Every key that `revision` put is attached to the lease.
+    Attached {
+        revision: i64,
+        key: Vec<u8>,
+        lease: i64,
+    },
+    /// The lease lives until then at least.
+    Renewed {
+        lease: i64,
+        answered: u64,
+        until: u64,
+    },
+    /// A member says that the lease is no more.
+    Gone { lease: i64, call: u64, end: u64 },
+    /// The lease was revoked in `revision`, at the latest.
+    Revoked {
+        lease: i64,
+        revision: i64,
+        call: u64,
+    },
+    /// As of `at` there is a key that has the lease.
+    HasAt { lease: i64, at: i64 },
+    /// A linearizable read, asked at `call`, showed a key that has the lease.
+    Has { lease: i64, call: u64 },
     /// Nothing explains it, whatever else is true.
     Absurd,
     /// There is a pair of the key as of `at`.

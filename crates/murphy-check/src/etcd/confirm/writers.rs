@@ -16,12 +16,23 @@ impl Judge<'_> {
         })
     }
 
+    /// The same for whatever a client asks, the ends of leases left out.
+    pub(super) fn may_be_changed(&self, key: &[u8], written: i64, at: i64) -> bool {
+        self.may_be_one(written, at, &|ask| {
+            let is_lease = matches!(ask, Ask::LeaseGrant { .. } | Ask::LeaseRevoke { .. });
+            self.puts(ask, key) || !is_lease && self.deletes(ask, key)
+        })
+    }
+
     fn may_be_one(&self, written: i64, at: i64, is_it: &dyn Fn(Ask) -> bool) -> bool {
         let between = written + 1..=at;
         let mut owned: Vec<i64> = Vec::new();
         let mut asked = false;
         for op in &self.record.ops {
             let fits = is_it(self.record.ask(op));
+            if fits && self.may_revoke(op) && between.contains(&op.revision) {
+                return true;
+            }
             if self.wrote(op) && between.contains(&op.revision) {
                 if fits {
                     return true;
@@ -43,6 +54,12 @@ impl Judge<'_> {
     /// Whether `op` may have written some revision that its answer does not name.
     fn may_act_unseen(&self, op: &Op) -> bool {
         op.outcome == Outcome::Unknown
+            || op.outcome == Outcome::Ok && matches!(self.record.ask(op), Ask::LeaseGrant { .. })
+    }
+
+    /// Whether `op` is a revocation that may have deleted something in the revision of its answer.
+    fn may_revoke(&self, op: &Op) -> bool {
+        op.outcome == Outcome::Ok && matches!(self.record.ask(op), Ask::LeaseRevoke { .. })
     }
 
     /// Whether nobody can have put the key by revision `at`.
@@ -77,13 +94,49 @@ impl Judge<'_> {
         revisions.iter().any(|(revision, contents, seen)| {
             let writes = |op: &&Op| {
                 op.call <= *seen
-                    && (self.may_act_unseen(op) || self.wrote(op) && op.revision == *revision)
+                    && (self.may_act_unseen(op)
+                        || (self.wrote(op) || self.may_revoke(op)) && op.revision == *revision)
                     && contents
                         .iter()
                         .all(|content| self.writes(self.record.ask(op), content))
             };
             !self.record.ops.iter().any(|op| writes(&op))
         })
+    }
+
+    /// Whether fewer writes were asked for by the time of an answer than it has revisions behind it.
+    ///
+    /// Only in a history that begins with an empty store, which the first answers show.
+    pub(super) fn lacks_writers(&self) -> bool {
+        let ops = &self.record.ops;
+        let answered = |op: &&Op| op.outcome == Outcome::Ok && Record::is_kv(self.record.ask(op));
+        let begins_empty = ops.iter().filter(answered).any(|op| op.revision <= 2);
+        let took = self.claims.iter().filter_map(|claim| match claim {
+            Claim::Took { end, revision, .. } => Some((*end, *revision)),
+            _ => None,
+        });
+        begins_empty
+            && took.into_iter().any(|(end, last)| {
+                let mut owned: Vec<i64> = Vec::new();
+                let mut free = 0;
+                for op in ops.iter().filter(|op| op.call <= end) {
+                    if self.wrote(op) || self.may_revoke(op) {
+                        owned.push(op.revision);
+                    } else if self.may_act_unseen(op) && self.can_write(op) {
+                        free += 1;
+                    }
+                }
+                owned.retain(|revision| (2..=last).contains(revision));
+                owned.sort_unstable();
+                owned.dedup();
+                let wanted = usize::try_from(last - 1).unwrap_or(0);
+                owned.len() + free < wanted
+            })
+    }
+
+    fn can_write(&self, op: &Op) -> bool {
+        let ask = self.record.ask(op);
+        self.record.may_write(op) || matches!(ask, Ask::LeaseGrant { .. } | Ask::LeaseRevoke { .. })
     }
 
     fn writes(&self, ask: Ask, content: &Content) -> bool {
@@ -111,6 +164,10 @@ impl Judge<'_> {
     fn deletes(&self, ask: Ask, key: &[u8]) -> bool {
         self.any(ask, &|ask| match ask {
             Ask::Delete { span, .. } => self.is_within(span, key),
+            Ask::LeaseGrant { .. } | Ask::LeaseRevoke { .. } => {
+                let key = self.record.keys.find(key);
+                key.is_some_and(|key| self.record.ends_lease_of(ask, key))
+            }
             _ => false,
         })
     }

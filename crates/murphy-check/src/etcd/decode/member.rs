@@ -93,3 +93,41 @@ impl Record {
         })
     }
 }
+
+impl Record {
+    /// Reads a request for a lease, whose number is 0 where the member is to choose.
+    pub(in crate::etcd) fn decode_lease(&mut self, cursor: &mut Cursor<'_>) -> Parse<u32> {
+        let mut id = 0;
+        cursor.object(|name, cursor| {
+            match name {
+                "ID" => id = cursor.integer()?,
+                "TTL" => drop(cursor.integer()?),
+                "keys" => drop(cursor.boolean()?),
+                _ => return cursor.flaw(format!("unknown field `{name}`")),
+            }
+            Ok(())
+        })?;
+        Ok(self.lease(id))
+    }
+
+    /// Reads an answer about a lease: its number and the time it has to live, s.
+    pub(in crate::etcd) fn decode_lease_answer(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        header: &mut AnswerHeader,
+    ) -> Parse<(u32, i64)> {
+        let (mut id, mut ttl) = (0, 0);
+        cursor.object(|name, cursor| {
+            match name {
+                "header" => *header = decode_header(cursor)?,
+                "ID" => id = cursor.integer()?,
+                "TTL" => ttl = cursor.integer()?,
+                "grantedTTL" => drop(cursor.integer()?),
+                "keys" | "leases" | "error" => cursor.skip()?,
+                _ => return cursor.flaw(format!("unknown field `{name}`")),
+            }
+            Ok(())
+        })?;
+        Ok((self.lease(id), ttl))
+    }
+}

@@ -38,7 +38,12 @@ impl Record {
             | (Ask::Delete { .. }, Answer::Delete { .. })
             | (Ask::Compact { .. }, Answer::Compact)
             | (Ask::HashKv { .. }, Answer::HashKv { .. })
-            | (Ask::Status { .. }, Answer::Status { .. }) => Ok(()),
+            | (Ask::Status { .. }, Answer::Status { .. })
+            | (Ask::LeaseGrant { .. }, Answer::LeaseGrant { .. })
+            | (Ask::LeaseRevoke { .. }, Answer::LeaseRevoke)
+            | (Ask::LeaseKeepAlive { .. }, Answer::LeaseKeepAlive { .. })
+            | (Ask::LeaseTimeToLive { .. }, Answer::LeaseTimeToLive { .. })
+            | (Ask::LeaseLeases, Answer::LeaseLeases) => Ok(()),
             (Ask::Txn(txn), Answer::Txn { succeeded, answers }) => {
                 let TxnAsk {
                     success, failure, ..
