@@ -30,7 +30,7 @@ fn says_where_and_what_was_expected() {
         ),
         (
             r#"{"index":0,"type":"invoke","process":"c1","f":"member_add","value":{},"time":1}"#,
-            "2:69: unknown f `member_add`; model etcd has put, range, delete_range, txn, compact, hash_kv, status, lease_grant, lease_revoke, lease_keep_alive, lease_time_to_live, lease_leases and watch",
+            "2:68: unknown f `member_add`; model etcd has put, range, delete_range, txn, compact, hash_kv, status, lease_grant, lease_revoke, lease_keep_alive, lease_time_to_live, lease_leases and watch",
         ),
         (
             r#"{"index":0,"type":"invoke","process":"c1","f":"put","value":{"key":"a","ttl":3},"time":1}"#,

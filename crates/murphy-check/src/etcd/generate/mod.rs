@@ -44,6 +44,12 @@ pub struct Profile {
     pub compactions: usize,
     /// Whether members are watched.
     pub watches: bool,
+    /// How many clients hold leases, under which the others put some of their pairs.
+    pub leases: usize,
+    /// How much longer than usual everything takes: leases live for seconds.
+    pub slowness: u64,
+    /// Whether the keys are those of Kubernetes objects.
+    pub registry: bool,
     /// Whether the history ends in the middle, as after Ctrl-C, instead of with dumps.
     pub cut: bool,
 }
@@ -62,7 +68,19 @@ impl Profile {
             kills: 3,
             compactions: 5,
             watches: true,
+            leases: 0,
+            slowness: 1,
+            registry: false,
             cut: false,
+        }
+    }
+
+    /// A mixed history in which clients hold leases, some of which expire.
+    pub fn leased(operations: usize) -> Self {
+        Self {
+            leases: 3,
+            slowness: 25,
+            ..Self::mixed(operations)
         }
     }
 

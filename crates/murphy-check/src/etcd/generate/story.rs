@@ -8,7 +8,9 @@ use crate::{
     etcd::{
         model::{Request, Response},
         vocabulary::{
-            CompactRequest, CompactResponse, Compare, HashKvRequest, HashKvResponse, StatusRequest,
+            CompactRequest, CompactResponse, Compare, HashKvRequest, HashKvResponse,
+            LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveResponse, LeaseRequest,
+            LeaseRevokeResponse, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, StatusRequest,
             StatusResponse, WatchEnd, WatchMessage, WatchRequest,
         },
     },
@@ -41,6 +43,20 @@ pub enum Value {
     Message(WatchMessage),
     /// The end of a watch.
     WatchEnd(WatchEnd),
+    /// `Lease.LeaseGrant`.
+    LeaseGrant(LeaseGrantRequest),
+    /// Its answer.
+    LeaseGranted(LeaseGrantResponse),
+    /// `Lease.LeaseKeepAlive` and `Lease.LeaseRevoke`.
+    Lease(LeaseRequest),
+    /// The answer to a keep-alive.
+    LeaseKept(LeaseKeepAliveResponse),
+    /// The answer to a revocation.
+    LeaseRevoked(LeaseRevokeResponse),
+    /// `Lease.LeaseTimeToLive`.
+    LeaseTimeToLive(LeaseTimeToLiveRequest),
+    /// Its answer.
+    LeaseLeft(LeaseTimeToLiveResponse),
     /// A fault begins or ends.
     Fault {
         /// `begin` or `end`.
