@@ -16,7 +16,7 @@ use super::{
     sweep::{Sweep, Truth, sweep},
     trouble::{Trouble, plain},
     watches::{self, Ground, RULES, Watches},
-    words::{Words, counted, listed},
+    words::{Words, counted, grouped, listed},
 };
 use crate::{
     read::ReadError,
@@ -175,14 +175,21 @@ impl Case<'_> {
     fn add(
         &mut self,
         promise: &str,
-        basis: &str,
+        (one, several): (&str, &str),
         trouble: Option<&Trouble>,
         judged: u64,
         open: Option<String>,
     ) {
         let judgement = match (trouble, open) {
             (Some(trouble), _) => self.broken(promise, trouble),
-            (None, None) if judged > 0 => plain(promise, Verdict::Held, counted(judged, basis)),
+            (None, None) if judged > 0 => {
+                let what = if judged == 1 { one } else { several };
+                plain(
+                    promise,
+                    Verdict::Held,
+                    format!("{} {what}", grouped(judged)),
+                )
+            }
             (None, Some(why)) if judged > 0 || self.scope == Scope::All => {
                 plain(promise, Verdict::Undecided, why)
             }
@@ -193,7 +200,7 @@ impl Case<'_> {
                 plain(
                     promise,
                     Verdict::Undecided,
-                    format!("the history has no {basis}"),
+                    format!("the history has no {one}"),
                 )
             }
         };

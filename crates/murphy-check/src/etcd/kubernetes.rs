@@ -70,19 +70,28 @@ impl Clause {
         }
     }
 
-    /// What the clause is judged on, in the singular.
-    pub fn basis(self) -> &'static str {
+    /// What the clause is judged on: one, several.
+    pub fn basis(self) -> (&'static str, &'static str) {
         match self {
-            Self::StrictSerializability => "operation on one resource type",
-            Self::ResourceVersion => "version of an object",
-            Self::OptimisticWrite => "optimistic write",
-            Self::ExactRevision => "read of a given revision",
-            Self::PagedList => "page of a list",
-            Self::ListWatch => "watch that goes on where a list ended",
-            Self::WatchPrefix | Self::WatchOrder | Self::WatchReliable => "event",
-            Self::WatchEvent => "put event or previous pair",
-            Self::Bookmark => "bookmark",
-            Self::Compaction => "request for what was compacted",
+            Self::StrictSerializability => ("operation on one type", "operations on one type"),
+            Self::ResourceVersion => ("object version", "object versions"),
+            Self::OptimisticWrite => ("optimistic write", "optimistic writes"),
+            Self::ExactRevision => ("read of a revision", "reads of a revision"),
+            Self::PagedList => ("page of a list", "pages of lists"),
+            Self::ListWatch => (
+                "watch that continues a list",
+                "watches that continue a list",
+            ),
+            Self::WatchPrefix | Self::WatchOrder | Self::WatchReliable => ("event", "events"),
+            Self::WatchEvent => (
+                "put event or previous pair",
+                "put events and previous pairs",
+            ),
+            Self::Bookmark => ("bookmark", "bookmarks"),
+            Self::Compaction => (
+                "request for what was compacted",
+                "requests for what was compacted",
+            ),
         }
     }
 

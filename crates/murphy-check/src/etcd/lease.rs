@@ -14,7 +14,8 @@ use super::{
 };
 use crate::intern::{Id, NONE, next_id};
 
-pub(crate) const BASIS: &str = "end of a lease";
+/// What the promise is judged on: one, several.
+pub(crate) const BASIS: (&str, &str) = ("end of a lease", "ends of leases");
 
 const SECOND: u64 = 1_000_000_000;
 

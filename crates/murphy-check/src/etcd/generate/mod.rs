@@ -7,8 +7,10 @@
 mod cluster;
 pub mod mutation;
 mod story;
+mod streams;
 mod traffic;
 
+use crate::history::Limits;
 use cluster::tell;
 pub use story::{Entry, Story, Value};
 
@@ -103,6 +105,7 @@ impl Story {
         Self {
             nodes,
             guard,
+            limits: Limits::default(),
             entries,
         }
     }
@@ -113,7 +116,7 @@ pub fn write<W: std::io::Write>(profile: &Profile, seed: u64, sink: W) -> std::i
     let nodes: Vec<String> = (0..profile.members)
         .map(|node| format!("n{node}"))
         .collect();
-    let mut writer = story::begin(sink, &nodes, &traffic::guard(profile))?;
+    let mut writer = story::begin(sink, &nodes, &traffic::guard(profile), Limits::default())?;
     let mut result = Ok(());
     tell(profile, seed, &mut |entry| {
         if result.is_ok() {

@@ -270,9 +270,11 @@ impl Reader<'_> {
         self.add_last_write(&mut trouble, pair.key, revision - 1);
         let found = words.pairs.get(self.follower.stream.events[event]);
         if created && trouble.facts.len() == 1 {
-            // Whoever wrote the revision in which the key is said to have been created.
-            let owner = self.truth.timeline.owners(found.create_revision).next();
-            trouble.facts.extend(owner.map(|op| (Fact::Op(op), true)));
+            // What the revision holds in which the key is said to have been created.
+            let at = found.create_revision;
+            let held = self.truth.store.events_at(words.pairs, at).first();
+            let source = held.and_then(|id| source_of(words.record, words, self.truth, at, *id));
+            trouble.facts.extend(source.map(|fact| (fact, true)));
         }
         trouble
     }

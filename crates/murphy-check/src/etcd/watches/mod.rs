@@ -83,19 +83,28 @@ impl Rule {
         }
     }
 
-    /// What the promise is judged on, in the singular.
-    pub fn basis(self) -> &'static str {
+    /// What the promise is judged on: one, several.
+    pub fn basis(self) -> (&'static str, &'static str) {
         match self {
-            Self::Filter => "event of a part of the keys",
-            Self::Ordered | Self::Unique | Self::Atomic | Self::Reliable => "event",
-            Self::Bookmarkable => "bookmark",
-            Self::Resumable => "stream that starts at a revision",
-            Self::IsCreate => "put event",
-            Self::PrevKv => "previous pair",
-            Self::Live => "stream of a quiet member",
-            Self::Progress => "stream that asked for bookmarks",
-            Self::CancelReason => "watch of what was compacted, or cancellation",
-            Self::Future => "stream that starts in the future",
+            Self::Filter => (
+                "event of a watch of some keys",
+                "events of watches of some keys",
+            ),
+            Self::Ordered | Self::Unique | Self::Atomic | Self::Reliable => ("event", "events"),
+            Self::Bookmarkable => ("bookmark", "bookmarks"),
+            Self::Resumable => ("watch from a revision on", "watches from a revision on"),
+            Self::IsCreate => ("put event", "put events"),
+            Self::PrevKv => ("previous pair", "previous pairs"),
+            Self::Live => ("watch of a quiet member", "watches of quiet members"),
+            Self::Progress => (
+                "watch that is owed bookmarks",
+                "watches that are owed bookmarks",
+            ),
+            Self::CancelReason => (
+                "watch that compaction concerns",
+                "watches that compactions concern",
+            ),
+            Self::Future => ("watch from the future", "watches from the future"),
         }
     }
 
