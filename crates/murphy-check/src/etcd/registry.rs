@@ -108,7 +108,7 @@ impl Registry {
     }
 
     /// Whether the watch goes on where a list of the same keys ended: it starts one revision later.
-    pub fn continues_list(&self, record: &Record, stream: &Stream) -> bool {
+    pub fn continues_list(record: &Record, stream: &Stream) -> bool {
         stream.start_revision > 1
             && record.ops.iter().any(|op| {
                 let Ask::Range { span, options } = record.ask(op) else {

@@ -5,6 +5,7 @@
 //! not broken any more.
 
 mod kubernetes;
+mod late;
 mod lease;
 mod story;
 mod watch;

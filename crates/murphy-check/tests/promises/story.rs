@@ -483,7 +483,8 @@ impl Teller {
         let mut history = format!("{header}\n");
         let mut origin = vec![usize::MAX, usize::MAX];
         for (place, line) in self.lines {
-            history.push_str(&format!("{line}\n"));
+            history.push_str(&line.to_string());
+            history.push('\n');
             origin.push(place);
         }
         Told { history, origin }

@@ -459,8 +459,8 @@ impl Reader<'_> {
 
     fn is_behind(&self, list: &List, key: Id) -> bool {
         let record = self.words.record;
-        let last = record.lists[list.pairs.range()].last();
-        last.is_none_or(|last| {
+        let shown = record.lists[list.pairs.range()].last();
+        shown.is_none_or(|last| {
             record.keys.get(key) > record.keys.get(self.words.pairs.get(*last).key)
         })
     }

@@ -57,18 +57,14 @@ impl Judge<'_> {
     fn was_not_asked_for(&self, delivery: &Delivery) -> bool {
         let stream = &self.record.streams[delivery.stream];
         let first = stream.first_revision();
-        match &delivery.key {
-            Some(key) => {
-                !self.is_within(stream.span, key)
-                    || first.is_some_and(|first| delivery.revision < first)
-            }
-            None => {
-                let created = stream.created.map_or(0, |(revision, _, _)| revision);
-                created > 0
-                    && stream.start_revision > created
-                    && delivery.revision + 1 < stream.start_revision
-            }
+        if let Some(key) = &delivery.key {
+            return !self.is_within(stream.span, key)
+                || first.is_some_and(|first| delivery.revision < first);
         }
+        let created = stream.created.map_or(0, |(revision, _, _)| revision);
+        created > 0
+            && stream.start_revision > created
+            && delivery.revision + 1 < stream.start_revision
     }
 
     /// A watch that asked for bookmarks is not silent for longer than the history allows while no fault acts.

@@ -269,7 +269,11 @@ impl Reader<'_> {
         );
         self.add_last_write(&mut trouble, pair.key, revision - 1);
         let found = words.pairs.get(self.follower.stream.events[event]);
-        if created && trouble.facts.len() == 1 {
+        let rank = self.truth.order.rank(pair.key);
+        let last = self.truth.store.last_write(words.pairs, rank, revision - 1);
+        let is_earlier = last == NONE || words.pairs.get(last).mod_revision < found.create_revision;
+        if created && is_earlier {
+            trouble.facts.truncate(1);
             // What the revision holds in which the key is said to have been created.
             let at = found.create_revision;
             let held = self.truth.store.events_at(words.pairs, at).first();

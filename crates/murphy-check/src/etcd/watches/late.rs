@@ -84,7 +84,7 @@ impl Reader<'_> {
             return;
         };
         for phase in phases {
-            let Some((created, _)) = stream.created.map(|(_, time, _)| (time, ())) else {
+            let Some((_, created, _)) = stream.created else {
                 return;
             };
             if phase.node != stream.node || created > phase.end {

@@ -234,7 +234,7 @@ pub(crate) fn follow(ground: Ground<'_>) -> Watches {
             watches.cut_off += u64::from(stream.last_seen(ground.words.pairs) >= end);
         }
         if ground.registry.type_of_span(record, stream.span).is_some() {
-            if ground.registry.continues_list(record, stream) {
+            if Registry::continues_list(record, stream) {
                 watches.lists.add_copy(&found);
             }
             watches.registry.add_copy(&found);
