@@ -4,8 +4,10 @@
 //! revision; and once a member says that the lease is gone, they are gone. How long after its time a lease may live
 //! is not promised: a new leader starts all leases anew.
 
+use rustc_hash::FxHashMap;
+
 use super::{
-    record::{Answer, Ask, Outcome, Record},
+    record::{Answer, Ask, Op, Outcome, Record},
     sighting::{Fact, each_sighting},
     sweep::{Expired, Sweep, Truth},
     timeline::op_of,
@@ -28,11 +30,7 @@ pub(crate) fn judge(
     if words.record.leases.len() < 2 {
         return (None, 0, None);
     }
-    let inquiry = Inquiry {
-        words,
-        truth,
-        renewals: renewals(words.record),
-    };
+    let inquiry = Inquiry::new(words, truth, sweep);
     let mut found: Vec<Trouble> = Vec::new();
     for expired in &sweep.expired {
         found.extend(inquiry.early(expired));
@@ -65,30 +63,25 @@ struct Renewal {
     until: u64,
 }
 
-fn renewals(record: &Record) -> Vec<Renewal> {
-    let renewal = |(id, op): (usize, &super::record::Op)| {
-        let (lease, ttl) = match (record.ask(op), record.answer(op)?) {
-            (_, Answer::LeaseGrant { lease, ttl }) => (lease, ttl),
-            (Ask::LeaseKeepAlive { lease }, Answer::LeaseKeepAlive { ttl }) if ttl > 0 => {
-                (lease, ttl)
-            }
-            _ => return None,
-        };
-        let length = ttl.unsigned_abs().saturating_mul(SECOND);
-        let until = op.call.saturating_add(length);
-        Some(Renewal {
-            op: next_id(id),
-            lease,
-            call: op.call,
-            until,
-        })
+fn renewal(record: &Record, id: Id, op: &Op) -> Option<Renewal> {
+    let (lease, ttl) = match (record.ask(op), record.answer(op)?) {
+        (_, Answer::LeaseGrant { lease, ttl }) => (lease, ttl),
+        (Ask::LeaseKeepAlive { lease }, Answer::LeaseKeepAlive { ttl }) if ttl > 0 => (lease, ttl),
+        _ => return None,
     };
-    record.ops.iter().enumerate().filter_map(renewal).collect()
+    let length = ttl.unsigned_abs().saturating_mul(SECOND);
+    let until = op.call.saturating_add(length);
+    Some(Renewal {
+        op: id,
+        lease,
+        call: op.call,
+        until,
+    })
 }
 
 /// Answers that a lease is gone.
 fn gone(record: &Record) -> Vec<Id> {
-    let says_gone = |op: &super::record::Op| {
+    let says_gone = |op: &Op| {
         matches!(
             record.answer(op),
             Some(Answer::LeaseKeepAlive { ttl: ..=0 } | Answer::LeaseTimeToLive { ttl: ..0 })
@@ -113,16 +106,71 @@ fn lease_of(ask: Ask) -> u32 {
 struct Inquiry<'a> {
     words: &'a Words<'a>,
     truth: &'a Truth,
-    renewals: Vec<Renewal>,
+    /// The renewals of each lease.
+    renewals: FxHashMap<u32, Vec<Renewal>>,
+    /// The grants and revocations of each lease, except those that certainly did not happen.
+    changes: FxHashMap<u32, Vec<Id>>,
+    /// The first fact that shows a deletion in a revision in which a lease expired.
+    seen: FxHashMap<i64, (u64, Id, Fact)>,
 }
 
-impl Inquiry<'_> {
+impl<'a> Inquiry<'a> {
+    fn new(words: &'a Words<'a>, truth: &'a Truth, sweep: &Sweep) -> Self {
+        let record = words.record;
+        let mut renewals: FxHashMap<u32, Vec<Renewal>> = FxHashMap::default();
+        let mut changes: FxHashMap<u32, Vec<Id>> = FxHashMap::default();
+        for (id, op) in record.ops.iter().enumerate() {
+            let ask = record.ask(op);
+            if lease_of(ask) == 0 {
+                continue;
+            }
+            if let Some(renewal) = renewal(record, next_id(id), op) {
+                renewals.entry(renewal.lease).or_default().push(renewal);
+            }
+            let is_change = matches!(ask, Ask::LeaseGrant { .. } | Ask::LeaseRevoke { .. });
+            if is_change && op.outcome != Outcome::Fail {
+                changes.entry(lease_of(ask)).or_default().push(next_id(id));
+            }
+        }
+        let mut seen: FxHashMap<i64, (u64, Id, Fact)> = sweep
+            .expired
+            .iter()
+            .map(|expired| (expired.revision, (u64::MAX, NONE, Fact::Op(NONE))))
+            .collect();
+        if !seen.is_empty() {
+            each_sighting(record, &mut |id, fact, _| {
+                let pair = words.pairs.get(id);
+                if pair.is_gone()
+                    && let Some(first) = seen.get_mut(&pair.mod_revision)
+                {
+                    let time = words.time(fact);
+                    if time < first.0 {
+                        *first = (time, id, fact);
+                    }
+                }
+            });
+        }
+        Self {
+            words,
+            truth,
+            renewals,
+            changes,
+            seen,
+        }
+    }
+
+    fn renewals(&self, lease: u32) -> &[Renewal] {
+        self.renewals.get(&lease).map_or(&[], Vec::as_slice)
+    }
+
+    fn changes(&self, lease: u32) -> impl Iterator<Item = &Op> {
+        let of = self.changes.get(&lease).into_iter().flatten();
+        of.map(|id| op_of(self.words.record, *id))
+    }
+
     /// The renewal of `lease` that lasts longest among those asked for from one time to another.
     fn longest(&self, lease: u32, from: u64, to: u64) -> Option<&Renewal> {
-        let of = self
-            .renewals
-            .iter()
-            .filter(|renewal| renewal.lease == lease);
+        let of = self.renewals(lease).iter();
         of.filter(|renewal| from <= renewal.call && renewal.call <= to)
             .max_by_key(|r| r.until)
     }
@@ -160,19 +208,8 @@ impl Inquiry<'_> {
 
     /// The first fact that shows a deletion of `revision`.
     fn first_seen(&self, revision: i64) -> Option<(Id, Fact)> {
-        let words = self.words;
-        let mut first: Option<(u64, Id, Fact)> = None;
-        each_sighting(words.record, &mut |id, fact, _| {
-            let pair = words.pairs.get(id);
-            if pair.mod_revision != revision || !pair.is_gone() {
-                return;
-            }
-            let time = words.time(fact);
-            if first.is_none_or(|(known, _, _)| time < known) {
-                first = Some((time, id, fact));
-            }
-        });
-        first.map(|(_, id, fact)| (id, fact))
+        let (_, id, fact) = *self.seen.get(&revision)?;
+        (id != NONE).then_some((id, fact))
     }
 
     /// Who put the pair that `key` had before `revision`.
@@ -234,17 +271,15 @@ impl Inquiry<'_> {
         let record = words.record;
         let op = op_of(record, id);
         let lease = lease_of(record.ask(op));
-        let revoked = record.ops.iter().any(|other| {
-            matches!(record.ask(other), Ask::LeaseRevoke { lease: of } if of == lease)
-                && other.outcome != Outcome::Fail
-                && other.call <= op.end
-        });
+        let is_revocation = |op: &Op| matches!(record.ask(op), Ask::LeaseRevoke { .. });
+        let revoked = self
+            .changes(lease)
+            .any(|other| is_revocation(other) && other.call <= op.end);
         // The lease was there when it was renewed; a renewal that was not yet answered may still come.
-        let renewal = self
-            .renewals
-            .iter()
-            .filter(|renewal| renewal.lease == lease && op_of(record, renewal.op).end <= op.call);
-        let renewal = renewal.max_by_key(|renewal| renewal.until)?;
+        let before = self.renewals(lease).iter();
+        let renewal = before
+            .filter(|renewal| op_of(record, renewal.op).end <= op.call)
+            .max_by_key(|renewal| renewal.until)?;
         (!revoked && renewal.until > op.end).then(|| Trouble {
             revision: op.revision,
             reason: format!("lease {} was gone before its time", words.lease(lease)),
@@ -263,53 +298,59 @@ impl Inquiry<'_> {
     /// A lease is gone, and a later read shows a key that has it.
     fn outlived(&self, gone: &[Id]) -> Option<Trouble> {
         let (words, record) = (self.words, self.words.record);
-        gone.iter().find_map(|id| {
+        let mut ended: FxHashMap<i64, Id> = FxHashMap::default();
+        for id in gone {
             let end = op_of(record, *id);
             let lease = lease_of(record.ask(end));
-            let again = record.ops.iter().any(|op| {
-                matches!(record.ask(op), Ask::LeaseGrant { lease: of } if of == lease)
-                    && op.outcome != Outcome::Fail
-                    && op.until() >= end.call
-            });
-            if again {
+            let is_grant = |op: &Op| matches!(record.ask(op), Ask::LeaseGrant { .. });
+            if !self
+                .changes(lease)
+                .any(|op| is_grant(op) && op.until() >= end.call)
+            {
+                ended.entry(record.leases[lease as usize]).or_insert(*id);
+            }
+        }
+        if ended.is_empty() {
+            return None;
+        }
+        record.ops.iter().enumerate().find_map(|(read, op)| {
+            let (Ask::Range { options, .. }, Some(Answer::Range { kvs, .. })) =
+                (record.ask(op), record.answer(op))
+            else {
+                return None;
+            };
+            let options = record.options[options as usize];
+            if options.revision > 0 || options.serializable {
                 return None;
             }
-            let number = record.leases[lease as usize];
-            let reads = record
-                .ops
-                .iter()
-                .enumerate()
-                .filter(|(_, op)| op.call >= end.end);
-            let (read, pair) = reads
-                .filter(|(_, op)| !record.is_local(record.ask(op)))
-                .find_map(|(read, op)| {
-                    let (Ask::Range { options, .. }, Some(Answer::Range { kvs, .. })) =
-                        (record.ask(op), record.answer(op))
-                    else {
-                        return None;
-                    };
-                    let of_now = record.options[options as usize].revision == 0;
-                    let mut pairs = record.lists[kvs.range()].iter();
-                    let pair = pairs.find(|id| words.pairs.get(**id).lease == number)?;
-                    of_now.then_some((next_id(read), *pair))
-                })?;
-            let shown = words.pairs.get(pair);
-            Some(Trouble {
-                revision: shown.mod_revision,
-                reason: format!(
-                    "{} outlives its lease {}",
-                    words.key(shown.key),
-                    words.lease(lease)
-                ),
-                sentence: format!(
-                    "{}; later {} was still there: {}.",
-                    words.told(*id),
-                    words.pair(shown.key, pair),
-                    words.told(read)
-                ),
-                facts: vec![(Fact::Op(*id), true), (Fact::Shown(read, pair), true)],
-                members: Vec::new(),
+            record.lists[kvs.range()].iter().find_map(|pair| {
+                let lease = words.pairs.get(*pair).lease;
+                let id = *ended.get(&lease).filter(|_| lease != 0)?;
+                let is_later = op.call >= op_of(record, id).end;
+                is_later.then(|| self.outlives(id, next_id(read), *pair))
             })
         })
+    }
+
+    fn outlives(&self, gone: Id, read: Id, pair: Id) -> Trouble {
+        let words = self.words;
+        let shown = words.pairs.get(pair);
+        let lease = lease_of(words.record.ask(op_of(words.record, gone)));
+        Trouble {
+            revision: shown.mod_revision,
+            reason: format!(
+                "{} outlives its lease {}",
+                words.key(shown.key),
+                words.lease(lease)
+            ),
+            sentence: format!(
+                "{}; later {} was still there: {}.",
+                words.told(gone),
+                words.pair(shown.key, pair),
+                words.told(read)
+            ),
+            facts: vec![(Fact::Op(gone), true), (Fact::Shown(read, pair), true)],
+            members: Vec::new(),
+        }
     }
 }
