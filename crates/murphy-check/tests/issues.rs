@@ -330,7 +330,9 @@ fn two_dumps_of_one_revision_differ_beside_an_unknown_deletion() {
     story.put("n0", "b", "1", 4);
     let b = kv("b", "1", 4, 4, 1);
     story.dump("n0", 4, 4, &[kv("a", "1", 2, 2, 1), b.clone()]);
-    story.dump("n1", 4, 4, &[b.clone()]).dump("n2", 4, 4, &[b]);
+    story
+        .dump("n1", 4, 4, std::slice::from_ref(&b))
+        .dump("n2", 4, 4, std::slice::from_ref(&b));
     let report = story.check();
     assert!(broken(&report).contains(&"members-agree"), "{report:#?}");
 }

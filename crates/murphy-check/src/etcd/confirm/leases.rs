@@ -129,7 +129,31 @@ impl Judge<'_> {
 
     /// Whether no client asked for anything that changes the key between, or for the end of the lease.
     fn can_only_expire(&self, key: &[u8], written: i64, gone: i64, lease: i64) -> bool {
-        !self.may_be_changed(key, written, gone) && !self.is_revoked(lease, u64::MAX)
+        let is_attached =
+            !self.may_be_changed(key, written, gone - 1) || self.is_watched(key, written, gone);
+        is_attached
+            && !self.may_be_deleted_by_client(key, gone)
+            && !self.is_revoked(lease, u64::MAX)
+    }
+
+    /// Whether a watch of the facts delivered all events of the key from `written` to `gone`, and none between.
+    fn is_watched(&self, key: &[u8], written: i64, gone: i64) -> bool {
+        self.claims.iter().any(|claim| {
+            let Claim::Told { stream, revision } = claim else {
+                return false;
+            };
+            let of = &self.record.streams[*stream];
+            let first = of.first_revision();
+            let is_between = |id: &u32| {
+                let pair = self.pairs.get(*id);
+                let between = written < pair.mod_revision && pair.mod_revision < gone;
+                between && self.record.keys.get(pair.key) == key
+            };
+            *revision == gone
+                && first.is_some_and(|first| first <= written)
+                && self.is_within(of.span, key)
+                && !of.events.iter().any(is_between)
+        })
     }
 
     fn is_revoked(&self, lease: i64, by: u64) -> bool {

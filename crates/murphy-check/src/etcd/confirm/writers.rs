@@ -24,6 +24,14 @@ impl Judge<'_> {
         })
     }
 
+    /// Whether `revision` may be a deletion of the key that a client asked for.
+    pub(super) fn may_be_deleted_by_client(&self, key: &[u8], revision: i64) -> bool {
+        self.may_be_one(revision - 1, revision, &|ask| {
+            let is_lease = matches!(ask, Ask::LeaseGrant { .. } | Ask::LeaseRevoke { .. });
+            !is_lease && self.deletes(ask, key)
+        })
+    }
+
     fn may_be_one(&self, written: i64, at: i64, is_it: &dyn Fn(Ask) -> bool) -> bool {
         let between = written + 1..=at;
         let mut owned: Vec<i64> = Vec::new();

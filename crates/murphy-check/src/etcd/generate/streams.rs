@@ -294,7 +294,20 @@ fn silent_watch(places: &Places<'_>, spoilt: &mut Story, rng: &mut ChaCha8Rng) -
             .rposition(|line| !events(&places.entries[*line]).is_empty());
         *lines = last.map_or(Vec::new(), |last| lines[last..].to_vec());
     }
-    streams.retain(|(_, lines)| !lines.is_empty());
+    // That the event happened is vouched for by an acknowledgement.
+    let acked: BTreeSet<i64> = places
+        .acks
+        .iter()
+        .map(|ack| revision(&places.entries[ack.1]))
+        .collect();
+    let is_owed = |line: &usize| {
+        let events = events(&places.entries[*line]).iter();
+        events
+            .rev()
+            .take(1)
+            .any(|event| acked.contains(&event.kv.mod_revision) && event.r#type == EventKind::Put)
+    };
+    streams.retain(|(_, lines)| lines.iter().any(is_owed));
     let (_, lines) = pick(rng, &streams)?;
     drop_lines(spoilt, &lines);
     spoilt.limits = Limits {
