@@ -1,4 +1,5 @@
-//! Checks a history on standard input and prints its judgements, the time and the memory it took.
+//! Checks a history on standard input and prints its judgements, the time and the memory it took; reading apart from
+//! judging, in processor time, which other programs do not disturb.
 
 #![allow(
     clippy::print_stdout,
@@ -7,11 +8,14 @@
 
 use std::{fs, io, time::Instant};
 
-use murphy_check::etcd::{self, Options};
+use murphy_check::etcd::{self, Options, Record};
 
 fn main() -> Result<(), etcd::ReadError> {
     let start = Instant::now();
-    let report = etcd::check(io::stdin().lock(), &Options::default())?;
+    let record = Record::read(io::stdin().lock())?;
+    let read = processor_seconds();
+    let report = etcd::check_record(record, &Options::default());
+    let judged = processor_seconds() - read;
     let seconds = start.elapsed().as_secs_f64();
     for judgement in &report.judgements {
         println!(
@@ -53,8 +57,18 @@ fn main() -> Result<(), etcd::ReadError> {
         .unwrap_or("VmHWM: unknown");
     let operations = report.vacuity.operations as f64;
     println!(
-        "{seconds:.3} s, {:.0} operations/s, {peak}",
+        "{seconds:.3} s ({read:.3} s reading and {judged:.3} s judging on the processor), {:.0} operations/s, {peak}",
         operations / seconds
     );
     Ok(())
+}
+
+/// Time that this process has spent on a processor, s; 0 where the kernel does not say.
+fn processor_seconds() -> f64 {
+    let times = fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
+    let ns = times
+        .split(' ')
+        .next()
+        .and_then(|ns| ns.parse::<u64>().ok());
+    ns.unwrap_or(0) as f64 / 1e9
 }

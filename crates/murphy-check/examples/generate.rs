@@ -1,4 +1,4 @@
-//! Writes a generated history to standard output: `generate mixed|compare OPERATIONS SEED`.
+//! Writes a generated history to standard output: `generate mixed|leased|registry|compare OPERATIONS SEED`.
 
 use std::io;
 
@@ -10,6 +10,11 @@ fn main() -> io::Result<()> {
     let operations = number(1).unwrap_or(100_000);
     let profile = match words.first().map(String::as_str) {
         Some("compare") => Profile::compare(operations),
+        Some("leased") => Profile::leased(operations),
+        Some("registry") => Profile {
+            registry: true,
+            ..Profile::mixed(operations)
+        },
         _ => Profile::mixed(operations),
     };
     let seed = number(2).unwrap_or(1) as u64;

@@ -36,6 +36,28 @@ pub struct Header {
     /// without them in every pair.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unrecorded: Vec<String>,
+    /// What the system is held to, where whoever recorded the history says so.
+    #[serde(default, skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
+}
+
+/// Bounds on what has none by itself: how late is too late.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// A quiet member has delivered to its watches what it owes after so many ns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch_lag_ns: Option<u64>,
+    /// A watch that asked for bookmarks is not silent for longer than so many ns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress_silence_ns: Option<u64>,
+}
+
+impl Limits {
+    /// True where no bound is stated.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Header {
@@ -50,6 +72,7 @@ impl Header {
             seed: None,
             started: None,
             unrecorded: Vec::new(),
+            limits: Limits::default(),
         }
     }
 }

@@ -127,14 +127,17 @@ pub struct Report {
 }
 
 impl Report {
-    /// The worst verdict among `promises`; all of them when the list is empty.
+    /// The worst verdict among `promises`; all of them when the list is empty. A promise that was asked for and not
+    /// judged is undecided.
     pub fn verdict(&self, promises: &[String]) -> Verdict {
-        Verdict::worst(
-            self.judgements
-                .iter()
-                .filter(|j| promises.is_empty() || promises.contains(&j.promise))
-                .map(|j| j.verdict),
-        )
+        let selected = |j: &&Judgement| promises.is_empty() || promises.contains(&j.promise);
+        let judged = self.judgements.iter().filter(selected).map(|j| j.verdict);
+        let is_missing = |promise: &String| self.judgements.iter().all(|j| j.promise != *promise);
+        let missing = promises
+            .iter()
+            .any(is_missing)
+            .then_some(Verdict::Undecided);
+        Verdict::worst(judged.chain(missing))
     }
 }
 

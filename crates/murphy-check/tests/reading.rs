@@ -29,8 +29,8 @@ fn says_where_and_what_was_expected() {
             "2:68: expected text or {\"b64\": …}",
         ),
         (
-            r#"{"index":0,"type":"invoke","process":"c1","f":"lease_grant","value":{},"time":1}"#,
-            "2:69: unknown f `lease_grant`; model etcd has put, range, delete_range, txn, compact, hash_kv, status and watch",
+            r#"{"index":0,"type":"invoke","process":"c1","f":"member_add","value":{},"time":1}"#,
+            "2:68: unknown f `member_add`; model etcd has put, range, delete_range, txn, compact, hash_kv, status, lease_grant, lease_revoke, lease_keep_alive, lease_time_to_live, lease_leases and watch",
         ),
         (
             r#"{"index":0,"type":"invoke","process":"c1","f":"put","value":{"key":"a","ttl":3},"time":1}"#,

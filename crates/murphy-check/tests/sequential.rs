@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use murphy_check::{
-    model::{Model, OperationOf},
+    model::{Model, OperationOf, Part},
     sequential::{Explored, Limit, Limits, Outcome, refute, search},
     sessions::{self, Access},
 };
@@ -49,11 +49,11 @@ impl Model for Registers {
         }
     }
 
-    fn part(&self, ask: &Self::Ask) -> u64 {
-        u64::from(ask.0)
+    fn part(&self, ask: &Self::Ask, _: Option<&u32>) -> Part {
+        Part::Key(u64::from(ask.0))
     }
 
-    fn is_read(&self, ask: &Self::Ask) -> bool {
+    fn is_read(&self, ask: &Self::Ask, _: Option<&u32>) -> bool {
         ask.1.is_none()
     }
 }
@@ -95,8 +95,16 @@ impl Model for Bags {
         }
     }
 
-    fn part(&self, ask: &Self::Ask) -> u64 {
-        u64::from(ask.0)
+    fn part(&self, ask: &Self::Ask, _: Option<&u32>) -> Part {
+        Part::Key(u64::from(ask.0))
+    }
+}
+
+/// The key of an operation of these models, which each have one.
+fn part_of<M: Model>(model: &M, operation: &OperationOf<M>) -> u64 {
+    match model.part(&operation.ask, operation.answer.as_ref()) {
+        Part::Key(key) => key,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -119,7 +127,7 @@ fn explains<M: Model>(
         if !(0..at).filter(waits_for).all(is_done) {
             return false;
         }
-        let part = model.part(&operation.ask);
+        let part = part_of(model, operation);
         let state = states
             .get(&part)
             .cloned()
@@ -152,7 +160,7 @@ fn is_an_explanation<M: Model>(model: &M, history: &[OperationOf<M>], order: &[u
         }
         done.push(at);
         let states = states
-            .entry(model.part(&operation.ask))
+            .entry(part_of(model, operation))
             .or_insert_with(|| vec![model.initial()]);
         let mut next = Vec::new();
         for state in states.iter() {

@@ -87,7 +87,7 @@ fn the_scenarios_show_their_bugs_on_every_version() {
     };
     for etcd in ["3.5.0", "3.5.1", "system"] {
         for (scenario, promise) in [
-            ("issue-18089", "watch.reliable"),
+            ("issue-18089", "watch.resumable"),
             ("issue-18667", "members-agree"),
         ] {
             let run = guard.dir().join(format!("{etcd}-{scenario}"));

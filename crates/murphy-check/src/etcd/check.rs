@@ -6,83 +6,89 @@ use rustc_hash::FxHashSet;
 
 use super::{
     confirm::confirms,
-    durable, figures, linear,
+    durable, figures,
+    kubernetes::{self, CLAUSES, Clause},
+    lease, linear,
     members::{self, Agreement},
+    promises::{LEASE_EXPIRY, PROMISES, SERIALIZABLE_READS, is_always_judged},
     record::Record,
+    registry::Registry,
     sweep::{Sweep, Truth, sweep},
     trouble::{Trouble, plain},
-    watches::{self, Watches},
-    words::{Words, counted, listed},
+    watches::{self, Ground, RULES, Watches},
+    words::{Words, counted, grouped, listed},
 };
 use crate::{
     read::ReadError,
     verdict::{Judgement, Report, Verdict},
 };
 
+/// Which promises are judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// Those of which the history says something. A hunt without leases says nothing of leases, and is none the
+    /// worse for it.
+    #[default]
+    Spoken,
+    /// All of [`PROMISES`](super::PROMISES): those of which the history says nothing are undecided.
+    All,
+}
+
 /// How a history is checked.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// How many steps the search over unknown writes may take before its verdict is `undecided`.
     pub search_limit: u64,
+    /// Which promises are judged.
+    pub scope: Scope,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             search_limit: 200_000,
+            scope: Scope::default(),
         }
     }
 }
 
-/// The promises of model `etcd`, in the order in which they are judged.
-pub const PROMISES: [&str; 7] = [
-    linear::PROMISE,
-    durable::PROMISE,
-    members::PROMISE,
-    SERIALIZABLE_READS,
-    ORDERED,
-    UNIQUE,
-    RELIABLE,
-];
-
-const SERIALIZABLE_READS: &str = "serializable-reads";
-const ORDERED: &str = "watch.ordered";
-const UNIQUE: &str = "watch.unique";
-const RELIABLE: &str = "watch.reliable";
-
-/// Reads a history of model `etcd` and judges every promise.
+/// Reads a history of model `etcd` and judges its promises.
 pub fn check(source: impl Read, options: &Options) -> Result<Report, ReadError> {
     Ok(check_record(Record::read(source)?, options))
 }
 
-/// Judges every promise on a history that was read before.
+/// Judges the promises on a history that was read before.
 pub fn check_record(mut record: Record, options: &Options) -> Report {
     let mut pairs = std::mem::take(&mut record.pairs);
     let observed = pairs.all().len();
-    let (truth, sweep) = sweep(&record, &mut pairs, options.search_limit);
+    let registry = Registry::new(&record);
+    let (truth, sweep) = sweep(&record, &mut pairs, &registry, options.search_limit);
     let words = Words {
         record: &record,
         pairs: &pairs,
     };
-    let case = Case {
+    let agreement = members::compare(&words, &truth, &sweep, observed);
+    let stray: FxHashSet<_> = agreement.stray.iter().copied().collect();
+    let watches = watches::follow(Ground {
+        words: &words,
+        truth: &truth,
+        sweep: &sweep,
+        stray: &stray,
+        parts_at: agreement.parts_at,
+        registry: &registry,
+    });
+    let mut case = Case {
         words,
         truth: &truth,
         sweep: &sweep,
+        agreement: &agreement,
+        watches: &watches,
+        scope: options.scope,
+        judgements: Vec::with_capacity(PROMISES.len()),
     };
-    let agreement = members::compare(&words, &truth, &sweep, observed);
-    let stray: FxHashSet<_> = agreement.stray.iter().copied().collect();
-    let watches = watches::follow(&words, &truth, &sweep, &stray, agreement.parts_at);
-    let judgements = vec![
-        case.linearizable(),
-        case.durable(observed),
-        case.members(&agreement),
-        case.local_reads(agreement.parts_at),
-        case.watch(ORDERED, watches.ordered.as_ref(), &watches),
-        case.watch(UNIQUE, watches.unique.as_ref(), &watches),
-        case.reliable(&watches, agreement.parts_at),
-    ];
+    case.judge(observed, &registry);
     Report {
-        judgements,
+        judgements: case.judgements,
         vacuity: figures::figures(&record),
     }
 }
@@ -92,21 +98,126 @@ struct Case<'a> {
     words: Words<'a>,
     truth: &'a Truth,
     sweep: &'a Sweep,
+    agreement: &'a Agreement,
+    watches: &'a Watches,
+    scope: Scope,
+    judgements: Vec<Judgement>,
 }
 
 impl Case<'_> {
+    fn judge(&mut self, observed: usize, registry: &Registry) {
+        let first = [
+            self.linearizable(),
+            self.durable(observed),
+            self.members(),
+            self.local_reads(),
+        ];
+        self.judgements.extend(first);
+        for rule in RULES {
+            let finding = self.watches.all.of(rule);
+            let open = self
+                .open(rule.needs_truth())
+                .or_else(|| finding.open.clone());
+            self.add(
+                rule.name(),
+                rule.basis(),
+                finding.trouble.as_ref(),
+                finding.judged,
+                open,
+            );
+        }
+        let (trouble, judged, open) = lease::judge(&self.words, self.truth, self.sweep);
+        self.add(LEASE_EXPIRY, lease::BASIS, trouble.as_ref(), judged, open);
+        for clause in CLAUSES {
+            let (mut trouble, mut judged) =
+                kubernetes::judge(clause, &self.words, self.truth, self.sweep, self.watches);
+            if clause == Clause::ResourceVersion && !registry.is_empty() {
+                (trouble, judged) = kubernetes::resource_versions(&self.words, registry, observed);
+            }
+            let rests = clause.rules().is_empty() && clause != Clause::ResourceVersion;
+            let rests = rests || clause.rules().iter().any(|rule| rule.needs_truth());
+            let open = self.open(rests).or_else(|| {
+                let findings = clause.streams(self.watches);
+                clause
+                    .rules()
+                    .iter()
+                    .find_map(|rule| findings.of(*rule).open.clone())
+            });
+            self.add(
+                clause.name(),
+                clause.basis(),
+                trouble.as_ref(),
+                judged,
+                open,
+            );
+        }
+    }
+
+    /// Why a promise that rests on the replay cannot be called held.
+    fn open(&self, needs_truth: bool) -> Option<String> {
+        if !needs_truth {
+            return None;
+        }
+        if let Some(reason) = &self.sweep.unowned_lease {
+            return Some(reason.clone());
+        }
+        if self.sweep.begins_at.is_some() {
+            return Some("the history does not begin with an empty store".into());
+        }
+        let parts = self
+            .agreement
+            .parts_at
+            .filter(|_| self.watches.cut_off > 0)?;
+        Some(format!("from revision {parts} on the members part"))
+    }
+
+    /// Adds the judgement on a promise that `judged` things could have broken.
+    fn add(
+        &mut self,
+        promise: &str,
+        (one, several): (&str, &str),
+        trouble: Option<&Trouble>,
+        judged: u64,
+        open: Option<String>,
+    ) {
+        let judgement = match (trouble, open) {
+            (Some(trouble), _) => self.broken(promise, trouble),
+            (None, None) if judged > 0 => {
+                let what = if judged == 1 { one } else { several };
+                plain(
+                    promise,
+                    Verdict::Held,
+                    format!("{} {what}", grouped(judged)),
+                )
+            }
+            (None, Some(why)) if judged > 0 || self.scope == Scope::All => {
+                plain(promise, Verdict::Undecided, why)
+            }
+            (None, _) => {
+                if self.scope == Scope::Spoken && !is_always_judged(promise) {
+                    return;
+                }
+                plain(
+                    promise,
+                    Verdict::Undecided,
+                    format!("the history has no {one}"),
+                )
+            }
+        };
+        self.judgements.push(judgement);
+    }
+
     fn broken(&self, promise: &str, trouble: &Trouble) -> Judgement {
         trouble.judgement(promise, &self.words, confirms(&self.words, &trouble.facts))
     }
 
-    /// Keys of a lease disappear without a write of any client.
-    fn leases(&self, promise: &str) -> Option<Judgement> {
-        let reason = "the history uses leases, whose expiry no client sees";
-        (self.words.record.leases.len() > 1).then(|| plain(promise, Verdict::Undecided, reason))
+    fn lease(&self, promise: &str) -> Option<Judgement> {
+        let reason = self.sweep.unowned_lease.as_ref()?;
+        Some(plain(promise, Verdict::Undecided, reason.clone()))
     }
 
     fn linearizable(&self) -> Judgement {
-        if let Some(judgement) = self.leases(linear::PROMISE) {
+        if let Some(judgement) = self.lease(linear::PROMISE) {
             return judgement;
         }
         match linear::trouble(&self.words, self.truth, self.sweep) {
@@ -116,7 +227,7 @@ impl Case<'_> {
     }
 
     fn durable(&self, observed: usize) -> Judgement {
-        if let Some(judgement) = self.leases(durable::PROMISE) {
+        if let Some(judgement) = self.lease(durable::PROMISE) {
             return judgement;
         }
         match durable::judge(&self.words, self.truth, self.sweep, observed) {
@@ -125,7 +236,8 @@ impl Case<'_> {
         }
     }
 
-    fn members(&self, agreement: &Agreement) -> Judgement {
+    fn members(&self) -> Judgement {
+        let agreement = self.agreement;
         match &agreement.trouble {
             Some(trouble) => self.broken(members::PROMISE, trouble),
             None if agreement.basis.is_empty() => plain(
@@ -141,10 +253,11 @@ impl Case<'_> {
         }
     }
 
-    fn local_reads(&self, parts_at: Option<i64>) -> Judgement {
+    fn local_reads(&self) -> Judgement {
         let local = &self.sweep.local;
         let promise = SERIALIZABLE_READS;
-        if let Some(judgement) = self.leases(promise) {
+        let parts_at = self.agreement.parts_at;
+        if let Some(judgement) = self.lease(promise) {
             return judgement;
         }
         if self.sweep.begins_at.is_some() {
@@ -188,43 +301,4 @@ impl Case<'_> {
             ),
         }
     }
-
-    fn watch(&self, promise: &str, trouble: Option<&Trouble>, watches: &Watches) -> Judgement {
-        match trouble {
-            Some(trouble) => self.broken(promise, trouble),
-            None => watched(promise, watches),
-        }
-    }
-
-    fn reliable(&self, watches: &Watches, parts_at: Option<i64>) -> Judgement {
-        if let Some(judgement) = self.leases(RELIABLE) {
-            return judgement;
-        }
-        match (&watches.reliable, parts_at) {
-            (Some(trouble), _) => self.broken(RELIABLE, trouble),
-            (None, Some(parts)) if watches.cut_off > 0 => plain(
-                RELIABLE,
-                Verdict::Undecided,
-                format!("from revision {parts} on the members part"),
-            ),
-            (None, _) if self.sweep.begins_at.is_some() => plain(
-                RELIABLE,
-                Verdict::Undecided,
-                "the history does not begin with an empty store",
-            ),
-            (None, _) => watched(RELIABLE, watches),
-        }
-    }
-}
-
-fn watched(promise: &str, watches: &Watches) -> Judgement {
-    if watches.events == 0 {
-        return plain(promise, Verdict::Undecided, "no watch delivered an event");
-    }
-    let reason = format!(
-        "{} of {}",
-        counted(watches.events, "event"),
-        counted(watches.streams, "stream")
-    );
-    plain(promise, Verdict::Held, reason)
 }

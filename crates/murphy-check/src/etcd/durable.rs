@@ -203,6 +203,12 @@ impl<'a> Inquiry<'a> {
             }
         }
         let record = self.record();
+        let ends = |other: &Op| {
+            other.outcome != Outcome::Fail && record.ends_lease_of(record.ask(other), effect.key)
+        };
+        if record.leases.len() > 1 && record.ops.iter().any(ends) {
+            return true;
+        }
         let acted = |other: &Op| match record.answer(other) {
             Some(answer) => record.wrote(answer),
             None => other.outcome == Outcome::Unknown,

@@ -18,7 +18,7 @@ pub(crate) fn figures(record: &Record) -> Vacuity {
     };
     for op in &record.ops {
         let ask = record.ask(op);
-        if !Record::is_kv(ask) && !matches!(ask, Ask::Compact) {
+        if !Record::is_kv(ask) && !matches!(ask, Ask::Compact { .. }) {
             continue;
         }
         figures.operations += 1;

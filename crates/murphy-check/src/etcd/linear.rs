@@ -3,7 +3,7 @@
 
 use super::{
     perform::Mismatch,
-    record::Record,
+    record::{Ask, Op, Outcome, Record, Target},
     sighting::{Fact, each_sighting},
     sweep::{Fault, Sweep, Truth},
     timeline::op_of,
@@ -11,7 +11,7 @@ use super::{
     words::{Words, counted, grouped, seconds},
 };
 use crate::{
-    intern::{Id, NONE},
+    intern::{Id, NONE, next_id},
     verdict::{Judgement, Verdict},
 };
 
@@ -68,7 +68,7 @@ pub(crate) fn unbroken(sweep: &Sweep) -> Judgement {
     )
 }
 
-fn of_fault(words: &Words<'_>, truth: &Truth, fault: &Fault) -> Trouble {
+pub(crate) fn of_fault(words: &Words<'_>, truth: &Truth, fault: &Fault) -> Trouble {
     match fault {
         Fault::Twice {
             revision,
@@ -176,29 +176,81 @@ pub(crate) fn wrong(
                 counted(u64::from(expected), "key")
             ),
         ),
-        Mismatch::Deleted { expected, found } => (
-            format!("a deletion of {expected} keys was answered as one of {found}"),
-            format!(
-                "{told}, with {found} keys deleted; before that revision there were {expected}."
-            ),
-        ),
-        Mismatch::Branch { expected } => (
-            format!(
-                "the conditions of a transaction {}",
-                if expected {
-                    "held, and it failed"
-                } else {
-                    "did not hold, and it succeeded"
-                }
-            ),
-            format!(
-                "{told}; in the state before it the conditions {}.",
-                if expected { "hold" } else { "do not hold" }
-            ),
-        ),
+        Mismatch::Deleted { expected, found } => {
+            let before = revision - i64::from(is_write(words.record, op));
+            if let Ask::Delete { span, .. } = words.record.ask(op_of(words.record, op))
+                && span.end == NONE
+            {
+                let writer = writer_of(words, truth, span.key, NONE, before);
+                facts.extend(writer.map(|fact| (fact, true)));
+            }
+            (
+                format!("a deletion of {expected} keys was answered as one of {found}"),
+                format!(
+                    "{told}, with {found} keys deleted; before that revision there were {expected}."
+                ),
+            )
+        }
+        Mismatch::Branch { expected } => {
+            let before = revision - i64::from(is_write(words.record, op));
+            facts.extend(
+                compared(words, truth, op, before)
+                    .into_iter()
+                    .map(|fact| (fact, true)),
+            );
+            (
+                format!(
+                    "the conditions of a transaction {}",
+                    if expected {
+                        "held, and it failed"
+                    } else {
+                        "did not hold, and it succeeded"
+                    }
+                ),
+                format!(
+                    "{told}; in the state before it the conditions {}.",
+                    if expected { "hold" } else { "do not hold" }
+                ),
+            )
+        }
         Mismatch::More { expected } => (
             "the field `more` is wrong".to_owned(),
             format!("{told}; `more` should be {expected}."),
+        ),
+        Mismatch::Compacted {
+            revision: asked,
+            by,
+        } => {
+            facts.push((Fact::Op(by), true));
+            (
+                format!("revision {asked} was read after it was compacted"),
+                format!(
+                    "{}; then {told}, although it asked for revision {asked}.",
+                    words.told(by)
+                ),
+            )
+        }
+        Mismatch::Kept { pair } => {
+            let kept = words.pairs.get(pair);
+            let writer = source_of(words.record, words, truth, kept.mod_revision, pair);
+            facts.extend(writer.map(|fact| (fact, true)));
+            (
+                format!("a revoked lease keeps {}", words.key(kept.key)),
+                format!("{told}; {} stays.", words.pair(kept.key, pair)),
+            )
+        }
+        Mismatch::Ended {
+            lease,
+            revision: ended,
+        } => (
+            format!(
+                "a key was put under lease {}, which had ended",
+                words.lease(lease)
+            ),
+            format!(
+                "{told}, under lease {}, which ended in revision {ended}.",
+                words.lease(lease)
+            ),
         ),
         Mismatch::Future { revision: asked } => (
             format!("revision {asked} was read before it existed"),
@@ -212,6 +264,39 @@ pub(crate) fn wrong(
         facts,
         members: Vec::new(),
     }
+}
+
+fn is_write(record: &Record, op: Id) -> bool {
+    let answer = record.answer(op_of(record, op));
+    answer.is_some_and(|answer| record.wrote(answer))
+}
+
+/// Most conditions whose keys are looked up for a witness.
+const CONDITIONS_SHOWN: usize = 3;
+
+/// Who wrote the keys that a transaction compares, as of the state before it.
+fn compared(words: &Words<'_>, truth: &Truth, op: Id, before: i64) -> Vec<Fact> {
+    let record = words.record;
+    let Ask::Txn(txn) = record.ask(op_of(record, op)) else {
+        return Vec::new();
+    };
+    let conditions = &record.conditions[record.txns[txn as usize].compare.range()];
+    let mut facts = Vec::new();
+    for condition in conditions
+        .iter()
+        .take(CONDITIONS_SHOWN)
+        .filter(|c| c.span.end == NONE)
+    {
+        let written = writer_of(words, truth, condition.span.key, NONE, before);
+        let given = match condition.target {
+            Target::Mod(given) | Target::Create(given) => given,
+            _ => 0,
+        };
+        let owner = || truth.timeline.owners(given).next().map(Fact::Op);
+        facts.extend(written.or_else(owner));
+    }
+    facts.dedup();
+    facts
 }
 
 /// Who wrote `pair`, or deleted the key where there is none: the acknowledgement or a watch event.
@@ -241,6 +326,17 @@ pub(crate) fn source_of(
         return Some(Fact::Op(owner));
     }
     let wanted = words.pairs.get(pair);
+    if wanted.is_gone() && record.leases.len() > 1 {
+        let revokes = |op: &Op| {
+            op.revision == revision
+                && op.outcome == Outcome::Ok
+                && matches!(record.ask(op), Ask::LeaseRevoke { .. })
+                && record.ends_lease_of(record.ask(op), wanted.key)
+        };
+        if let Some(id) = record.ops.iter().position(revokes) {
+            return Some(Fact::Op(next_id(id)));
+        }
+    }
     let writer =
         truth.timeline.unknown.iter().find(|id| {
             super::timeline::could_write(record, record.ask(op_of(record, **id)), &wanted)

@@ -6,8 +6,11 @@ use std::io::Read;
 use rustc_hash::FxHashMap;
 
 use super::{
-    decode::{AnswerHeader, Shape, member_answer, numbers, watch_end},
-    record::{Answer, Ask, FaultSpan, Message, Op, Outcome, Progress, Record, Run, Span, Stream},
+    decode::{AnswerHeader, Shape, WatchAsk, member_answer, numbers, watch_end},
+    record::{
+        Answer, Ask, Cancel, FaultSpan, Message, Op, Outcome, Progress, Record, Run, Stream,
+        StreamEnd,
+    },
 };
 use crate::{
     history::{Header, Kind, NEMESIS},
@@ -30,6 +33,10 @@ impl Record {
             fault_id: String::new(),
         };
         read::read(source, &mut loader)?;
+        for keys in &mut loader.record.lease_keys {
+            keys.sort_unstable();
+            keys.dedup();
+        }
         Ok(loader.record)
     }
 }
@@ -39,17 +46,13 @@ impl Record {
 enum Value {
     None,
     Ask(Ask),
-    Watch {
-        span: Span,
-        start_revision: i64,
-        prev_kv: bool,
-    },
+    Watch(WatchAsk),
+    /// A client asks for a bookmark.
+    ProgressRequest,
     Answer(Answer, AnswerHeader),
     Message(AnswerHeader),
     Created(AnswerHeader),
-    WatchEnd {
-        compact_revision: i64,
-    },
+    WatchEnd(Cancel),
     Fault {
         begins: bool,
     },
@@ -125,9 +128,7 @@ impl Model for Loader {
         self.value = match fields.kind {
             Some(Kind::Invoke) => self.request(f, cursor)?,
             Some(Kind::Ok) => self.response(f, cursor)?,
-            Some(Kind::Fail) if f == "watch" => Value::WatchEnd {
-                compact_revision: watch_end(cursor)?,
-            },
+            Some(Kind::Fail) if f == "watch" => Value::WatchEnd(watch_end(cursor)?),
             _ => {
                 cursor.skip()?;
                 Value::None
@@ -138,6 +139,8 @@ impl Model for Loader {
 
     fn event(&mut self, line: u32, fields: &Fields<'_>) -> Event {
         self.note_index(line, fields.index);
+        let time = fields.time.unwrap_or_default();
+        self.record.ended_at = self.record.ended_at.max(time);
         let value = std::mem::replace(&mut self.value, Value::None);
         let process = fields.process.as_deref().unwrap_or_default();
         if process == NEMESIS {
@@ -147,7 +150,6 @@ impl Model for Loader {
             NONE => self.actor(process),
             known => known,
         };
-        let time = fields.time.unwrap_or_default();
         let node = self.node(fields.node.as_deref())?;
         match fields.kind {
             Some(Kind::Invoke) => self.invoke(actor, line, time, node, value, fields),
@@ -206,23 +208,35 @@ impl Loader {
             "range" => record.decode_range(cursor)?,
             "delete_range" => record.decode_delete(cursor)?,
             "txn" => record.decode_txn(cursor, &|name| lets.get(name).copied())?,
-            "compact" => {
-                numbers(cursor, &["revision", "physical"])?;
-                Ask::Compact
-            }
+            "compact" => Ask::Compact {
+                revision: numbers(cursor, &["revision", "physical"])?[0],
+            },
             "hash_kv" => Ask::HashKv {
                 revision: numbers(cursor, &["revision"])?[0],
             },
             "status" => Ask::Status {
                 quiet: numbers(cursor, &["quiet"])?[0] != 0,
             },
-            "watch" => {
-                let (span, start_revision, prev_kv) = record.decode_watch(cursor)?;
-                return Ok(Value::Watch {
-                    span,
-                    start_revision,
-                    prev_kv,
-                });
+            "lease_grant" => Ask::LeaseGrant {
+                lease: record.decode_lease(cursor)?,
+            },
+            "lease_revoke" => Ask::LeaseRevoke {
+                lease: record.decode_lease(cursor)?,
+            },
+            "lease_keep_alive" => Ask::LeaseKeepAlive {
+                lease: record.decode_lease(cursor)?,
+            },
+            "lease_time_to_live" => Ask::LeaseTimeToLive {
+                lease: record.decode_lease(cursor)?,
+            },
+            "lease_leases" => {
+                numbers(cursor, &[])?;
+                Ask::LeaseLeases
+            }
+            "watch" => return record.decode_watch(cursor).map(Value::Watch),
+            "watch_progress" => {
+                numbers(cursor, &[])?;
+                return Ok(Value::ProgressRequest);
             }
             _ => return unknown_f(f, cursor),
         }))
@@ -256,6 +270,18 @@ impl Loader {
                     },
                     header,
                 ));
+            }
+            "lease_grant" | "lease_revoke" | "lease_keep_alive" | "lease_time_to_live"
+            | "lease_leases" => {
+                let (lease, ttl) = self.record.decode_lease_answer(cursor, &mut header)?;
+                let answer = match f {
+                    "lease_grant" => Answer::LeaseGrant { lease, ttl },
+                    "lease_revoke" => Answer::LeaseRevoke,
+                    "lease_keep_alive" => Answer::LeaseKeepAlive { ttl },
+                    "lease_time_to_live" => Answer::LeaseTimeToLive { ttl },
+                    _ => Answer::LeaseLeases,
+                };
+                return Ok(Value::Answer(answer, header));
             }
             "watch" => {
                 member_answer(cursor, &[], &mut header)?;
@@ -292,6 +318,12 @@ impl Loader {
         fields: &Fields<'_>,
     ) -> Event {
         let Actor { open, stream, .. } = self.actors[actor as usize];
+        if let (Value::ProgressRequest, Some(stream)) =
+            (value, self.record.streams.get_mut(stream as usize))
+        {
+            stream.requests.push(time);
+            return Ok(());
+        }
         if open != NONE || stream != NONE {
             let line = if open == NONE {
                 self.record.streams[stream as usize].line
@@ -320,26 +352,24 @@ impl Loader {
                     outcome: Outcome::Unknown,
                 });
             }
-            Value::Watch {
-                span,
-                start_revision,
-                prev_kv,
-            } => {
+            Value::Watch(ask) => {
                 self.actors[actor as usize].stream = next_id(self.record.streams.len());
                 self.record.streams.push(Stream {
                     process: actor,
                     node,
                     call: time,
                     line,
-                    span,
-                    start_revision,
-                    prev_kv,
+                    span: ask.span,
+                    start_revision: ask.start_revision,
+                    prev_kv: ask.prev_kv,
+                    progress_notify: ask.progress_notify,
                     created: None,
                     messages: Vec::new(),
                     events: Vec::new(),
                     prevs: Vec::new(),
                     progress: Vec::new(),
-                    compacted: 0,
+                    requests: Vec::new(),
+                    end: None,
                 });
             }
             _ => {
@@ -400,7 +430,7 @@ impl Loader {
                 )
                 .into()
             })?;
-        if Record::is_kv(self.record.ask(&op)) && header.revision < 1 {
+        if Record::is_ordered(self.record.ask(&op)) && header.revision < 1 {
             return Err("expected a revision from 1 in the header of the answer".into());
         }
         if time < op.call {
@@ -409,6 +439,10 @@ impl Loader {
                 op.line
             )
             .into());
+        }
+        if let Answer::LeaseGrant { lease, .. } = answer {
+            // The member chose the number where the client did not.
+            self.record.asks[op.ask as usize] = Ask::LeaseGrant { lease };
         }
         self.record.answers.push(answer);
         let answer = next_id(self.record.answers.len() - 1);
@@ -470,9 +504,11 @@ impl Loader {
     ) -> Event {
         let Actor { open, stream, .. } = self.actors[actor as usize];
         if stream != NONE {
-            if let Value::WatchEnd { compact_revision } = value {
-                self.record.streams[stream as usize].compacted = compact_revision;
-            }
+            let cancel = match value {
+                Value::WatchEnd(cancel) => Some(cancel),
+                _ => None,
+            };
+            self.record.streams[stream as usize].end = Some(StreamEnd { time, line, cancel });
             self.actors[actor as usize].stream = NONE;
             return Ok(());
         }
@@ -552,6 +588,7 @@ impl Loader {
 
 fn unknown_f<T>(f: &str, cursor: &Cursor<'_>) -> Parse<T> {
     cursor.flaw(format!(
-        "unknown f `{f}`; model etcd has put, range, delete_range, txn, compact, hash_kv, status and watch"
+        "unknown f `{f}`; model etcd has put, range, delete_range, txn, compact, hash_kv, status, lease_grant, \
+         lease_revoke, lease_keep_alive, lease_time_to_live, lease_leases and watch"
     ))
 }

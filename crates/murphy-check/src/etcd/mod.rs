@@ -6,12 +6,17 @@ mod decode;
 mod durable;
 mod figures;
 pub mod generate;
+mod kubernetes;
+mod lease;
+mod lessor;
 mod linear;
 mod load;
 mod members;
 pub mod model;
 mod perform;
+mod promises;
 mod record;
+mod registry;
 mod scene;
 mod sighting;
 mod store;
@@ -23,7 +28,8 @@ mod watches;
 pub(crate) mod words;
 mod worlds;
 
-pub use check::{Options, PROMISES, check, check_record};
+pub use check::{Options, Scope, check, check_record};
+pub use promises::PROMISES;
 pub use record::Record;
 
 pub use crate::read::ReadError;

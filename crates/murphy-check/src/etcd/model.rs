@@ -4,7 +4,7 @@
 //! The generator answers its simulated clients from it, and the brute-force oracle of the tests judges
 //! with it; so a mistake in the replay has no twin here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -86,6 +86,9 @@ pub enum Rejection {
     /// A read of a revision that does not exist yet.
     #[error("etcdserver: mvcc: required revision is a future revision")]
     Future,
+    /// A put under a lease that does not exist.
+    #[error("etcdserver: requested lease not found")]
+    LeaseNotFound,
 }
 
 /// The key space with all its past.
@@ -97,6 +100,8 @@ pub struct Model {
     pub compacted: i64,
     /// Every pair of every key, oldest first; version 0 is a deletion.
     past: BTreeMap<Blob, Vec<KeyValue>>,
+    /// The leases there are.
+    leases: BTreeSet<i64>,
     /// The events of the request applied last.
     pub events: Vec<WatchEvent>,
 }
@@ -107,6 +112,7 @@ impl Default for Model {
             revision: 1,
             compacted: 0,
             past: BTreeMap::new(),
+            leases: BTreeSet::new(),
             events: Vec::new(),
         }
     }
@@ -118,7 +124,10 @@ impl Model {
         self.events.clear();
         let at = self.revision;
         let response = match request {
-            Request::Put(ask) => Response::Put(self.put(ask, at + 1)),
+            Request::Put(ask) => {
+                self.check_lease(ask)?;
+                Response::Put(self.put(ask, at + 1))
+            }
             Request::Range(ask) => Response::Range(self.range(ask, at)?),
             Request::DeleteRange(ask) => Response::DeleteRange(self.delete(ask, at + 1)),
             Request::Txn(ask) => {
@@ -132,6 +141,38 @@ impl Model {
         let mut response = response;
         response.header_mut().revision = self.revision;
         Ok(response)
+    }
+
+    /// Grants a lease; false where it exists.
+    pub fn grant(&mut self, lease: i64) -> bool {
+        self.leases.insert(lease)
+    }
+
+    /// Ends a lease, because it was revoked or because its time is over: all its keys go in one revision, and
+    /// where it has none there is no revision. False where there is no such lease.
+    pub fn end_lease(&mut self, lease: i64) -> bool {
+        self.events.clear();
+        if !self.leases.remove(&lease) {
+            return false;
+        }
+        let revision = self.revision + 1;
+        let attached = self.past.values().filter_map(|past| past.last());
+        let attached: Vec<KeyValue> = attached
+            .filter(|pair| pair.version > 0 && pair.lease == lease)
+            .cloned()
+            .collect();
+        for pair in attached {
+            self.delete_pair(pair, revision);
+        }
+        self.revision += i64::from(!self.events.is_empty());
+        true
+    }
+
+    fn check_lease(&self, ask: &PutRequest) -> Result<(), Rejection> {
+        if ask.lease == 0 || self.leases.contains(&ask.lease) {
+            return Ok(());
+        }
+        Err(Rejection::LeaseNotFound)
     }
 
     /// Answers a range from the state of `revision`, as a member does that has come that far.
@@ -234,26 +275,30 @@ impl Model {
             .cloned()
             .collect();
         for pair in &found {
-            let gone = KeyValue {
-                key: pair.key.clone(),
-                mod_revision: revision,
-                ..KeyValue::default()
-            };
-            self.past
-                .entry(pair.key.clone())
-                .or_default()
-                .push(gone.clone());
-            self.events.push(WatchEvent {
-                r#type: EventKind::Delete,
-                kv: gone,
-                prev_kv: Some(pair.clone()),
-            });
+            self.delete_pair(pair.clone(), revision);
         }
         DeleteRangeResponse {
             header: Header::default(),
             deleted: i64::try_from(found.len()).unwrap_or(i64::MAX),
             prev_kvs: if ask.prev_kv { found } else { Vec::new() },
         }
+    }
+
+    fn delete_pair(&mut self, pair: KeyValue, revision: i64) {
+        let gone = KeyValue {
+            key: pair.key.clone(),
+            mod_revision: revision,
+            ..KeyValue::default()
+        };
+        self.past
+            .entry(pair.key.clone())
+            .or_default()
+            .push(gone.clone());
+        self.events.push(WatchEvent {
+            r#type: EventKind::Delete,
+            kv: gone,
+            prev_kv: Some(pair),
+        });
     }
 
     /// All conditions look at the state before the transaction, those of nested ones as well; so do
@@ -277,6 +322,7 @@ impl Model {
                     return Err(Rejection::Compacted);
                 }
                 RequestOp::RequestTxn(nested) => self.decide(nested, path)?,
+                RequestOp::RequestPut(ask) => self.check_lease(ask)?,
                 _ => {}
             }
         }

@@ -27,6 +27,12 @@ pub(crate) enum Mismatch {
     More { expected: bool },
     /// A read of a revision that is still to come was answered.
     Future { revision: i64 },
+    /// A read of a revision was answered after its compaction was acknowledged.
+    Compacted { revision: i64, by: Id },
+    /// A revoked lease still has this pair.
+    Kept { pair: Id },
+    /// A pair was put under a lease that had ended in `revision`.
+    Ended { lease: u32, revision: i64 },
 }
 
 /// The replay of requests against one view of the key space.
@@ -120,6 +126,12 @@ impl<'r, V: View> Stage<'r, V> {
                 self.range(span, options, kvs, count, more);
             }
             (Ask::Txn(txn), answer) => self.txn(txn, answer),
+            (Ask::LeaseGrant { lease } | Ask::LeaseRevoke { lease }, None) => self.end_lease(lease),
+            (Ask::LeaseRevoke { lease }, Some(_)) => {
+                if let Some((_, pair)) = self.attached(lease).first() {
+                    self.differ(Mismatch::Kept { pair: *pair });
+                }
+            }
             _ => {}
         }
     }
@@ -162,7 +174,7 @@ impl<'r, V: View> Stage<'r, V> {
                     found: deleted,
                 });
             } else if prev_kv {
-                self.compare_lists(&found, prev, true);
+                self.compare_lists(&found, prev);
             }
             if deleted == 0 {
                 // The client was told that nothing happened; the difference is noted, the replay goes on.
@@ -171,6 +183,32 @@ impl<'r, V: View> Stage<'r, V> {
         }
         for (rank, id) in found {
             let gone = Pair::gone(self.pairs.get(id).key, self.revision);
+            let id = self.pairs.id(gone);
+            self.view.write(rank, id, true);
+            self.events.push(id);
+        }
+    }
+
+    /// The keys that are attached to a lease now, with their ranks.
+    pub fn attached(&mut self, lease: u32) -> Vec<(u32, Id)> {
+        let record = self.record;
+        let id = record.leases[lease as usize];
+        let keys = record.lease_keys[lease as usize].iter();
+        let heads: Vec<(u32, Id)> = keys
+            .map(|key| self.order.rank(*key))
+            .map(|rank| (rank, self.head(rank)))
+            .collect();
+        let is_attached = |pair: Id| pair != NONE && self.pairs.get(pair).lease == id;
+        heads
+            .into_iter()
+            .filter(|(_, pair)| is_attached(*pair))
+            .collect()
+    }
+
+    /// All keys of the lease go in one revision.
+    fn end_lease(&mut self, lease: u32) {
+        for (rank, pair) in self.attached(lease) {
+            let gone = Pair::gone(self.pairs.get(pair).key, self.revision);
             let id = self.pairs.id(gone);
             self.view.write(rank, id, true);
             self.events.push(id);
@@ -200,7 +238,7 @@ impl<'r, V: View> Stage<'r, V> {
         } else {
             &found[..]
         };
-        self.compare_lists(shown, kvs, options.limit == 0);
+        self.compare_lists(shown, kvs);
         if count != expected {
             self.differ(Mismatch::Count {
                 expected,
@@ -271,9 +309,8 @@ impl<'r, V: View> Stage<'r, V> {
         }
     }
 
-    /// Compares key by key, so that the difference names the key that is missing or too many. In a
-    /// list that was cut by a limit a missing key shifts the rest; then the first place says enough.
-    fn compare_lists(&mut self, expected: &[(u32, Id)], found: Run, whole: bool) {
+    /// Compares key by key, so that the difference names the key that is missing or too many.
+    fn compare_lists(&mut self, expected: &[(u32, Id)], found: Run) {
         let record = self.record;
         let found = &record.lists[found.range()];
         let (mut e, mut f) = (0, 0);
@@ -283,9 +320,7 @@ impl<'r, V: View> Stage<'r, V> {
                 .get(f)
                 .map(|id| (self.order.rank(self.pairs.get(*id).key), *id));
             let (rank, ours, theirs) = match (ours, theirs) {
-                (Some((a, ours)), Some((b, theirs))) if a == b || !whole => {
-                    (a.min(b), ours, theirs)
-                }
+                (Some((a, ours)), Some((b, theirs))) if a == b => (a, ours, theirs),
                 (Some((a, ours)), Some((b, _))) if a < b => (a, ours, NONE),
                 (_, Some((b, theirs))) => (b, NONE, theirs),
                 (Some((a, ours)), None) => (a, ours, NONE),

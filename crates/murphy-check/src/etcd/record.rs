@@ -5,9 +5,11 @@
 //! it: two answers agree exactly when they hold the same number, and the tables of contradictions run
 //! over the distinct pairs alone.
 
+use rustc_hash::FxHashMap;
+
 use crate::{
     history::Header,
-    intern::{Bytes, Id, Interner, NONE, Thing},
+    intern::{Bytes, Id, Interner, NONE, Thing, next_id},
 };
 
 /// In place of a value: it was not asked for (`keys_only`).
@@ -51,6 +53,17 @@ impl Pair {
             version: 0,
             ..self
         }
+    }
+
+    /// True for a put that created its key.
+    pub fn is_create(&self) -> bool {
+        self.create_revision == self.mod_revision
+    }
+
+    /// True where two puts of one content differ in whether they created the key.
+    pub fn flag_differs(&self, other: &Self) -> bool {
+        let content = |pair: &Self| (pair.key, pair.value, pair.lease, pair.mod_revision);
+        !self.is_gone() && content(self) == content(other) && self.is_create() != other.is_create()
     }
 
     /// True where the two may be one pair, values not asked for being equal to any.
@@ -121,13 +134,29 @@ pub(crate) enum Ask {
         prev_kv: bool,
     },
     Txn(u32),
-    Compact,
+    Compact {
+        revision: i64,
+    },
     HashKv {
         revision: i64,
     },
     Status {
         quiet: bool,
     },
+    /// Leases are numbers in [`Record::leases`].
+    LeaseGrant {
+        lease: u32,
+    },
+    LeaseRevoke {
+        lease: u32,
+    },
+    LeaseKeepAlive {
+        lease: u32,
+    },
+    LeaseTimeToLive {
+        lease: u32,
+    },
+    LeaseLeases,
 }
 
 /// What a range wants besides its keys.
@@ -169,13 +198,43 @@ pub(crate) struct Condition {
 /// An answer; its runs of pairs lie in [`Record::lists`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Answer {
-    Put { prev: Id },
-    Range { kvs: Run, count: u32, more: bool },
-    Delete { deleted: u32, prev: Run },
-    Txn { succeeded: bool, answers: Run },
+    Put {
+        prev: Id,
+    },
+    Range {
+        kvs: Run,
+        count: u32,
+        more: bool,
+    },
+    Delete {
+        deleted: u32,
+        prev: Run,
+    },
+    Txn {
+        succeeded: bool,
+        answers: Run,
+    },
     Compact,
-    HashKv { hash: u32, compact: i64 },
-    Status { applied: u64 },
+    HashKv {
+        hash: u32,
+        compact: i64,
+    },
+    Status {
+        applied: u64,
+    },
+    /// Times are s.
+    LeaseGrant {
+        lease: u32,
+        ttl: i64,
+    },
+    LeaseRevoke,
+    LeaseKeepAlive {
+        ttl: i64,
+    },
+    LeaseTimeToLive {
+        ttl: i64,
+    },
+    LeaseLeases,
 }
 
 /// What became of an invocation.
@@ -243,6 +302,8 @@ pub(crate) struct Stream {
     pub span: Span,
     pub start_revision: i64,
     pub prev_kv: bool,
+    /// Whether bookmarks were asked for.
+    pub progress_notify: bool,
     /// Revision, time and line of the answer to the creation.
     pub created: Option<(i64, u64, u32)>,
     pub messages: Vec<Message>,
@@ -250,8 +311,28 @@ pub(crate) struct Stream {
     /// As long as `events` where previous pairs were asked for, empty otherwise.
     pub prevs: Vec<Id>,
     pub progress: Vec<Progress>,
-    /// Compact revision with which the member cancelled the watch.
-    pub compacted: i64,
+    /// When the client asked for a bookmark.
+    pub requests: Vec<u64>,
+    /// How the stream ended; `None` where the history ended first.
+    pub end: Option<StreamEnd>,
+}
+
+/// The end of a watch stream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StreamEnd {
+    pub time: u64,
+    pub line: u32,
+    /// The member's reason, where it cancelled the watch; `None` where the stream broke.
+    pub cancel: Option<Cancel>,
+}
+
+/// Why a member cancelled a watch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cancel {
+    /// The compact revision it named, 0 for none.
+    pub compact_revision: i64,
+    /// Whether its words speak of a compaction.
+    pub says_compacted: bool,
 }
 
 impl Stream {
@@ -262,6 +343,16 @@ impl Stream {
             (0, None) => None,
             (start, _) => Some(start),
         }
+    }
+
+    /// The newest revision the stream vouches for, by an event or a bookmark.
+    pub fn last_seen(&self, pairs: &Interner<Pair>) -> i64 {
+        let event = self
+            .events
+            .last()
+            .map_or(0, |id| pairs.get(*id).mod_revision);
+        let marks = self.progress.iter().map(|mark| mark.revision);
+        marks.max().unwrap_or(0).max(event)
     }
 
     /// Events of message `index`.
@@ -301,6 +392,9 @@ pub struct Record {
     pub(crate) processes: Bytes,
     pub(crate) nodes: Vec<String>,
     pub(crate) leases: Vec<i64>,
+    lease_ids: FxHashMap<i64, u32>,
+    /// The keys that were ever put under each lease, in order of their numbers.
+    pub(crate) lease_keys: Vec<Vec<Id>>,
     pub(crate) pairs: Interner<Pair>,
     pub(crate) lists: Vec<Id>,
     pub(crate) asks: Vec<Ask>,
@@ -317,6 +411,8 @@ pub struct Record {
     pub(crate) is_unnumbered: bool,
     /// First answer of a process and member whose term went back: operation before, operation after.
     pub(crate) term_back: Option<(Id, Id)>,
+    /// Time of the last line.
+    pub(crate) ended_at: u64,
     /// Lines at which the difference between line and index changes, with the difference.
     pub(crate) indexes: Vec<(u32, i64)>,
 }
@@ -331,6 +427,8 @@ impl Record {
             processes: Bytes::default(),
             nodes: Vec::new(),
             leases: vec![0],
+            lease_ids: FxHashMap::from_iter([(0, 0)]),
+            lease_keys: vec![Vec::new()],
             pairs: Interner::default(),
             lists: Vec::new(),
             asks: Vec::new(),
@@ -344,6 +442,7 @@ impl Record {
             errors: Vec::new(),
             is_unnumbered: false,
             term_back: None,
+            ended_at: 0,
             indexes: Vec::new(),
         }
     }
@@ -417,6 +516,32 @@ impl Record {
         }
     }
 
+    /// The number of a lease, new or old.
+    pub(crate) fn lease(&mut self, id: i64) -> u32 {
+        let leases = &mut self.leases;
+        let lease_keys = &mut self.lease_keys;
+        *self.lease_ids.entry(id).or_insert_with(|| {
+            leases.push(id);
+            lease_keys.push(Vec::new());
+            next_id(leases.len() - 1)
+        })
+    }
+
+    /// The number of a lease that was met before.
+    pub(crate) fn known_lease(&self, id: i64) -> u32 {
+        self.lease_ids.get(&id).copied().unwrap_or(0)
+    }
+
+    /// Whether the end of a lease that `ask` grants or revokes can delete `key`.
+    pub(crate) fn ends_lease_of(&self, ask: Ask, key: Id) -> bool {
+        match ask {
+            Ask::LeaseGrant { lease } | Ask::LeaseRevoke { lease } => {
+                self.lease_keys[lease as usize].binary_search(&key).is_ok()
+            }
+            _ => false,
+        }
+    }
+
     /// Whether a member may answer `ask` alone: a serializable range, or a transaction of nothing else.
     pub(crate) fn is_local(&self, ask: Ask) -> bool {
         match ask {
@@ -439,6 +564,12 @@ impl Record {
             ask,
             Ask::Put { .. } | Ask::Range { .. } | Ask::Delete { .. } | Ask::Txn(_)
         )
+    }
+
+    /// True for a request whose answer has a place in the order of revisions: one to the key space, or the grant
+    /// and the revocation of a lease, which are applied like one.
+    pub(crate) fn is_ordered(ask: Ask) -> bool {
+        Self::is_kv(ask) || matches!(ask, Ask::LeaseGrant { .. } | Ask::LeaseRevoke { .. })
     }
 
     /// Whether `span` holds every key.

@@ -240,8 +240,13 @@ fn method(ask: Ask) -> &'static str {
         Ask::Range { .. } => "range",
         Ask::Delete { .. } => "delete_range",
         Ask::Txn(_) => "txn",
-        Ask::Compact => "compact",
+        Ask::Compact { .. } => "compact",
         Ask::HashKv { .. } => "hash_kv",
         Ask::Status { .. } => "status",
+        Ask::LeaseGrant { .. } => "lease_grant",
+        Ask::LeaseRevoke { .. } => "lease_revoke",
+        Ask::LeaseKeepAlive { .. } => "lease_keep_alive",
+        Ask::LeaseTimeToLive { .. } => "lease_time_to_live",
+        Ask::LeaseLeases => "lease_leases",
     }
 }

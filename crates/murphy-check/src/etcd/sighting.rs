@@ -8,12 +8,20 @@ use crate::intern::{Id, NONE, next_id};
 pub(crate) enum Fact {
     /// An invocation with its completion.
     Op(Id),
+    /// A pair that the answer of an invocation shows: operation, pair.
+    Shown(Id, Id),
     /// The creation of a watch stream.
     Watch(usize),
     /// An event a watch delivered: stream, event.
     Event(usize, usize),
+    /// The previous pair beside an event: stream, event.
+    Prev(usize, usize),
     /// A bookmark of a watch: stream, bookmark.
     Progress(usize, usize),
+    /// The cancellation of a watch by its member.
+    Cancel(usize),
+    /// A watch said nothing from one time to another: stream, ns, ns.
+    Silence(usize, u64, u64),
 }
 
 /// Calls `each` with every pair that any member showed, deletions included.
@@ -21,7 +29,7 @@ pub(crate) fn each_sighting(record: &Record, each: &mut impl FnMut(Id, Fact, u16
     for (id, op) in record.ops.iter().enumerate() {
         if let Some(answer) = record.answer(op) {
             each_pair(record, answer, &mut |pair| {
-                each(pair, Fact::Op(next_id(id)), op.node);
+                each(pair, Fact::Shown(next_id(id), pair), op.node);
             });
         }
     }
@@ -35,7 +43,7 @@ pub(crate) fn each_sighting(record: &Record, each: &mut impl FnMut(Id, Fact, u16
             .enumerate()
             .filter(|(_, pair)| **pair != NONE)
         {
-            each(*pair, Fact::Event(number, event), stream.node);
+            each(*pair, Fact::Prev(number, event), stream.node);
         }
     }
 }

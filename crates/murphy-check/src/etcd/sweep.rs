@@ -7,13 +7,16 @@
 //! pass decides, and only holes left by unknown outcomes need a search.
 
 use super::{
+    kubernetes::{Clause, Typed, clause_of},
+    lessor::Lessor,
     perform::{Mismatch, Stage},
-    record::{Pair, Record},
+    record::{Answer, Ask, Op, Outcome, Pair, Record},
+    registry::Registry,
     store::{Order, Store, View},
     timeline::{Hole, Suspects, Timeline, each_written_span, op_of, place, revision_of},
     worlds::{Search, Step, explains, search},
 };
-use crate::intern::{Id, Interner, NONE};
+use crate::intern::{Id, Interner, NONE, next_id};
 
 /// Why no order of the operations explains the answers.
 #[derive(Clone, Debug)]
@@ -54,6 +57,16 @@ pub(crate) struct LocalReads {
     pub early: Option<(Id, Id)>,
 }
 
+/// A lease that certainly expired: nothing else explains a revision that was seen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Expired {
+    /// The operation that granted it.
+    pub grant: Id,
+    pub revision: i64,
+    /// A pair of the lease that lived on.
+    pub halved: Option<Id>,
+}
+
 /// What the sweep found.
 #[derive(Debug, Default)]
 pub(crate) struct Sweep {
@@ -68,6 +81,12 @@ pub(crate) struct Sweep {
     pub begins_at: Option<i64>,
     /// Revisions of unknown content, in order.
     pub open: Vec<i64>,
+    /// Leases that certainly expired.
+    pub expired: Vec<Expired>,
+    /// Why the replay says little, where a lease is used that nobody in the history granted.
+    pub unowned_lease: Option<String>,
+    /// What the replay says of each resource type of Kubernetes.
+    pub typed: Typed,
 }
 
 /// The key space as the acknowledged writes, the reads and the watches give it.
@@ -79,22 +98,35 @@ pub(crate) struct Truth {
 }
 
 /// Replays `record`; `limit` bounds the search over unknown writes.
-pub(crate) fn sweep(record: &Record, pairs: &mut Interner<Pair>, limit: u64) -> (Truth, Sweep) {
+pub(crate) fn sweep(
+    record: &Record,
+    pairs: &mut Interner<Pair>,
+    registry: &Registry,
+    limit: u64,
+) -> (Truth, Sweep) {
     let timeline = Timeline::new(record, pairs);
+    let observed = pairs.all().len();
     let order = Order::new(record);
     let mut found = Sweep::default();
     let suspects = Suspects::new(record, pairs, &timeline);
     found.begins_at = begins_late(record, &timeline);
+    let lessor = Lessor::new(record);
+    found.unowned_lease = lessor.unowned();
     let stage = Stage::new(record, &order, pairs, Store::new(record.keys.len()));
     let mut sweeper = Sweeper {
         stage,
         timeline: &timeline,
         suspects,
+        lessor,
         next_hole: 0,
         steps: Vec::new(),
         local_steps: Vec::new(),
         shared: Vec::new(),
         latest: (0, NONE),
+        compacted: compactions(record),
+        observed,
+        registry,
+        latest_of: vec![(0, NONE); registry.len()],
         found,
     };
     sweeper.run();
@@ -207,10 +239,47 @@ fn begins_late(record: &Record, timeline: &Timeline) -> Option<i64> {
     (missing.count() > in_time).then_some(first)
 }
 
+/// The acknowledged compactions in the order of their answers: time, the greatest revision so far, whose it is.
+fn compactions(record: &Record) -> Vec<(u64, i64, Id)> {
+    let mut done: Vec<(u64, i64, Id)> = Vec::new();
+    for (id, op) in record.ops.iter().enumerate() {
+        if let (Ask::Compact { revision }, Some(_)) = (record.ask(op), record.answer(op)) {
+            done.push((op.end, revision, next_id(id)));
+        }
+    }
+    done.sort_unstable();
+    let mut greatest = (0, NONE);
+    for (_, revision, id) in &mut done {
+        greatest = greatest.max((*revision, *id));
+        (*revision, *id) = greatest;
+    }
+    done
+}
+
+/// The oldest revision that an answered request has read.
+fn oldest_read(record: &Record, ask: Ask, answer: Answer) -> Option<i64> {
+    match (ask, answer) {
+        (Ask::Range { options, .. }, _) => {
+            Some(record.options[options as usize].revision).filter(|revision| *revision > 0)
+        }
+        (Ask::Txn(txn), Answer::Txn { succeeded, answers }) => {
+            let txn = record.txns[txn as usize];
+            let branch = if succeeded { txn.success } else { txn.failure };
+            let asks = record.asks[branch.range()].iter();
+            let answers = record.answers[answers.range()].iter();
+            asks.zip(answers)
+                .filter_map(|(ask, answer)| oldest_read(record, *ask, *answer))
+                .min()
+        }
+        _ => None,
+    }
+}
+
 struct Sweeper<'r> {
     stage: Stage<'r, Store>,
     timeline: &'r Timeline,
     suspects: Suspects<'r>,
+    lessor: Lessor<'r>,
     next_hole: usize,
     steps: Vec<Step>,
     /// Serializable reads among the steps: each with how many steps come before it.
@@ -219,6 +288,12 @@ struct Sweeper<'r> {
     shared: Vec<(i64, Vec<Id>)>,
     /// The latest call among the operations before, and whose it is.
     latest: (u64, Id),
+    compacted: Vec<(u64, i64, Id)>,
+    /// How many pairs some member showed.
+    observed: usize,
+    registry: &'r Registry,
+    /// The same for each resource type.
+    latest_of: Vec<(u64, Id)>,
     found: Sweep,
 }
 
@@ -237,11 +312,17 @@ impl Sweeper<'_> {
             let revision = revision_of(at);
             let is_write = at == place(revision);
             if is_write && let Some((_, second)) = group.get(1) {
-                self.fault(Fault::Twice {
+                let fault = Fault::Twice {
                     revision,
                     first,
                     second: *second,
-                });
+                };
+                if self.type_of(first).is_some() && self.type_of(first) == self.type_of(*second) {
+                    self.found
+                        .typed
+                        .keep(Clause::StrictSerializability, fault.clone());
+                }
+                self.fault(fault);
             }
             if is_write && revision < 2 {
                 self.fault(Fault::First { op: first });
@@ -276,8 +357,93 @@ impl Sweeper<'_> {
 
     fn note_call(&mut self, id: Id) {
         let op = op_of(self.stage.record, id);
-        if op.call > self.latest.0 && !self.stage.record.is_local(self.stage.record.ask(op)) {
+        if self.stage.record.is_local(self.stage.record.ask(op)) {
+            return;
+        }
+        if op.call > self.latest.0 {
             self.latest = (op.call, id);
+        }
+        if let Some(resource) = self.type_of(id) {
+            let latest = &mut self.latest_of[resource as usize];
+            if op.call > latest.0 {
+                *latest = (op.call, id);
+            }
+        }
+    }
+
+    /// A linearizable read of what was compacted before it was asked for.
+    fn compacted(&self, op: &Op) -> Option<Mismatch> {
+        let record = self.stage.record;
+        let known = self
+            .compacted
+            .partition_point(|(end, _, _)| *end <= op.call);
+        let (_, compacted, by) = *self.compacted.get(known.checked_sub(1)?)?;
+        if record.is_local(record.ask(op)) {
+            return None;
+        }
+        let revision = oldest_read(record, record.ask(op), record.answer(op)?)?;
+        (revision < compacted).then_some(Mismatch::Compacted { revision, by })
+    }
+
+    /// A put under a lease that is no more.
+    fn lease_ended(&self, ask: Ask, revision: i64) -> Option<Mismatch> {
+        if self.lessor.is_idle() {
+            return None;
+        }
+        match ask {
+            Ask::Put { lease, .. } if lease > 0 => {
+                let ended = self.lessor.ended_before(lease, revision)?;
+                Some(Mismatch::Ended {
+                    lease,
+                    revision: ended,
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// The resource type to which the operation keeps, if any.
+    fn type_of(&self, id: Id) -> Option<Id> {
+        let record = self.stage.record;
+        self.registry
+            .type_of_ask(record, record.ask(op_of(record, id)))
+    }
+
+    /// Judges the clauses of Kubernetes on an operation that keeps to one resource type.
+    fn replay_typed(&mut self, id: Id, revision: i64, mismatch: Option<Mismatch>) {
+        let Some(resource) = self.type_of(id) else {
+            return;
+        };
+        let record = self.stage.record;
+        let op = op_of(record, id);
+        let Some(clause) = clause_of(record, record.ask(op)) else {
+            return;
+        };
+        let typed = &mut self.found.typed;
+        typed.count(clause);
+        let (call, later) = self.latest_of[resource as usize];
+        if !record.is_local(record.ask(op)) {
+            if clause != Clause::StrictSerializability {
+                typed.count(Clause::StrictSerializability);
+            }
+            if call > op.end {
+                let fault = Fault::Backwards { earlier: id, later };
+                typed.keep(Clause::StrictSerializability, fault);
+            }
+        }
+        if let Some(mismatch) = mismatch.filter(|_| !self.stage.uncertain) {
+            let clause = match mismatch {
+                Mismatch::Compacted { .. } => Clause::Compaction,
+                _ => clause,
+            };
+            typed.keep(
+                clause,
+                Fault::Wrong {
+                    op: id,
+                    revision,
+                    mismatch,
+                },
+            );
         }
     }
 
@@ -286,6 +452,14 @@ impl Sweeper<'_> {
         let op = op_of(record, id);
         let ask = record.ask(op);
         let mismatch = self.stage.perform(ask, record.answer(op), revision);
+        let mismatch = mismatch.or_else(|| self.compacted(op));
+        let mismatch = mismatch.or_else(|| self.lease_ended(ask, revision));
+        if let (Ask::LeaseRevoke { .. }, None) = (ask, mismatch) {
+            self.lessor.place(id, revision);
+        }
+        if !self.registry.is_empty() && self.found.begins_at.is_none() {
+            self.replay_typed(id, revision, mismatch);
+        }
         if record.is_local(ask) {
             let local = &mut self.found.local;
             if self.latest.0 > op.end && local.early.is_none() {
@@ -332,7 +506,17 @@ impl Sweeper<'_> {
     }
 
     fn fill(&mut self, hole: &Hole) {
-        let candidates = self.suspects.of(self.stage.pairs, hole);
+        let mut candidates = self.suspects.of(self.stage.pairs, hole);
+        let leases = self.ends_of_leases(hole);
+        if let [only] = leases.as_slice()
+            && !self.lessor.is_grant(*only)
+            && op_of(self.stage.record, *only).outcome == Outcome::Ok
+        {
+            // An acknowledged revocation that finds keys has the revision in its answer.
+            return self.fill_with(hole, *only);
+        }
+        let by_client = leases.is_empty();
+        candidates.extend(leases);
         match (candidates.as_slice(), hole.evidence.is_empty()) {
             ([], _) => {
                 self.apply_evidence(hole);
@@ -346,7 +530,9 @@ impl Sweeper<'_> {
             }
             ([only], false) => self.fill_with(hole, *only),
             (_, false) if hole.is_exact => {
-                self.shared.push((hole.revision, candidates.clone()));
+                if by_client {
+                    self.shared.push((hole.revision, candidates.clone()));
+                }
                 self.apply_evidence(hole);
                 self.guess_if_uncertain(hole, candidates);
             }
@@ -354,12 +540,61 @@ impl Sweeper<'_> {
         }
     }
 
+    /// The ends of leases that may have been `hole`: of those whose keys were seen to go, or, where nothing was seen,
+    /// of all that have keys.
+    fn ends_of_leases(&mut self, hole: &Hole) -> Vec<Id> {
+        if self.lessor.is_idle() {
+            return Vec::new();
+        }
+        let mut leases: Vec<u32> = Vec::new();
+        let gone = hole.evidence.first().map(|id| self.stage.pairs.get(*id));
+        match gone {
+            Some(pair) if !pair.is_gone() => return Vec::new(),
+            Some(pair) => {
+                let rank = self.stage.order.rank(pair.key);
+                let head = self.stage.view.head(self.stage.pairs, rank);
+                if self.stage.view.is_uncertain((rank, rank + 1)) {
+                    let keys = &self.stage.record.lease_keys;
+                    let has = |lease: &u32| keys[*lease as usize].binary_search(&pair.key).is_ok();
+                    leases.extend(self.lessor.leases().filter(has));
+                } else if head != NONE {
+                    let lease = self.stage.pairs.get(head).lease;
+                    leases.extend(Some(self.stage.record.known_lease(lease)).filter(|l| *l > 0));
+                }
+            }
+            None => {
+                let all: Vec<u32> = self.lessor.leases().collect();
+                for lease in all {
+                    if !self.stage.attached(lease).is_empty() {
+                        leases.push(lease);
+                    }
+                }
+            }
+        }
+        leases
+            .into_iter()
+            .flat_map(|lease| self.lessor.enders(lease, hole))
+            .collect()
+    }
+
     /// The evidence names one write: its effect is replayed, not the evidence, so that an event that a
     /// watch left out is missed there.
     fn fill_with(&mut self, hole: &Hole, writer: Id) {
-        self.suspects.place(writer);
         let record = self.stage.record;
         let ask = record.ask(op_of(record, writer));
+        if let Ask::LeaseGrant { lease } = ask {
+            let halved = self.half_expired(hole, lease);
+            self.found.expired.push(Expired {
+                grant: writer,
+                revision: hole.revision,
+                halved,
+            });
+            if halved.is_some() {
+                return self.apply_evidence(hole);
+            }
+        }
+        self.suspects.place(writer);
+        self.lessor.place(writer, hole.revision);
         self.stage.perform(ask, None, hole.revision);
         if self.stage.uncertain {
             // Which branch it took is a guess, so whatever either branch writes is one.
@@ -375,6 +610,39 @@ impl Sweeper<'_> {
                 evidence: hole.evidence.clone(),
             });
         }
+    }
+
+    /// A key of the lease that stays when others go: a later deletion of it was seen, or a later change.
+    fn half_expired(&mut self, hole: &Hole, lease: u32) -> Option<Id> {
+        let attached = self.stage.attached(lease);
+        if self.stage.uncertain || !hole.is_exact || hole.evidence.len() >= attached.len() {
+            return None;
+        }
+        let pairs = &*self.stage.pairs;
+        let gone: Vec<Id> = hole.evidence.iter().map(|id| pairs.get(*id).key).collect();
+        let stays = |id: Id| {
+            let key = pairs.get(id).key;
+            let of = pairs.all()[..self.observed]
+                .iter()
+                .filter(|pair| pair.key == key);
+            !gone.contains(&key)
+                && of
+                    .filter(|pair| pair.mod_revision > hole.revision)
+                    .any(|pair| {
+                        pair.is_gone() && self.is_first_end(pair, hole.revision)
+                            || !pair.is_gone() && pair.create_revision < hole.revision
+                    })
+        };
+        attached.into_iter().map(|(_, id)| id).find(|id| stays(*id))
+    }
+
+    /// Whether a deletion is the first thing that was seen of its key behind `revision`.
+    fn is_first_end(&self, gone: &Pair, revision: i64) -> bool {
+        let between = revision + 1..gone.mod_revision;
+        let pairs = self.stage.pairs.all()[..self.observed].iter();
+        !pairs
+            .clone()
+            .any(|pair| pair.key == gone.key && between.contains(&pair.mod_revision))
     }
 
     fn guess_if_uncertain(&mut self, hole: &Hole, candidates: Vec<Id>) {

@@ -50,7 +50,7 @@ impl Timeline {
         for (id, op) in record.ops.iter().enumerate() {
             let id = next_id(id);
             let ask = record.ask(op);
-            if !Record::is_kv(ask) {
+            if !Record::is_ordered(ask) {
                 continue;
             }
             match record.answer(op) {
@@ -380,6 +380,9 @@ pub(crate) fn could_write(record: &Record, ask: Ask, pair: &Pair) -> bool {
                 && (value == pair.value || pair.value == super::record::UNREAD)
         }
         Ask::Delete { span, .. } => pair.is_gone() && record.contains(span, pair.key),
+        Ask::LeaseGrant { .. } | Ask::LeaseRevoke { .. } => {
+            pair.is_gone() && record.ends_lease_of(ask, pair.key)
+        }
         Ask::Txn(txn) => {
             let txn = record.txns[txn as usize];
             let branches = [txn.success, txn.failure];
@@ -402,6 +405,14 @@ pub(crate) fn each_written_span(
     match ask {
         Ask::Put { key, .. } => each(super::record::Span { key, end: NONE }),
         Ask::Delete { span, .. } => each(span),
+        Ask::LeaseGrant { lease } | Ask::LeaseRevoke { lease } => {
+            for key in &record.lease_keys[lease as usize] {
+                each(super::record::Span {
+                    key: *key,
+                    end: NONE,
+                });
+            }
+        }
         Ask::Txn(txn) => {
             let txn = record.txns[txn as usize];
             for run in [txn.success, txn.failure] {

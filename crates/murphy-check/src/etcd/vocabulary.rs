@@ -402,3 +402,104 @@ pub struct WatchEnd {
     #[serde(default, skip_serializing_if = "is_default")]
     pub cancel_reason: String,
 }
+
+/// `Lease.LeaseGrant`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseGrantRequest {
+    /// Time to live, s; the member may give more.
+    #[serde(rename = "TTL", default, skip_serializing_if = "is_default")]
+    pub ttl: i64,
+    /// The lease's number, 0 to let the member choose.
+    #[serde(rename = "ID", default, skip_serializing_if = "is_default")]
+    pub id: i64,
+}
+
+/// Answer to [`LeaseGrantRequest`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseGrantResponse {
+    /// The header.
+    #[serde(default)]
+    pub header: Header,
+    /// The lease's number.
+    #[serde(rename = "ID", default, skip_serializing_if = "is_default")]
+    pub id: i64,
+    /// Time to live, s.
+    #[serde(rename = "TTL", default, skip_serializing_if = "is_default")]
+    pub ttl: i64,
+}
+
+/// `Lease.LeaseRevoke`, and one request of the stream `Lease.LeaseKeepAlive`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseRequest {
+    /// The lease.
+    #[serde(rename = "ID", default, skip_serializing_if = "is_default")]
+    pub id: i64,
+}
+
+/// Answer to a revocation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseRevokeResponse {
+    /// The header; its revision is that of the deletion, where keys were attached.
+    #[serde(default)]
+    pub header: Header,
+}
+
+/// Answer to a keep-alive; its revision is not part of the linearizable order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseKeepAliveResponse {
+    /// The header.
+    #[serde(default)]
+    pub header: Header,
+    /// The lease.
+    #[serde(rename = "ID", default, skip_serializing_if = "is_default")]
+    pub id: i64,
+    /// The new time to live, s; 0 where there is no such lease.
+    #[serde(rename = "TTL", default, skip_serializing_if = "is_default")]
+    pub ttl: i64,
+}
+
+/// `Lease.LeaseTimeToLive`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseTimeToLiveRequest {
+    /// The lease.
+    #[serde(rename = "ID", default, skip_serializing_if = "is_default")]
+    pub id: i64,
+    /// Answer with the keys attached.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub keys: bool,
+}
+
+/// Answer to [`LeaseTimeToLiveRequest`]; its revision is not part of the linearizable order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseTimeToLiveResponse {
+    /// The header.
+    #[serde(default)]
+    pub header: Header,
+    /// The lease.
+    #[serde(rename = "ID", default, skip_serializing_if = "is_default")]
+    pub id: i64,
+    /// Time left, s; -1 where there is no such lease.
+    #[serde(rename = "TTL", default, skip_serializing_if = "is_default")]
+    pub ttl: i64,
+    /// Time to live as granted, s.
+    #[serde(rename = "grantedTTL", default, skip_serializing_if = "is_default")]
+    pub granted_ttl: i64,
+    /// The keys attached, where asked for.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub keys: Vec<Blob>,
+}
+
+/// `Lease.LeaseLeases`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseLeasesRequest {}
+
+/// Answer to [`LeaseLeasesRequest`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseLeasesResponse {
+    /// The header.
+    #[serde(default)]
+    pub header: Header,
+    /// The leases there are.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub leases: Vec<LeaseRequest>,
+}

@@ -113,6 +113,11 @@ impl Words<'_> {
         )
     }
 
+    /// The number of a lease as etcdctl writes it.
+    pub fn lease(&self, lease: u32) -> String {
+        format!("{:x}", self.record.leases[lease as usize])
+    }
+
     pub fn span(&self, span: Span) -> String {
         if span.end == NONE {
             return self.key(span.key);
@@ -150,10 +155,15 @@ impl Words<'_> {
             }
             Ask::Delete { span, .. } => format!("delete {}", self.span(span)),
             Ask::Txn(txn) => self.txn(txn),
-            Ask::Compact => "compaction".into(),
+            Ask::Compact { revision } => format!("compaction of revision {revision}"),
             Ask::HashKv { revision: 0 } => "hash".into(),
             Ask::HashKv { revision } => format!("hash at {revision}"),
             Ask::Status { .. } => "status".into(),
+            Ask::LeaseGrant { lease } => format!("grant of lease {}", self.lease(lease)),
+            Ask::LeaseRevoke { lease } => format!("revocation of lease {}", self.lease(lease)),
+            Ask::LeaseKeepAlive { lease } => format!("keep-alive of lease {}", self.lease(lease)),
+            Ask::LeaseTimeToLive { lease } => format!("time left of lease {}", self.lease(lease)),
+            Ask::LeaseLeases => "list of leases".into(),
         }
     }
 
@@ -221,7 +231,11 @@ impl Words<'_> {
                     if succeeded { "succeeded" } else { "failed" }
                 )
             }
-            Answer::Compact => "done".into(),
+            Answer::Compact | Answer::LeaseLeases => "done".into(),
+            Answer::LeaseGrant { ttl, .. }
+            | Answer::LeaseKeepAlive { ttl }
+            | Answer::LeaseTimeToLive { ttl } => format!("{ttl} s to live"),
+            Answer::LeaseRevoke => format!("done at {}", op.revision),
             Answer::HashKv { hash, .. } => format!("{hash:08x}"),
             Answer::Status { applied } => {
                 format!("revision {} at applied index {applied}", op.revision)
@@ -281,6 +295,19 @@ impl Words<'_> {
         }
     }
 
+    /// The operation with one pair of its answer.
+    fn shown(&self, id: Id, pair: Id) -> String {
+        let op = &self.record.ops[id as usize];
+        let shown = self.pairs.get(pair);
+        format!(
+            "{} through {} showed {} at {}",
+            self.ask(self.record.ask(op)),
+            self.node(op.node),
+            self.pair(shown.key, pair),
+            seconds(op.end)
+        )
+    }
+
     /// `n2, killed at 8.11 s and back at 8.34 s,`: the member with what last happened to it before `time`.
     pub fn node_with_fault(&self, node: u16, time: u64) -> String {
         let name = self.node(node);
@@ -313,9 +340,15 @@ impl Words<'_> {
     /// When the fact was known.
     pub fn time(&self, fact: Fact) -> u64 {
         match fact {
-            Fact::Op(op) => self.record.ops[op as usize].end,
+            Fact::Op(op) | Fact::Shown(op, _) => self.record.ops[op as usize].end,
             Fact::Watch(stream) => self.record.streams[stream].call,
-            Fact::Event(stream, event) => self.record.streams[stream].message_of(event).time,
+            Fact::Event(stream, event) | Fact::Prev(stream, event) => {
+                self.record.streams[stream].message_of(event).time
+            }
+            Fact::Cancel(stream) => self.record.streams[stream]
+                .end
+                .map_or(u64::MAX, |end| end.time),
+            Fact::Silence(_, _, to) => to,
             Fact::Progress(stream, index) => self.record.streams[stream].progress[index].time,
         }
     }
@@ -323,7 +356,7 @@ impl Words<'_> {
     /// The line of a witness for `fact`.
     pub fn line(&self, fact: Fact, clashes: bool) -> WitnessLine {
         match fact {
-            Fact::Op(id) => {
+            Fact::Op(id) | Fact::Shown(id, _) => {
                 let op = &self.record.ops[id as usize];
                 let line = if op.end_line > 0 {
                     op.end_line
@@ -339,13 +372,19 @@ impl Words<'_> {
                     end_ns: (op.end < u64::MAX).then_some(op.end),
                     label: self.label(self.record.ask(op)),
                     answer: self.answer(op),
-                    text: format!("{}.", self.told(id)),
+                    text: match fact {
+                        Fact::Shown(_, pair) => format!("{}.", self.shown(id, pair)),
+                        _ => format!("{}.", self.told(id)),
+                    },
                     clashes,
                 }
             }
-            Fact::Watch(stream) | Fact::Event(stream, _) | Fact::Progress(stream, _) => {
-                self.stream_line(stream, fact, clashes)
-            }
+            Fact::Watch(stream)
+            | Fact::Event(stream, _)
+            | Fact::Prev(stream, _)
+            | Fact::Progress(stream, _)
+            | Fact::Cancel(stream)
+            | Fact::Silence(stream, _, _) => self.stream_line(stream, fact, clashes),
         }
     }
 
@@ -371,6 +410,45 @@ impl Words<'_> {
                     message.line,
                     message.time,
                     format!("{} = {content}", pair.mod_revision),
+                    text,
+                )
+            }
+            Fact::Prev(_, event) => {
+                let message = stream.message_of(event);
+                let pair = self.pairs.get(stream.events[event]);
+                let prev = self.pair(pair.key, stream.prevs[event]);
+                let text = format!(
+                    "{name} delivered {} as revision {} at {}, with {prev} before it.",
+                    self.content(&pair),
+                    pair.mod_revision,
+                    seconds(message.time)
+                );
+                (message.line, message.time, format!("before: {prev}"), text)
+            }
+            Fact::Cancel(_) => {
+                let (line, time) = stream.end.map_or((0, u64::MAX), |end| (end.line, end.time));
+                let cancel = stream.end.and_then(|end| end.cancel);
+                let compact = cancel.map_or(0, |cancel| cancel.compact_revision);
+                let text = format!(
+                    "{name} was cancelled at {} with compact revision {compact}.",
+                    seconds(time)
+                );
+                (line, time, format!("cancelled, compact {compact}"), text)
+            }
+            Fact::Silence(_, from, to) => {
+                let last = stream.messages.iter().map(|m| (m.time, m.line));
+                let last = last.chain(stream.progress.iter().map(|m| (m.time, m.line)));
+                let line = last.filter(|(time, _)| *time <= from).max();
+                let opened = stream.created.map_or(stream.line, |(_, _, line)| line);
+                let text = format!(
+                    "{name} delivered nothing more from {} to {}.",
+                    seconds(from),
+                    seconds(to)
+                );
+                (
+                    line.map_or(opened, |(_, line)| line),
+                    to,
+                    "silent".into(),
                     text,
                 )
             }
@@ -408,10 +486,10 @@ impl Words<'_> {
             line: u64::from(line),
             node: self.record.nodes.get(usize::from(stream.node)).cloned(),
             process: self.process(stream.process),
-            start_ns: if matches!(fact, Fact::Watch(_)) {
-                stream.call
-            } else {
-                time
+            start_ns: match fact {
+                Fact::Watch(_) => stream.call,
+                Fact::Silence(_, from, _) => from,
+                _ => time,
             },
             end_ns: Some(time),
             label: watch,

@@ -16,7 +16,10 @@ use std::{
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::model::{Model, OperationOf};
+use crate::{
+    model::{Model, Operation, OperationOf},
+    search::parts,
+};
 
 /// How much may be spent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,21 +158,25 @@ enum Move {
 impl<'a, M: Model> Search<'a, M> {
     fn new(model: &'a M, history: &'a [OperationOf<M>]) -> Self {
         let mut processes = FxHashMap::default();
-        let mut parts = FxHashMap::default();
+        let parts = parts(model, history);
         let mut queues: Vec<Vec<u32>> = Vec::new();
         let mut unanswered = Vec::new();
-        let (mut process_of, mut part_of, mut answered) = (Vec::new(), Vec::new(), 0);
+        let (mut process_of, mut answered) = (Vec::new(), 0);
+        let mut part_of = vec![0; history.len()];
+        for part in 0..parts.len() {
+            for number in parts.of(part) {
+                part_of[*number as usize] = part;
+            }
+        }
         for (number, operation) in (0..).zip(history) {
             let count = processes.len();
             let process = *processes.entry(operation.process).or_insert(count);
-            let count = parts.len();
-            part_of.push(*parts.entry(model.part(&operation.ask)).or_insert(count));
             process_of.push(process);
             queues.resize_with(processes.len(), Vec::new);
             if operation.answer.is_some() {
                 answered += 1;
                 queues[process].push(number);
-            } else if !model.is_read(&operation.ask) {
+            } else if !model.is_read(&operation.ask, None) {
                 unanswered.push(Unanswered {
                     number,
                     process,
@@ -357,8 +364,8 @@ impl<'a, M: Model> Search<'a, M> {
     fn read_ahead(&mut self) {
         for process in 0..self.queues.len() {
             while let Some(&number) = self.queues[process].get(self.positions[process]) {
-                let ask = &self.history[number as usize].ask;
-                if !self.model.is_read(ask) || self.results(number).is_empty() {
+                let Operation { ask, answer, .. } = &self.history[number as usize];
+                if !self.model.is_read(ask, answer.as_ref()) || self.results(number).is_empty() {
                     break;
                 }
                 self.go_on(Move::Answered(number));

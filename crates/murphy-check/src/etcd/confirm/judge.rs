@@ -1,12 +1,15 @@
 //! Claims are judged two by two and in every order of the operations.
 
-use super::{Ask, Claim, Content, Delivery, Outcome, Record, Shown, Span};
+use super::{Claim, Content, Delivery, Interner, Pair, Record, Shown, Span};
+use crate::etcd::watches::watch_lag_ns;
 
 /// Most operations whose orders are tried.
 const ORDERED: usize = 7;
 
 pub(super) struct Judge<'a> {
     pub(super) record: &'a Record,
+    /// The pairs of the record, to read its streams again.
+    pub(super) pairs: &'a Interner<Pair>,
     pub(super) claims: Vec<Claim>,
 }
 
@@ -16,11 +19,23 @@ impl Judge<'_> {
         self.claims.iter().any(|claim| self.is_absurd(claim))
             || self.claims.iter().any(clash)
             || !self.has_order()
+            || self.is_late()
+            || self.ignores_compaction()
+            || self.ends_lease_wrongly()
+            || self.has_orphan()
+            || self.lacks_writers()
     }
 
     /// A claim that no history can support.
     fn is_absurd(&self, claim: &Claim) -> bool {
         match claim {
+            Claim::Absurd => true,
+            Claim::Shows {
+                at,
+                revision: Some(revision),
+                ..
+            } => revision > at,
+            Claim::Exists { at, key } => self.is_absent(key, *at),
             Claim::Took {
                 revision,
                 writes: true,
@@ -30,12 +45,139 @@ impl Judge<'_> {
             Claim::Silent { stream, from, to } => {
                 *from.max(&2) < *to && self.record.is_everything(self.record.streams[*stream].span)
             }
-            Claim::Delivered(delivery) if delivery.key.is_some() => {
-                let first = self.record.streams[delivery.stream].first_revision();
-                first.is_some_and(|first| delivery.revision < first)
-            }
+            Claim::Delivered(delivery) => self.was_not_asked_for(delivery),
+            Claim::Idle {
+                stream, from, to, ..
+            } => self.is_silent_too_long(*stream, *from, *to),
             _ => false,
         }
+    }
+
+    /// A watch delivers the keys and revisions that it was opened for, and nothing else.
+    fn was_not_asked_for(&self, delivery: &Delivery) -> bool {
+        let stream = &self.record.streams[delivery.stream];
+        let first = stream.first_revision();
+        if let Some(key) = &delivery.key {
+            return !self.is_within(stream.span, key)
+                || first.is_some_and(|first| delivery.revision < first);
+        }
+        let created = stream.created.map_or(0, |(revision, _, _)| revision);
+        created > 0
+            && stream.start_revision > created
+            && delivery.revision + 1 < stream.start_revision
+    }
+
+    /// A watch that asked for bookmarks is not silent for longer than the history allows while no fault acts.
+    fn is_silent_too_long(&self, stream: usize, from: u64, to: u64) -> bool {
+        let of = &self.record.streams[stream];
+        let bound = self.record.header.limits.progress_silence_ns;
+        let asked = of.progress_notify || of.requests.iter().any(|at| (from..to).contains(at));
+        let spoke = |time: u64| from < time && time < to;
+        let is_quiet = !of.messages.iter().any(|message| spoke(message.time))
+            && !of.progress.iter().any(|mark| spoke(mark.time))
+            && !self
+                .record
+                .faults
+                .iter()
+                .any(|fault| fault.begin <= to && fault.end >= from);
+        asked && is_quiet && bound.is_some_and(|bound| to - from > bound)
+    }
+
+    /// A member at rest, and quiet long enough, owes its watches what it holds.
+    fn is_late(&self) -> bool {
+        self.claims.iter().any(|claim| {
+            let Claim::Idle {
+                stream,
+                first,
+                from,
+                to,
+            } = claim
+            else {
+                return false;
+            };
+            let of = &self.record.streams[*stream];
+            let rested = self.claims.iter().filter_map(|claim| match claim {
+                Claim::Rested {
+                    node,
+                    revision,
+                    time,
+                } if *node == of.node && time <= from => Some(*revision),
+                _ => None,
+            });
+            let Some(last) = rested.max() else {
+                return false;
+            };
+            let is_owed = |claim: &Claim| match claim {
+                Claim::Holds {
+                    revision, contents, ..
+                } => {
+                    (*first..=last).contains(revision)
+                        && contents
+                            .iter()
+                            .any(|content| self.is_within(of.span, &content.key))
+                }
+                _ => false,
+            };
+            let disturbed = |from: u64, to: u64| {
+                let faults = &self.record.faults;
+                let mut ops = self.record.ops.iter();
+                faults
+                    .iter()
+                    .any(|fault| fault.begin < to && fault.end > from)
+                    || ops.any(|op| from < op.call && op.call < to && self.record.may_write(op))
+            };
+            to - from >= watch_lag_ns(self.record)
+                && !disturbed(*from, *to)
+                && self.claims.iter().any(is_owed)
+        })
+    }
+
+    /// A watch of what a member knew to be compacted is cancelled, with that compact revision or a later one; and
+    /// no other is cancelled as compacted.
+    fn ignores_compaction(&self) -> bool {
+        let knows = |stream: usize, node: u16, end: u64| {
+            let of = &self.record.streams[stream];
+            let shown = |claim: &Claim| {
+                matches!(claim, Claim::Answered { node, call, end: answered }
+                    if *node == of.node && *call >= end && *answered <= of.call)
+            };
+            node == of.node && end <= of.call || self.claims.iter().any(shown)
+        };
+        self.claims.iter().any(|claim| match claim {
+            Claim::Compacted {
+                revision,
+                node,
+                end,
+            } => self.claims.iter().any(|claim| match claim {
+                Claim::Delivered(delivery) => {
+                    let start = self.record.streams[delivery.stream].start_revision;
+                    start > 0 && start < *revision && knows(delivery.stream, *node, *end)
+                }
+                Claim::Cancelled { stream, named } => {
+                    let start = self.record.streams[*stream].start_revision;
+                    start > 0
+                        && start < *revision
+                        && named < revision
+                        && knows(*stream, *node, *end)
+                }
+                Claim::Read {
+                    call,
+                    revision: read,
+                } => read < revision && end <= call,
+                _ => false,
+            }),
+            Claim::Cancelled { stream, named } => {
+                let delivered = self.claims.iter().filter_map(|claim| match claim {
+                    Claim::Delivered(delivery) if delivery.stream == *stream => {
+                        Some(delivery.revision + 1)
+                    }
+                    _ => None,
+                });
+                let first = self.record.streams[*stream].first_revision();
+                delivered.chain(first).any(|next| *named <= next)
+            }
+            _ => false,
+        })
     }
 
     fn clash(&self, one: &Claim, other: &Claim) -> bool {
@@ -45,6 +187,7 @@ impl Judge<'_> {
                     revision,
                     contents,
                     whole,
+                    ..
                 },
                 Claim::Holds {
                     revision: same,
@@ -69,6 +212,77 @@ impl Judge<'_> {
                 written <= at
                     && content.is_some_and(|content| {
                         self.is_overlooked(content, *written, *at, *revision)
+                    })
+            }
+            // One revision is one state.
+            (
+                Claim::Shows { at, key, revision },
+                Claim::Shows {
+                    at: same,
+                    key: of,
+                    revision: theirs,
+                },
+            ) => at == same && key == of && revision != theirs,
+            (
+                Claim::Differs { at, key, revision },
+                Claim::Shows {
+                    at: same,
+                    key: of,
+                    revision: theirs,
+                },
+            ) => at == same && key == of && theirs.unwrap_or(0) == *revision,
+            (
+                Claim::Differs { at, key, revision },
+                Claim::Holds {
+                    revision: written,
+                    contents,
+                    ..
+                },
+            ) => {
+                revision == written
+                    && written <= at
+                    && contents.iter().any(|content| content.key == *key)
+                    && !self.may_be_written(key, *written, *at)
+            }
+            (
+                Claim::Exists { at, key },
+                Claim::Holds {
+                    revision: written,
+                    contents,
+                    ..
+                },
+            ) => {
+                written <= at
+                    && contents
+                        .iter()
+                        .any(|content| content.key == *key && content.value == Shown::Deleted)
+                    && !self.may_be_written(key, *written, *at)
+            }
+            (
+                Claim::Lived { key, from, to },
+                Claim::Holds {
+                    revision, contents, ..
+                },
+            ) => {
+                from < revision
+                    && revision < to
+                    && contents
+                        .iter()
+                        .any(|content| content.key == *key && content.value == Shown::Deleted)
+            }
+            (
+                Claim::Told { stream, revision },
+                Claim::Holds {
+                    revision: same,
+                    contents,
+                    ..
+                },
+            ) => {
+                let of = &self.record.streams[*stream];
+                revision == same
+                    && contents.iter().any(|content| {
+                        self.is_within(of.span, &content.key)
+                            && !self.has_told(*stream, *revision, &content.key)
                     })
             }
             (
@@ -112,50 +326,11 @@ impl Judge<'_> {
         }
     }
 
-    fn is_within(&self, span: Span, key: &[u8]) -> bool {
+    pub(super) fn is_within(&self, span: Span, key: &[u8]) -> bool {
         self.record
             .keys
             .find(key)
             .is_some_and(|key| self.record.contains(span, key))
-    }
-
-    /// Whether somebody asked for a deletion that may be one of the revisions between: an acknowledged
-    /// one is where it says, one of unknown outcome needs a revision that nobody was told to own.
-    fn may_be_deleted(&self, key: &[u8], written: i64, at: i64) -> bool {
-        let between = written + 1..=at;
-        let mut owned: Vec<i64> = Vec::new();
-        let mut asked = false;
-        for op in &self.record.ops {
-            let wrote = self
-                .record
-                .answer(op)
-                .is_some_and(|answer| self.record.wrote(answer));
-            let deletes = self.deletes(self.record.ask(op), key);
-            if wrote && between.contains(&op.revision) {
-                if deletes {
-                    return true;
-                }
-                owned.push(op.revision);
-            }
-            asked |= deletes && op.outcome == Outcome::Unknown;
-        }
-        owned.sort_unstable();
-        owned.dedup();
-        asked && (owned.len() as u64) < at.abs_diff(written)
-    }
-
-    fn deletes(&self, ask: Ask, key: &[u8]) -> bool {
-        match ask {
-            Ask::Delete { span, .. } => self.is_within(span, key),
-            Ask::Txn(txn) => {
-                let txn = self.record.txns[txn as usize];
-                let mut asks = self.record.asks[txn.success.range()]
-                    .iter()
-                    .chain(&self.record.asks[txn.failure.range()]);
-                asks.any(|ask| self.deletes(*ask, key))
-            }
-            _ => false,
-        }
     }
 
     /// Whether some order of the operations fits real time and revisions.

@@ -3,22 +3,25 @@
 //!
 //! It shares nothing with the sweep: no replay, no order of revisions, no numbers for pairs. The facts
 //! become claims in plain bytes; then every order of the few operations is tried, in an open world in
-//! which unseen writes may have filled any revision that no claim speaks of. Only an unseen deletion
-//! must be one that somebody asked for.
+//! which unseen writes may have filled any revision that no claim speaks of. But whatever a revision is said to
+//! hold, somebody must have asked for.
 
 mod claims;
 mod judge;
+mod leases;
+mod streams;
+mod writers;
 
 use claims::Reader;
 use judge::Judge;
 use rustc_hash::FxHashSet;
 
 use super::{
-    record::{Answer, Ask, GONE, Op, Outcome, Pair, Record, Run, Span, UNREAD},
+    record::{Answer, Ask, GONE, Op, Outcome, Pair, Record, Run, Span, Target, UNREAD},
     sighting::Fact,
     words::Words,
 };
-use crate::intern::{Id, NONE};
+use crate::intern::{Id, Interner, NONE};
 
 /// What became of a key's value.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,8 +37,8 @@ enum Shown {
 struct Content {
     key: Vec<u8>,
     value: Shown,
-    /// Create revision and version, where shown.
-    numbers: Option<(i64, i64)>,
+    /// Create revision, version and lease, where shown.
+    numbers: Option<(i64, i64, i64)>,
 }
 
 /// One thing that a fact asserts.
@@ -46,6 +49,61 @@ enum Claim {
         revision: i64,
         contents: Vec<Content>,
         whole: bool,
+        /// By when that was known.
+        seen: u64,
+    },
+    /// Every key that `revision` put is attached to the lease.
+    Attached {
+        revision: i64,
+        key: Vec<u8>,
+        lease: i64,
+    },
+    /// The lease lives until then at least.
+    Renewed {
+        lease: i64,
+        answered: u64,
+        until: u64,
+    },
+    /// A member says that the lease is no more.
+    Gone { lease: i64, call: u64, end: u64 },
+    /// The lease was revoked in `revision`, at the latest.
+    Revoked {
+        lease: i64,
+        revision: i64,
+        call: u64,
+    },
+    /// As of `at` there is a key that has the lease.
+    HasAt { lease: i64, at: i64 },
+    /// A linearizable read, asked at `call`, showed a key that has the lease.
+    Has { lease: i64, call: u64 },
+    /// Nothing explains it, whatever else is true.
+    Absurd,
+    /// There is a pair of the key as of `at`.
+    Exists { at: i64, key: Vec<u8> },
+    /// The key was not deleted between two revisions.
+    Lived { key: Vec<u8>, from: i64, to: i64 },
+    /// As of `at` the last write of the key is not that of `revision`, 0 for none.
+    Differs {
+        at: i64,
+        key: Vec<u8>,
+        revision: i64,
+    },
+    /// A read of the state of `revision`, asked at `call`.
+    Read { call: u64, revision: i64 },
+    /// A compaction acknowledged by `node` at `end`.
+    Compacted { revision: i64, node: u16, end: u64 },
+    /// A member answered something linearizable.
+    Answered { node: u16, call: u64, end: u64 },
+    /// A member cancelled a watch, naming a compact revision.
+    Cancelled { stream: usize, named: i64 },
+    /// A member came to rest.
+    Rested { node: u16, revision: i64, time: u64 },
+    /// A watch delivered nothing of `first` or later from one time to another.
+    Idle {
+        stream: usize,
+        first: i64,
+        from: u64,
+        to: u64,
     },
     /// As of `at` the last write of the key is that of `revision`, or there is no pair.
     Shows {
@@ -60,6 +118,8 @@ enum Claim {
         revision: i64,
         writes: bool,
     },
+    /// A watch delivered `revision`, and of its keys what it delivered alone.
+    Told { stream: usize, revision: i64 },
     /// A watch delivered nothing of its span from one revision up to, not including, another.
     Silent { stream: usize, from: i64, to: i64 },
     /// What a watch delivered.
@@ -94,6 +154,7 @@ pub(crate) fn confirms(words: &Words<'_>, facts: &[(Fact, bool)]) -> bool {
     reader.read_lists();
     Judge {
         record: words.record,
+        pairs: words.pairs,
         claims: reader.claims,
     }
     .is_impossible()

@@ -6,7 +6,7 @@ mod requests;
 mod shape;
 
 pub(super) use answers::{AnswerHeader, decode_header};
-pub(super) use member::{member_answer, numbers, watch_end};
+pub(super) use member::{WatchAsk, member_answer, numbers, watch_end};
 pub(super) use shape::Shape;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};

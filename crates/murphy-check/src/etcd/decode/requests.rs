@@ -24,20 +24,15 @@ impl Record {
         if value == NONE {
             value = self.values.id(b"");
         }
+        if lease != 0 && self.lease_keys[lease as usize].last() != Some(&key) {
+            self.lease_keys[lease as usize].push(key);
+        }
         Ok(Ask::Put {
             key,
             value,
             lease,
             prev_kv,
         })
-    }
-
-    fn lease(&mut self, id: i64) -> u32 {
-        let known = self.leases.iter().position(|lease| *lease == id);
-        next_id(known.unwrap_or_else(|| {
-            self.leases.push(id);
-            self.leases.len() - 1
-        }))
     }
 
     pub(in crate::etcd) fn decode_range(&mut self, cursor: &mut Cursor<'_>) -> Parse<Ask> {

@@ -36,9 +36,14 @@ impl Record {
             (Ask::Put { .. }, Answer::Put { .. })
             | (Ask::Range { .. }, Answer::Range { .. })
             | (Ask::Delete { .. }, Answer::Delete { .. })
-            | (Ask::Compact, Answer::Compact)
+            | (Ask::Compact { .. }, Answer::Compact)
             | (Ask::HashKv { .. }, Answer::HashKv { .. })
-            | (Ask::Status { .. }, Answer::Status { .. }) => Ok(()),
+            | (Ask::Status { .. }, Answer::Status { .. })
+            | (Ask::LeaseGrant { .. }, Answer::LeaseGrant { .. })
+            | (Ask::LeaseRevoke { .. }, Answer::LeaseRevoke)
+            | (Ask::LeaseKeepAlive { .. }, Answer::LeaseKeepAlive { .. })
+            | (Ask::LeaseTimeToLive { .. }, Answer::LeaseTimeToLive { .. })
+            | (Ask::LeaseLeases, Answer::LeaseLeases) => Ok(()),
             (Ask::Txn(txn), Answer::Txn { succeeded, answers }) => {
                 let TxnAsk {
                     success, failure, ..

@@ -7,8 +7,10 @@
 mod cluster;
 pub mod mutation;
 mod story;
+mod streams;
 mod traffic;
 
+use crate::history::Limits;
 use cluster::tell;
 pub use story::{Entry, Story, Value};
 
@@ -44,6 +46,12 @@ pub struct Profile {
     pub compactions: usize,
     /// Whether members are watched.
     pub watches: bool,
+    /// How many clients hold leases, under which the others put some of their pairs.
+    pub leases: usize,
+    /// How much longer than usual everything takes: leases live for seconds.
+    pub slowness: u64,
+    /// Whether the keys are those of Kubernetes objects.
+    pub registry: bool,
     /// Whether the history ends in the middle, as after Ctrl-C, instead of with dumps.
     pub cut: bool,
 }
@@ -62,7 +70,19 @@ impl Profile {
             kills: 3,
             compactions: 5,
             watches: true,
+            leases: 0,
+            slowness: 1,
+            registry: false,
             cut: false,
+        }
+    }
+
+    /// A mixed history in which clients hold leases, some of which expire.
+    pub fn leased(operations: usize) -> Self {
+        Self {
+            leases: 3,
+            slowness: 25,
+            ..Self::mixed(operations)
         }
     }
 
@@ -85,6 +105,7 @@ impl Story {
         Self {
             nodes,
             guard,
+            limits: Limits::default(),
             entries,
         }
     }
@@ -95,7 +116,7 @@ pub fn write<W: std::io::Write>(profile: &Profile, seed: u64, sink: W) -> std::i
     let nodes: Vec<String> = (0..profile.members)
         .map(|node| format!("n{node}"))
         .collect();
-    let mut writer = story::begin(sink, &nodes, &traffic::guard(profile))?;
+    let mut writer = story::begin(sink, &nodes, &traffic::guard(profile), Limits::default())?;
     let mut result = Ok(());
     tell(profile, seed, &mut |entry| {
         if result.is_ok() {

@@ -6,7 +6,10 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::story::{Entry, Story, Value};
+use super::{
+    story::{Entry, Story, Value},
+    streams,
+};
 use crate::{
     blob::Blob,
     etcd::{
@@ -38,19 +41,69 @@ pub enum Mutation {
     /// A transaction that changed two keys in one revision is delivered in two messages, or only half of
     /// it is delivered. A revision is delivered whole.
     SplitTransaction,
+    /// A bookmark vouches for the events of a message that comes behind it.
+    EarlyBookmark,
+    /// A watch of some keys delivers an event of another.
+    ForeignEvent,
+    /// The previous pair of an event has a value that nobody ever wrote.
+    WrongPrevKv,
+    /// A change is marked as the creation of its key, or a creation as a change.
+    WrongCreateFlag,
+    /// A watch from below the compact revision, opened on the member that acknowledged the compaction, delivers
+    /// what comes behind instead of being cancelled.
+    ResumedAfterCompaction,
+    /// A watch from a revision to come delivers one from before its start.
+    FutureEvent,
+    /// A lease that expired had been granted for longer than the history lasts, and nobody revoked it.
+    EarlyExpiry,
+    /// A watch of a member at rest does not deliver its last events in a quiet time longer than the bound in the
+    /// header.
+    SilentWatch,
+    /// A watch that asked for bookmarks says nothing for longer than the bound in the header, which all others keep.
+    DroppedBookmarks,
 }
 
 /// All classes.
-pub const MUTATIONS: [Mutation; 6] = [
+pub const MUTATIONS: [Mutation; 15] = [
     Mutation::DroppedEvent,
     Mutation::SwappedRevisions,
     Mutation::StaleRead,
     Mutation::LostAcknowledgedWrite,
     Mutation::DuplicatedEvent,
     Mutation::SplitTransaction,
+    Mutation::EarlyBookmark,
+    Mutation::ForeignEvent,
+    Mutation::WrongPrevKv,
+    Mutation::WrongCreateFlag,
+    Mutation::ResumedAfterCompaction,
+    Mutation::FutureEvent,
+    Mutation::EarlyExpiry,
+    Mutation::SilentWatch,
+    Mutation::DroppedBookmarks,
 ];
 
 impl Mutation {
+    /// The promise that is broken by it, where it is always the same one.
+    pub fn promise(self) -> Option<&'static str> {
+        Some(match self {
+            Self::DuplicatedEvent => "watch.unique",
+            Self::EarlyBookmark => "watch.bookmarkable",
+            Self::ForeignEvent => "watch.filter",
+            Self::WrongPrevKv => "watch.prev-kv",
+            Self::WrongCreateFlag => "watch.is-create",
+            Self::ResumedAfterCompaction => "watch.cancel-reason",
+            Self::FutureEvent => "watch.future",
+            Self::EarlyExpiry => "lease.expiry",
+            Self::SilentWatch => "watch.live",
+            Self::DroppedBookmarks => "watch.progress",
+            Self::DroppedEvent
+            | Self::SwappedRevisions
+            | Self::StaleRead
+            | Self::LostAcknowledgedWrite
+            | Self::SplitTransaction => return None,
+        })
+    }
+
     /// Spoils a copy of `story` at a place drawn from `seed`; `None` where it has no fitting place.
     pub fn apply(self, story: &Story, seed: u64) -> Option<Story> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -92,26 +145,27 @@ impl Mutation {
                 let (line, event) = pick(&mut rng, &places.split_points())?;
                 split(&mut spoilt.entries, line, event);
             }
+            other => streams::apply(other, &places, &mut spoilt, &mut rng)?,
         }
         Some(spoilt)
     }
 }
 
-fn pick<T: Clone>(rng: &mut ChaCha8Rng, places: &[T]) -> Option<T> {
+pub(super) fn pick<T: Clone>(rng: &mut ChaCha8Rng, places: &[T]) -> Option<T> {
     if places.is_empty() {
         return None;
     }
     places.get(rng.random_range(0..places.len())).cloned()
 }
 
-fn events(entry: &Entry) -> &[WatchEvent] {
+pub(super) fn events(entry: &Entry) -> &[WatchEvent] {
     match &entry.value {
         Value::Message(message) if entry.f == "watch_event" => &message.events,
         _ => &[],
     }
 }
 
-fn message_of(like: &Entry, events: Vec<WatchEvent>) -> Entry {
+pub(super) fn message_of(like: &Entry, events: Vec<WatchEvent>) -> Entry {
     let mut entry = like.clone();
     if let Value::Message(message) = &mut entry.value {
         message.events = events;
@@ -119,7 +173,7 @@ fn message_of(like: &Entry, events: Vec<WatchEvent>) -> Entry {
     entry
 }
 
-fn revision(entry: &Entry) -> i64 {
+pub(super) fn revision(entry: &Entry) -> i64 {
     match &entry.value {
         Value::Response(response) if entry.kind == Kind::Ok => response.revision(),
         _ => 0,
@@ -182,7 +236,7 @@ fn split(entries: &mut Vec<Entry>, line: usize, event: usize) {
 }
 
 /// An acknowledged request: line of the invocation, line of the answer.
-type Ack = (usize, usize);
+pub(super) type Ack = (usize, usize);
 
 fn acknowledged(entries: &[Entry]) -> Vec<Ack> {
     let mut open: rustc_hash::FxHashMap<&str, usize> = rustc_hash::FxHashMap::default();
@@ -200,9 +254,9 @@ fn acknowledged(entries: &[Entry]) -> Vec<Ack> {
     acks
 }
 
-struct Places<'a> {
-    entries: &'a [Entry],
-    acks: Vec<Ack>,
+pub(super) struct Places<'a> {
+    pub(super) entries: &'a [Entry],
+    pub(super) acks: Vec<Ack>,
 }
 
 impl Places<'_> {
@@ -219,7 +273,7 @@ impl Places<'_> {
             .filter(|ack| matches!(self.request(ack), Some(Request::Put(_))))
     }
 
-    fn events(&self) -> Vec<(usize, usize)> {
+    pub(super) fn events(&self) -> Vec<(usize, usize)> {
         let of_line = |(line, entry): (usize, &Entry)| {
             (0..events(entry).len())
                 .map(move |event| (line, event))
@@ -228,7 +282,7 @@ impl Places<'_> {
         self.entries.iter().enumerate().flat_map(of_line).collect()
     }
 
-    fn is_whole(&self, process: &str) -> bool {
+    pub(super) fn is_whole(&self, process: &str) -> bool {
         self.entries.iter().any(|entry| {
             entry.process == process
                 && matches!(&entry.value, Value::Watch(ask) if ask.range_end == Blob::from("\0"))
@@ -365,7 +419,7 @@ impl Places<'_> {
     }
 }
 
-fn deletes(request: &Request, key: &Blob) -> bool {
+pub(super) fn deletes(request: &Request, key: &Blob) -> bool {
     let in_op = |op: &RequestOp| match op {
         RequestOp::RequestDeleteRange(ask) => within(key, &ask.key, &ask.range_end),
         RequestOp::RequestTxn(ask) => deletes(&Request::Txn(ask.clone()), key),

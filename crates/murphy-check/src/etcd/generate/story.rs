@@ -8,11 +8,13 @@ use crate::{
     etcd::{
         model::{Request, Response},
         vocabulary::{
-            CompactRequest, CompactResponse, Compare, HashKvRequest, HashKvResponse, StatusRequest,
+            CompactRequest, CompactResponse, Compare, HashKvRequest, HashKvResponse,
+            LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveResponse, LeaseRequest,
+            LeaseRevokeResponse, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, StatusRequest,
             StatusResponse, WatchEnd, WatchMessage, WatchRequest,
         },
     },
-    history::{Event, Header, Kind, Writer},
+    history::{Event, Header, Kind, Limits, Writer},
 };
 
 /// What a line carries.
@@ -41,6 +43,20 @@ pub enum Value {
     Message(WatchMessage),
     /// The end of a watch.
     WatchEnd(WatchEnd),
+    /// `Lease.LeaseGrant`.
+    LeaseGrant(LeaseGrantRequest),
+    /// Its answer.
+    LeaseGranted(LeaseGrantResponse),
+    /// `Lease.LeaseKeepAlive` and `Lease.LeaseRevoke`.
+    Lease(LeaseRequest),
+    /// The answer to a keep-alive.
+    LeaseKept(LeaseKeepAliveResponse),
+    /// The answer to a revocation.
+    LeaseRevoked(LeaseRevokeResponse),
+    /// `Lease.LeaseTimeToLive`.
+    LeaseTimeToLive(LeaseTimeToLiveRequest),
+    /// Its answer.
+    LeaseLeft(LeaseTimeToLiveResponse),
     /// A fault begins or ends.
     Fault {
         /// `begin` or `end`.
@@ -78,6 +94,8 @@ pub struct Story {
     pub nodes: Vec<String>,
     /// The conditions that transactions refer to as `guard`.
     pub guard: Vec<Compare>,
+    /// The bounds in the header.
+    pub limits: Limits,
     /// The lines.
     pub entries: Vec<Entry>,
 }
@@ -85,7 +103,7 @@ pub struct Story {
 impl Story {
     /// Writes the history.
     pub fn write<W: Write>(&self, sink: W) -> io::Result<W> {
-        let mut writer = begin(sink, &self.nodes, &self.guard)?;
+        let mut writer = begin(sink, &self.nodes, &self.guard, self.limits)?;
         for entry in &self.entries {
             write_entry(&mut writer, entry, &self.nodes)?;
         }
@@ -103,10 +121,12 @@ pub(super) fn begin<W: Write>(
     sink: W,
     nodes: &[String],
     guard: &[Compare],
+    limits: Limits,
 ) -> io::Result<Writer<W>> {
     let header = Header {
         nodes: nodes.to_vec(),
         system: Some("generated".into()),
+        limits,
         ..Header::new("etcd")
     };
     let mut writer = Writer::new(sink, &header)?;

@@ -21,13 +21,20 @@ pub(super) struct Asker<'a> {
     pub value: String,
     /// A recent revision.
     pub revision: i64,
+    /// The lease under which it puts, 0 for none.
+    pub lease: i64,
     /// The mod revision of some key, as of a moment ago.
     pub last_mod: i64,
 }
 
 /// The name of key `number`.
-pub(super) fn key(number: usize) -> Blob {
-    format!("k/{number:03}").into()
+pub(super) fn key(profile: &Profile, number: usize) -> Blob {
+    let directory = if profile.registry {
+        "/registry/pods"
+    } else {
+        "k"
+    };
+    format!("{directory}/{number:03}").into()
 }
 
 /// The conditions every transaction of [`Traffic::Compare`] refers to: true for any store.
@@ -38,7 +45,7 @@ pub(super) fn guard(profile: &Profile) -> Vec<Compare> {
         0
     };
     let condition = |number| Compare {
-        key: key(number % profile.keys),
+        key: key(profile, number % profile.keys),
         range_end: Blob::default(),
         result: Relation::Greater,
         target: Given::Version(-1),
@@ -70,7 +77,7 @@ impl Asker<'_> {
             }),
             36..44 => Request::DeleteRange(DeleteRangeRequest {
                 prev_kv: rng.random(),
-                ..delete(rng, number)
+                ..self.delete(rng, number)
             }),
             44..76 => Request::Range(self.range(rng, number)),
             76..86 => Request::Txn(self.swap(number)),
@@ -78,22 +85,27 @@ impl Asker<'_> {
         }
     }
 
+    fn key(&self, number: usize) -> Blob {
+        key(self.profile, number)
+    }
+
     fn put(&self, number: usize) -> PutRequest {
         PutRequest {
-            key: key(number),
+            key: self.key(number),
             value: self.value.clone().into(),
+            lease: self.lease,
             ..PutRequest::default()
         }
     }
 
     fn range(&self, rng: &mut impl Rng, number: usize) -> RangeRequest {
         let plain = RangeRequest {
-            key: key(number),
+            key: self.key(number),
             serializable: rng.random_ratio(1, 3),
             ..RangeRequest::default()
         };
         let several = RangeRequest {
-            range_end: key(number + 10),
+            range_end: self.key(number + 10),
             ..plain.clone()
         };
         match rng.random_range(0..12) {
@@ -130,13 +142,13 @@ impl Asker<'_> {
     /// Compare-and-swap, with a read where it fails.
     fn swap(&self, number: usize) -> TxnRequest {
         let condition = Compare {
-            key: key(number),
+            key: self.key(number),
             range_end: Blob::default(),
             result: Relation::Equal,
             target: Given::ModRevision(self.last_mod),
         };
         let read = RangeRequest {
-            key: key(number),
+            key: self.key(number),
             ..RangeRequest::default()
         };
         TxnRequest {
@@ -149,12 +161,12 @@ impl Asker<'_> {
     /// Two puts, a deletion, reads of now and of the past, sometimes one level down.
     fn many(&self, rng: &mut impl Rng, number: usize) -> TxnRequest {
         let other = PutRequest {
-            key: key(number + 1),
+            key: self.key(number + 1),
             ..self.put(number)
         };
         let read = RangeRequest {
-            key: key(number),
-            range_end: key(number + 3),
+            key: self.key(number),
+            range_end: self.key(number + 3),
             ..RangeRequest::default()
         };
         let past = RangeRequest {
@@ -162,13 +174,13 @@ impl Asker<'_> {
             ..read.clone()
         };
         let delete = DeleteRangeRequest {
-            key: key(number + 2),
+            key: self.key(number + 2),
             ..DeleteRangeRequest::default()
         };
         let condition = Compare {
-            key: key(number),
+            key: self.key(number),
             range_end: if rng.random() {
-                key(number + 4)
+                self.key(number + 4)
             } else {
                 Blob::default()
             },
@@ -211,17 +223,17 @@ impl Asker<'_> {
             failure: vec![RequestOp::RequestRange(read)],
         }
     }
-}
 
-fn delete(rng: &mut impl Rng, number: usize) -> DeleteRangeRequest {
-    let range_end = if rng.random_ratio(1, 6) {
-        key(number + 3)
-    } else {
-        Blob::default()
-    };
-    DeleteRangeRequest {
-        key: key(number),
-        range_end,
-        prev_kv: false,
+    fn delete(&self, rng: &mut impl Rng, number: usize) -> DeleteRangeRequest {
+        let range_end = if rng.random_ratio(1, 6) {
+            self.key(number + 3)
+        } else {
+            Blob::default()
+        };
+        DeleteRangeRequest {
+            key: self.key(number),
+            range_end,
+            prev_kv: false,
+        }
     }
 }

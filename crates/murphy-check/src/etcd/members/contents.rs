@@ -30,6 +30,38 @@ impl Table<'_> {
         stray.iter().find_map(|id| self.content(*id, &seen))
     }
 
+    /// Those of the stray pairs that speak of what a member holds. A wrong previous pair, and a wrong mark for
+    /// "created", are what a watch alone adds to an event: they are the business of the watch's own promises.
+    pub(super) fn told_of_state(&self, stray: &[Id]) -> Vec<Id> {
+        let mut stray = stray.to_vec();
+        if stray.is_empty() {
+            return stray;
+        }
+        let mut shown: FxHashMap<Id, bool> = stray.iter().map(|id| (*id, false)).collect();
+        each_sighting(self.words.record, &mut |id, fact, _| {
+            if let Some(is_state) = shown.get_mut(&id) {
+                *is_state |= match fact {
+                    Fact::Prev(..) => false,
+                    Fact::Event(..) => !self.is_marked_wrongly(id),
+                    _ => true,
+                };
+            }
+        });
+        stray.retain(|id| shown.get(id).copied().unwrap_or_default());
+        stray
+    }
+
+    fn is_marked_wrongly(&self, id: Id) -> bool {
+        let pair = self.words.pairs.get(id);
+        let events = self
+            .truth
+            .store
+            .events_at(self.words.pairs, pair.mod_revision);
+        events
+            .iter()
+            .any(|event| self.words.pairs.get(*event).flag_differs(&pair))
+    }
+
     fn content(&self, stray: Id, seen: &FxHashMap<Id, Vec<(u16, Fact)>>) -> Option<Trouble> {
         let revision = self.words.pairs.get(stray).mod_revision;
         let mut others: Vec<(u16, Fact)> = Vec::new();

@@ -56,7 +56,7 @@ pub(crate) fn compare(
     };
     let mut found: Vec<Trouble> = Vec::new();
     let table = Table { words, truth };
-    found.extend(table.contents(&agreement.stray));
+    found.extend(table.contents(&table.told_of_state(&agreement.stray)));
     found.extend(table.twice(sweep));
     found.extend(table.dumps(&mut agreement.basis));
     agreement.parts_at = found.iter().map(|trouble| trouble.revision).min();

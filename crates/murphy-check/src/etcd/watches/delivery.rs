@@ -1,6 +1,8 @@
 //! What a watch owes and delivers, read beside the replay.
 
-use super::{Fact, Follower, FxHashSet, Id, NONE, Trouble, Truth, View, seconds, source_of};
+use super::{
+    Fact, Findings, Follower, FxHashSet, Id, NONE, Rule, Trouble, Truth, View, seconds, source_of,
+};
 
 /// Reads one stream beside the replay.
 pub(super) struct Reader<'a> {
@@ -10,16 +12,28 @@ pub(super) struct Reader<'a> {
     pub(super) stray: &'a FxHashSet<Id>,
     /// Truth ends here.
     pub(super) end: i64,
-    pub(super) ranks: (u32, u32),
-    pub(super) is_whole: bool,
     /// Next entry of the replay's log.
     pub(super) at: usize,
+    pub(super) found: &'a mut Findings,
+}
+
+/// What shows that an event should have been delivered before.
+#[derive(Clone, Copy)]
+enum Voucher {
+    /// The event that came instead.
+    Event(usize),
+    /// The bookmark that says so.
+    Mark(usize),
 }
 
 impl Reader<'_> {
-    pub(super) fn read(&mut self) -> Option<Trouble> {
+    pub(super) fn read(&mut self) {
         let Follower { words, stream, .. } = self.follower;
-        let first = stream.first_revision()?;
+        let Some(first) = stream.first_revision() else {
+            return;
+        };
+        self.found
+            .judged(Rule::Reliable, stream.events.len() as u64);
         let log = &self.truth.store.log;
         self.at = log.partition_point(|id| words.pairs.get(*id).mod_revision < first);
         let (mut event, mut last) = (0, first - 1);
@@ -35,51 +49,83 @@ impl Reader<'_> {
             if revision >= self.end {
                 break;
             }
-            let missing = self.skipped(last + 1, revision, group);
-            if missing.is_some() {
-                return missing;
+            if (group..event).all(|event| self.follower.is_foreign(event)) {
+                continue;
             }
-            let wrong = self.group(revision, group, event);
-            if wrong.is_some() {
-                return wrong;
-            }
+            self.skipped(last + 1, revision, Voucher::Event(group), last < first);
+            self.group(revision, group, event);
             last = revision;
         }
-        let seen = self.follower.last_seen().min(self.end - 1);
-        self.skipped(last + 1, seen.saturating_add(1), stream.events.len())
+        let seen = stream.last_seen(words.pairs).min(self.end - 1);
+        if seen > last {
+            let mark = stream.progress.iter().position(|mark| mark.revision > last);
+            self.skipped(
+                last + 1,
+                seen.saturating_add(1),
+                Voucher::Mark(mark.unwrap_or(0)),
+                false,
+            );
+        }
     }
 
-    /// The first event the stream owed between `from` and `to` and did not deliver.
-    fn skipped(&mut self, from: i64, to: i64, next: usize) -> Option<Trouble> {
+    /// Notes the first event the stream owed between `from` and `to` and did not deliver.
+    fn skipped(&mut self, from: i64, to: i64, voucher: Voucher, begins: bool) {
         let words = self.follower.words;
+        let mut missing = None;
         while let Some(id) = self.truth.store.log.get(self.at) {
             let pair = words.pairs.get(*id);
             if pair.mod_revision >= to {
                 break;
             }
             self.at += 1;
-            if self.is_owed(*id) {
-                return Some(self.missing(pair.mod_revision, Some(*id), next));
+            if missing.is_none() && self.follower.is_owed(pair.key) {
+                missing = Some((pair.mod_revision, Some(*id)));
             }
         }
-        let hole = self.open.partition_point(|open| *open < from);
-        let hole = self
-            .open
-            .get(hole)
-            .filter(|open| **open < to && self.is_whole)?;
-        Some(self.missing(*hole, None, next))
+        let hole = || {
+            let hole = self.open.partition_point(|open| *open < from);
+            let hole = self.open.get(hole).filter(|open| **open < to);
+            hole.filter(|_| self.follower.is_whole)
+                .map(|open| (*open, None))
+        };
+        let Some((revision, ours)) = missing.or_else(hole) else {
+            return;
+        };
+        // Whatever vouches for the revision first has the blame: a bookmark, or the event behind it.
+        let mark = match voucher {
+            Voucher::Mark(mark) => Some(mark),
+            Voucher::Event(next) => self.early_mark(revision, next),
+        };
+        let (rule, voucher) = match mark {
+            Some(_) => (Rule::Bookmarkable, mark.map_or(voucher, Voucher::Mark)),
+            None if begins && self.follower.stream.start_revision > 0 => (Rule::Resumable, voucher),
+            None => (Rule::Reliable, voucher),
+        };
+        let trouble = self.missing(revision, ours, voucher);
+        self.found.keep(rule, trouble);
     }
 
-    fn is_owed(&self, id: Id) -> bool {
-        let rank = self.truth.order.rank(self.follower.words.pairs.get(id).key);
-        self.ranks.0 <= rank && rank < self.ranks.1
+    /// The bookmark before event `next` that speaks of `revision`.
+    fn early_mark(&self, revision: i64, next: usize) -> Option<usize> {
+        let stream = self.follower.stream;
+        if stream.progress.is_empty() {
+            return None;
+        }
+        let message = stream
+            .messages
+            .partition_point(|m| m.first as usize <= next);
+        let is_before = |after: u32| (after as usize) < message;
+        stream
+            .progress
+            .iter()
+            .position(|mark| mark.revision >= revision && is_before(mark.after))
     }
 
     /// Compares the events `group..end` of the stream with those of the replay at `revision`.
-    fn group(&mut self, revision: i64, group: usize, end: usize) -> Option<Trouble> {
+    fn group(&mut self, revision: i64, group: usize, end: usize) {
         let Follower { words, stream, .. } = self.follower;
         if self.open.binary_search(&revision).is_ok() {
-            return None;
+            return;
         }
         let delivered = &stream.events[group..end];
         let log = &self.truth.store.log;
@@ -88,27 +134,49 @@ impl Reader<'_> {
             .filter(|id| words.pairs.get(**id).mod_revision == revision)
         {
             self.at += 1;
-            if self.is_owed(*id) && !delivered.iter().any(|found| self.is_same(*id, *found)) {
-                let key = words.pairs.get(*id).key;
-                let other = delivered
-                    .iter()
-                    .position(|found| words.pairs.get(*found).key == key);
-                return Some(match other {
-                    Some(place) => self.different(revision, *id, group + place),
-                    None => self.missing(revision, Some(*id), end),
-                });
+            let pair = words.pairs.get(*id);
+            if !self.follower.is_owed(pair.key) {
+                continue;
             }
+            if delivered.iter().any(|found| self.is_same(*id, *found)) {
+                self.found
+                    .judged(Rule::IsCreate, u64::from(!pair.is_gone()));
+                continue;
+            }
+            let other = delivered
+                .iter()
+                .position(|found| words.pairs.get(*found).key == pair.key);
+            let (rule, trouble) = match other {
+                Some(place) if self.is_flag(*id, delivered[place]) => {
+                    (Rule::IsCreate, self.flag(revision, *id, group + place))
+                }
+                Some(place) => (Rule::Reliable, self.different(revision, *id, group + place)),
+                None => (
+                    Rule::Reliable,
+                    self.missing(revision, Some(*id), Voucher::Event(group)),
+                ),
+            };
+            self.found.keep(rule, trouble);
         }
-        let wrong = (group..end).find(|event| {
-            !self.is_owed(stream.events[*event]) || self.stray.contains(&stream.events[*event])
-        });
-        if let Some(event) = wrong {
-            return Some(self.invented(revision, event));
+        let is_invented = |event: &usize| {
+            let key = words.pairs.get(stream.events[*event]).key;
+            self.follower.is_owed(key)
+                && !self
+                    .truth
+                    .store
+                    .events_at(words.pairs, revision)
+                    .iter()
+                    .any(|ours| words.pairs.get(*ours).key == key)
+        };
+        // Mostly an event is the replay's own; only a stray one can be of a key that revision does not hold.
+        let is_stray = |event: &usize| self.stray.contains(&stream.events[*event]);
+        if let Some(event) = (group..end).find(|event| is_stray(event) && is_invented(event)) {
+            let trouble = self.invented(revision, event);
+            self.found.keep(Rule::Reliable, trouble);
         }
-        if stream.prevs.is_empty() {
-            return None;
+        if !stream.prevs.is_empty() {
+            (group..end).for_each(|event| self.prev(revision, event));
         }
-        (group..end).find_map(|event| self.prev(revision, event))
     }
 
     fn is_same(&self, ours: Id, found: Id) -> bool {
@@ -122,25 +190,97 @@ impl Reader<'_> {
         !is_certain && ours.key == found.key && ours.value == found.value
     }
 
+    /// Whether the two differ in whether the put created the key.
+    fn is_flag(&self, ours: Id, found: Id) -> bool {
+        self.follower
+            .words
+            .pairs
+            .get(ours)
+            .flag_differs(&self.follower.words.pairs.get(found))
+    }
+
     /// The previous pair may be missing (compaction), but not wrong.
-    fn prev(&self, revision: i64, event: usize) -> Option<Trouble> {
-        let Follower { words, stream, .. } = self.follower;
+    fn prev(&mut self, revision: i64, event: usize) {
+        let Follower {
+            words,
+            stream,
+            number,
+            ..
+        } = self.follower;
         let found = stream.prevs[event];
+        if found == NONE || self.follower.is_foreign(event) {
+            return;
+        }
         let key = words.pairs.get(stream.events[event]).key;
         let rank = self.truth.order.rank(key);
-        let ours = self.truth.store.at(words.pairs, rank, revision - 1);
-        if found == NONE || found == ours || revision > self.truth.store.certain_before(rank) {
-            return None;
+        if revision > self.truth.store.certain_before(rank) {
+            return;
         }
-        Some(self.differs(
-            revision,
-            event,
-            &format!(
-                "with the previous pair {} instead of {}",
-                words.pair(key, found),
-                words.pair(key, ours)
-            ),
-        ))
+        self.found.judged(Rule::PrevKv, 1);
+        let ours = self.truth.store.at(words.pairs, rank, revision - 1);
+        if found == ours {
+            return;
+        }
+        let how = format!(
+            "with the previous pair {} instead of {}",
+            words.pair(key, found),
+            words.pair(key, ours)
+        );
+        let mut trouble = self.differs(revision, event, &how);
+        trouble.reason = format!(
+            "a watch of {} has another pair before revision {revision}",
+            words.node(stream.node)
+        );
+        trouble.facts = vec![(Fact::Prev(number, event), true)];
+        self.add_last_write(&mut trouble, key, revision - 1);
+        self.found.keep(Rule::PrevKv, trouble);
+    }
+
+    /// The fact behind the last write of `key` up to `revision`, deletions included.
+    fn add_last_write(&self, trouble: &mut Trouble, key: Id, revision: i64) {
+        let words = self.follower.words;
+        let rank = self.truth.order.rank(key);
+        let last = self.truth.store.last_write(words.pairs, rank, revision);
+        if last == NONE {
+            return;
+        }
+        let written = words.pairs.get(last).mod_revision;
+        let source = source_of(words.record, words, self.truth, written, last);
+        trouble.facts.extend(source.map(|fact| (fact, true)));
+    }
+
+    fn flag(&self, revision: i64, ours: Id, event: usize) -> Trouble {
+        let words = self.follower.words;
+        let pair = words.pairs.get(ours);
+        let created = pair.create_revision == revision;
+        let how = if created {
+            "as a change, and it created the key"
+        } else {
+            "as the creation of the key, which was there before"
+        };
+        let mut trouble = self.differs(revision, event, how);
+        trouble.reason = format!(
+            "revision {revision} was delivered as {}",
+            if created {
+                "a change, and is a creation"
+            } else {
+                "a creation, and is a change"
+            }
+        );
+        self.add_last_write(&mut trouble, pair.key, revision - 1);
+        let found = words.pairs.get(self.follower.stream.events[event]);
+        let rank = self.truth.order.rank(pair.key);
+        let last = self.truth.store.last_write(words.pairs, rank, revision - 1);
+        let is_earlier = last == NONE || words.pairs.get(last).mod_revision < found.create_revision;
+        if created && is_earlier {
+            trouble.facts.truncate(1);
+            // What the revision holds in which the key is said to have been created.
+            let at = found.create_revision;
+            let held = self.truth.store.events_at(words.pairs, at).first();
+            let source = held.and_then(|id| source_of(words.record, words, self.truth, at, *id));
+            trouble.facts.extend(source.map(|fact| (fact, true)));
+        }
+        trouble
     }
 
     fn different(&self, revision: i64, ours: Id, event: usize) -> Trouble {
@@ -153,15 +293,12 @@ impl Reader<'_> {
         );
         let source = source_of(words.record, words, self.truth, revision, ours);
         trouble.facts.extend(source.map(|fact| (fact, true)));
+        self.add_last_write(&mut trouble, key, revision - 1);
         trouble
     }
 
     fn invented(&self, revision: i64, event: usize) -> Trouble {
-        let mut trouble = self.differs(
-            revision,
-            event,
-            "which is no event of that revision it was asked for",
-        );
+        let mut trouble = self.differs(revision, event, "which is no event of that revision");
         let owner = self.truth.timeline.owners(revision).next();
         trouble.facts.extend(owner.map(|op| (Fact::Op(op), true)));
         trouble
@@ -172,6 +309,7 @@ impl Reader<'_> {
             words,
             number,
             stream,
+            ..
         } = self.follower;
         let pair = words.pair(
             words.pairs.get(stream.events[event]).key,
@@ -193,12 +331,34 @@ impl Reader<'_> {
         }
     }
 
-    /// `next` is the event delivered instead; where there is none, a bookmark vouched for the revision.
-    fn missing(&self, revision: i64, ours: Option<Id>, next: usize) -> Trouble {
+    fn missing(&self, revision: i64, ours: Option<Id>, voucher: Voucher) -> Trouble {
+        let Follower { number, stream, .. } = self.follower;
+        let (voucher, then) = match voucher {
+            Voucher::Event(next) if next < stream.events.len() => {
+                let fact = Fact::Event(number, next);
+                let at = seconds(self.follower.words.time(fact));
+                let next = self.follower.revision(next);
+                (fact, format!(": it went on with revision {next} at {at}"))
+            }
+            Voucher::Event(_) => (Fact::Watch(number), String::new()),
+            Voucher::Mark(mark) => {
+                let fact = Fact::Progress(number, mark);
+                let at = seconds(self.follower.words.time(fact));
+                (fact, format!(" before its bookmark of {at}"))
+            }
+        };
+        let mut trouble = self.undelivered(revision, ours, &then);
+        trouble.facts.push((voucher, true));
+        trouble
+    }
+
+    /// An event that the stream owes and does not deliver, with who says that it exists.
+    pub(super) fn undelivered(&self, revision: i64, ours: Option<Id>, then: &str) -> Trouble {
         let Follower {
             words,
             number,
             stream,
+            ..
         } = self.follower;
         let source =
             ours.and_then(|ours| source_of(words.record, words, self.truth, revision, ours));
@@ -214,27 +374,9 @@ impl Reader<'_> {
                 },
             ),
         };
-        let witness = if next < stream.events.len() {
-            Some(Fact::Event(number, next))
-        } else {
-            let mark = stream
-                .progress
-                .iter()
-                .position(|mark| mark.revision >= revision);
-            mark.map(|mark| Fact::Progress(number, mark))
-        };
-        let then = witness.map_or_else(String::new, |fact| match fact {
-            Fact::Event(_, event) => format!(
-                ": it went on with revision {} at {}",
-                self.follower.revision(event),
-                seconds(words.time(fact))
-            ),
-            fact => format!(" before its bookmark of {}", seconds(words.time(fact))),
-        });
         let from = stream.first_revision().unwrap_or_default();
         let mut facts = vec![(Fact::Watch(number), false)];
         facts.extend(source.map(|fact| (fact, true)));
-        facts.extend(witness.map(|fact| (fact, true)));
         Trouble {
             revision,
             reason: format!(

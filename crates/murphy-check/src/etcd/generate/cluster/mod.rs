@@ -1,11 +1,12 @@
 //! A cluster is simulated event by event: clients ask, members act, answer late, die and come back.
 
 mod end;
+mod leasing;
 mod watching;
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, VecDeque},
+    collections::{BTreeMap, BinaryHeap, VecDeque},
 };
 
 use rand::{RngExt, SeedableRng};
@@ -48,14 +49,44 @@ pub fn tell(
 /// What happens next somewhere.
 #[derive(Debug)]
 enum Action {
-    Ask { client: usize },
+    Ask {
+        client: usize,
+    },
     Act(Box<Flight>),
-    Reply { client: usize, token: u64 },
-    Timeout { client: usize, token: u64 },
-    Deliver { node: usize },
-    Kill { node: usize },
-    Back { node: usize },
+    Reply {
+        client: usize,
+        token: u64,
+    },
+    Timeout {
+        client: usize,
+        token: u64,
+    },
+    Deliver {
+        node: usize,
+    },
+    Kill {
+        node: usize,
+    },
+    Back {
+        node: usize,
+    },
     Compact,
+    /// A client that holds a lease asks for something about it.
+    Lease {
+        keeper: usize,
+    },
+    /// The member acts on it.
+    LeaseAct {
+        keeper: usize,
+    },
+    /// The client is answered.
+    LeaseReply {
+        keeper: usize,
+    },
+    /// The time of a lease may be over.
+    Expire {
+        lease: i64,
+    },
 }
 
 /// A request on its way to take effect.
@@ -106,6 +137,10 @@ struct Cluster<'a> {
     asked: usize,
     term: u64,
     last_mod: i64,
+    keepers: Vec<leasing::Keeper>,
+    /// The leases there are, with the time at which they expire.
+    expiries: BTreeMap<i64, u64>,
+    leases: i64,
 }
 
 impl<'a> Cluster<'a> {
@@ -130,6 +165,9 @@ impl<'a> Cluster<'a> {
             log: VecDeque::new(),
             asked: 0,
             term: 2,
+            keepers: Vec::new(),
+            expiries: BTreeMap::new(),
+            leases: 0,
             last_mod: 0,
         }
     }
@@ -151,15 +189,20 @@ impl<'a> Cluster<'a> {
     /// The mean time between two operations is about 100 µs for 24 clients.
     fn plan(&mut self) {
         let length = (self.profile.operations as u64 * 2_400 / self.profile.clients as u64 + 1_000)
-            * MICROSECOND;
+            * MICROSECOND
+            * self.profile.slowness;
         for client in 0..self.profile.clients {
             self.soon(0..500, Action::Ask { client });
+        }
+        for keeper in 0..self.profile.leases {
+            self.keepers.push(leasing::Keeper::default());
+            self.soon(0..500, Action::Lease { keeper });
         }
         for node in 0..self.profile.members {
             if self.profile.watches {
                 self.watch(node, "\0".into(), "\0".into(), false, 1);
                 if node == 0 {
-                    self.watch(node, key(0), key(10), true, 1);
+                    self.watch(node, key(self.profile, 0), key(self.profile, 10), true, 1);
                 }
             }
             self.soon(0..3_000, Action::Deliver { node });
@@ -187,7 +230,7 @@ impl<'a> Cluster<'a> {
         let delay = self
             .rng
             .random_range(microseconds.start * MICROSECOND..microseconds.end * MICROSECOND);
-        self.at(self.now + delay, action);
+        self.at(self.now + delay * self.profile.slowness, action);
     }
 
     fn happen(&mut self, action: Action) {
@@ -207,6 +250,10 @@ impl<'a> Cluster<'a> {
             Action::Kill { node } => self.kill(node),
             Action::Back { node } => self.back(node),
             Action::Compact => self.compact(),
+            Action::Lease { keeper } => self.lease(keeper),
+            Action::LeaseAct { keeper } => self.lease_act(keeper),
+            Action::LeaseReply { keeper } => self.lease_reply(keeper),
+            Action::Expire { lease } => self.expire(lease),
         }
     }
 
@@ -253,9 +300,11 @@ impl<'a> Cluster<'a> {
         self.clients[client].asked += 1;
         let number = self.rng.random_range(0..self.profile.keys);
         let value = format!("c{client}-{}", self.clients[client].asked);
+        let lease = self.draw_lease();
         let asker = Asker {
             profile: self.profile,
             value,
+            lease,
             revision: self.model.revision,
             last_mod: self.last_mod,
         };
