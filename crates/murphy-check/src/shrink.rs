@@ -25,12 +25,12 @@ use crate::{
 };
 
 /// How long one look at a smaller history may take, and all of them together.
-const LOOK: Duration = Duration::from_secs(2);
-const ALL: Duration = Duration::from_secs(20);
+const LOOK: Duration = Duration::from_millis(300);
+const ALL: Duration = Duration::from_secs(5);
 
 /// How many configurations brute force may enter: on its own, and where it trusts the model's word on hopeless ones.
-const STEPS: usize = 1 << 17;
-const HOPES: usize = 1 << 18;
+const STEPS: usize = 1 << 13;
+const HOPES: usize = 1 << 15;
 
 /// A small illegal history.
 #[derive(Clone, Debug)]

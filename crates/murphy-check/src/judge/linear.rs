@@ -28,6 +28,9 @@ pub(super) const PROMISE: &str = "linearizable";
 /// Sequential consistency (Lamport, 1979).
 pub(super) const SEQUENTIAL: &str = "sequential";
 
+/// Steps that the search for a sequential order may take: it is asked only where there is no linearizable one.
+const STEPS: u64 = 4_000_000;
+
 /// A history about to be judged.
 pub(super) struct Case<'a, M: Quick> {
     pub model: &'a M,
@@ -182,7 +185,7 @@ where
         let until = self.limits.time.map(|time| Instant::now() + time);
         let limits = sequential::Limits {
             memory: self.limits.memory,
-            ..sequential::Limits::default()
+            steps: STEPS,
         };
         let mut stop = || until.is_some_and(|until| Instant::now() > until);
         match sequential::search(self.model, self.operations, limits, &mut stop) {
