@@ -52,5 +52,6 @@ pub mod search;
 pub mod sequential;
 pub mod sessions;
 pub mod shrink;
+mod unread;
 pub mod value;
 pub mod verdict;

@@ -1,73 +1,34 @@
 //! Lines are the lines of any reader, lent one after the other from one buffer.
 
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, Read};
 
-/// How much is read at once.
-const BLOCK: usize = 1 << 18;
+use crate::unread::Unread;
 
 /// Longest line that is read: a file that is no history must not fill the memory.
 pub(crate) const LIMIT: usize = 64 << 20;
 
 /// The lines of a source.
-pub(crate) struct Lines<R> {
-    source: R,
-    buffer: Vec<u8>,
-    /// The unread part of the buffer.
-    start: usize,
-    end: usize,
-    is_done: bool,
-}
+pub(crate) struct Lines<R>(Unread<R>);
 
 impl<R: Read> Lines<R> {
     /// The lines of `source`, none of them read yet.
     pub fn new(source: R) -> Self {
-        Self {
-            source,
-            buffer: vec![0; BLOCK],
-            start: 0,
-            end: 0,
-            is_done: false,
-        }
+        Self(Unread::new(source))
     }
 
     /// The next line without its end; one that is longer than [`LIMIT`] is cut there.
     pub fn next(&mut self) -> io::Result<Option<&[u8]>> {
-        let mut searched = self.start;
+        let mut searched = 0;
         loop {
-            if let Some(length) = find_newline(&self.buffer[searched..self.end]) {
-                let line = self.start..searched + length;
-                self.start = line.end + 1;
-                return Ok(Some(&self.buffer[line]));
+            if let Some(length) = find_newline(&self.0.bytes()[searched..]) {
+                let line = self.0.take(searched + length + 1);
+                return Ok(line.split_last().map(|(_, line)| line));
             }
-            let unread = self.end - self.start;
-            if self.is_done || unread >= LIMIT {
-                let line = self.start..self.end;
-                self.start = self.end;
-                return Ok((unread > 0).then(|| &self.buffer[line]));
+            searched = self.0.bytes().len();
+            if self.0.is_done() || searched >= LIMIT {
+                return Ok((searched > 0).then(|| self.0.take(searched)));
             }
-            self.fill()?;
-            searched = self.start + unread;
-        }
-    }
-
-    /// Moves the unread part to the front and reads behind it.
-    fn fill(&mut self) -> io::Result<()> {
-        self.buffer.copy_within(self.start..self.end, 0);
-        self.end -= self.start;
-        self.start = 0;
-        if self.end == self.buffer.len() {
-            self.buffer.resize(self.end * 2, 0);
-        }
-        loop {
-            match self.source.read(&mut self.buffer[self.end..]) {
-                Ok(read) => {
-                    self.end += read;
-                    self.is_done = read == 0;
-                    return Ok(());
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+            self.0.fill()?;
         }
     }
 }
@@ -124,9 +85,9 @@ mod tests {
 
     #[test]
     fn a_line_longer_than_a_block_is_whole() {
-        let text = "x".repeat(3 * BLOCK);
+        let text = "x".repeat(1 << 20);
         let mut lines = Lines::new(text.as_bytes());
-        assert_eq!(lines.next().unwrap().map(<[u8]>::len), Some(3 * BLOCK));
+        assert_eq!(lines.next().unwrap().map(<[u8]>::len), Some(1 << 20));
         assert!(lines.next().unwrap().is_none());
     }
 }

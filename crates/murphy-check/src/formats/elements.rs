@@ -3,12 +3,9 @@
 //!
 //! An element is found by counting brackets; what stands in it is read by a cursor ([`crate::json`], [`super::edn`]).
 
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, Read};
 
-use crate::lines::LIMIT;
-
-/// How much is read at once.
-const BLOCK: usize = 1 << 18;
+use crate::{lines::LIMIT, unread::Unread};
 
 /// After so many elements that do not end, the rest of the source is not searched for more: each costs a look at
 /// everything behind it.
@@ -106,13 +103,8 @@ enum Next {
 /// The elements of a source.
 #[derive(Debug)]
 pub(super) struct Elements<R> {
-    source: R,
+    unread: Unread<R>,
     syntax: Syntax,
-    buffer: Vec<u8>,
-    /// The unread part of the buffer.
-    start: usize,
-    end: usize,
-    is_done: bool,
     outer: Outer,
     place: Place,
     unended: u32,
@@ -124,12 +116,8 @@ pub(super) struct Elements<R> {
 impl<R: Read> Elements<R> {
     pub fn new(source: R, syntax: Syntax) -> Self {
         Self {
-            source,
+            unread: Unread::new(source),
             syntax,
-            buffer: vec![0; BLOCK],
-            start: 0,
-            end: 0,
-            is_done: false,
             outer: Outer::Unknown,
             place: Place { line: 1, column: 1 },
             unended: 0,
@@ -149,14 +137,14 @@ impl<R: Read> Elements<R> {
         }
         let mut scan = Scan::new(self.syntax);
         let length = loop {
-            let bytes = &self.buffer[self.start..self.end];
+            let bytes = self.unread.bytes();
             if let Some(length) = scan.run(bytes) {
                 break length;
             }
             if bytes.len() >= LIMIT {
                 return self.lost("the operation that begins here is longer than 64 MiB");
             }
-            if self.is_done {
+            if self.unread.is_done() {
                 if scan.may_end(bytes) {
                     break bytes.len();
                 }
@@ -165,29 +153,25 @@ impl<R: Read> Elements<R> {
             self.fill()?;
         };
         let (line, column) = (self.place.line, self.place.column);
-        let text = self.start..self.start + length;
-        self.place.pass(&self.buffer[text.clone()]);
-        self.start = text.end;
         self.comma = Comma::Missing;
-        Ok(Some(Element {
-            text: &self.buffer[text],
-            line,
-            column,
-        }))
+        let text = self.unread.take(length);
+        self.place.pass(text);
+        Ok(Some(Element { text, line, column }))
     }
 
     /// Goes to the next line, or to the end where that was done too often.
     fn skip_line(&mut self) -> Result<(), Trouble> {
         self.unended += 1;
         loop {
-            let bytes = &self.buffer[self.start..self.end];
+            let bytes = self.unread.bytes();
             let newline = bytes.iter().position(|byte| *byte == b'\n');
             if let (Some(at), true) = (newline, self.unended <= UNENDED_LIMIT) {
                 self.pass(at + 1);
                 return Ok(());
             }
-            self.pass(self.end - self.start);
-            if self.is_done {
+            let length = bytes.len();
+            self.pass(length);
+            if self.unread.is_done() {
                 return Ok(());
             }
             self.fill()?;
@@ -195,9 +179,7 @@ impl<R: Read> Elements<R> {
     }
 
     fn pass(&mut self, length: usize) {
-        let end = self.start + length;
-        self.place.pass(&self.buffer[self.start..end]);
-        self.start = end;
+        self.place.pass(self.unread.take(length));
     }
 
     fn flaw<T>(&self, problem: impl Into<Box<str>>) -> Result<T, Trouble> {
@@ -272,39 +254,18 @@ impl<R: Read> Elements<R> {
     }
 
     fn peek(&mut self) -> Result<Option<u8>, Trouble> {
-        while self.start == self.end {
-            if self.is_done {
+        while self.unread.bytes().is_empty() {
+            if self.unread.is_done() {
                 return Ok(None);
             }
             self.fill()?;
         }
-        Ok(Some(self.buffer[self.start]))
+        Ok(self.unread.bytes().first().copied())
     }
 
-    /// Moves the unread part to the front and reads behind it.
     fn fill(&mut self) -> Result<(), Trouble> {
-        self.buffer.copy_within(self.start..self.end, 0);
-        self.end -= self.start;
-        self.start = 0;
-        if self.end == self.buffer.len() {
-            self.buffer.resize(self.end * 2, 0);
-        }
-        loop {
-            match self.source.read(&mut self.buffer[self.end..]) {
-                Ok(read) => {
-                    self.end += read;
-                    self.is_done = read == 0;
-                    return Ok(());
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(source) => {
-                    return Err(Trouble::Io {
-                        line: self.place.line,
-                        source,
-                    });
-                }
-            }
-        }
+        let line = self.place.line;
+        self.unread.fill().map_err(|source| Trouble::Io { line, source })
     }
 }
 
