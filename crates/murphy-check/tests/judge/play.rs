@@ -85,7 +85,6 @@ pub fn text(model: &str, domain: &Domain, history: &[Played]) -> String {
 struct Open<M: Vocabulary> {
     played: Played,
     ask: M::Ask,
-    /// The answer it got, with the one it will be told.
     has_acted: bool,
 }
 
@@ -184,7 +183,9 @@ pub fn spoil(domain: &Domain, history: &mut Vec<Played>, rng: &mut ChaCha8Rng) {
     let fresh = 100 + u32::try_from(rng.random_range(0..1000)).expect("small");
     match rng.random_range(0..8) {
         0 => {
-            history[one].end = if rng.random_bool(0.5) {
+            let place = &mut history[one];
+            place.ended = place.ended.max(place.call);
+            place.end = if rng.random_bool(0.5) {
                 End::Info
             } else {
                 End::Never
@@ -225,7 +226,12 @@ pub fn spoil(domain: &Domain, history: &mut Vec<Played>, rng: &mut ChaCha8Rng) {
     }
     history.sort_by_key(|played| played.call);
     // A process that goes on after an unknown outcome, or that would overlap itself, is somebody else from there on.
-    let mut next = 2000;
+    let mut next = history
+        .iter()
+        .map(|played| played.process)
+        .max()
+        .unwrap_or_default()
+        + 1;
     for at in 0..history.len() {
         let clashes = history[..at].iter().any(|earlier| {
             earlier.process == history[at].process

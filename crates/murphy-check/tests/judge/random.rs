@@ -105,7 +105,7 @@ fn agree<M: Vocabulary + Default>(domain: &Domain) {
     }
     // Every kind, or nothing has been compared.
     assert!(
-        tally.held > count() / 2 && tally.broken > count() / 25,
+        tally.held > count() / 2 && tally.broken > count() / 50,
         "{}: {tally:?}",
         M::NAME
     );
