@@ -130,22 +130,25 @@ impl<A: PartialEq, R> Config<'_, A, R> {
             .map(|(_, operation)| *operation)
     }
 
-    /// Whether everything that comes before an operation has happened. Of several without an answer that ask for the
-    /// same, the first is taken first: it makes no difference.
-    fn may_come(&self, bit: usize) -> bool {
-        let operation = self.operations[bit];
-        let is_first = || {
-            let earlier = self.operations[..bit].iter().enumerate();
-            !earlier.into_iter().any(|(at, other)| {
-                self.done & 1 << at == 0 && other.answer.is_none() && other.ask == operation.ask
-            })
-        };
+    /// Whether an operation is left, and everything that comes before it has happened.
+    fn is_ready(&self, bit: usize) -> bool {
         let is_left = |at: usize| self.done & 1 << at == 0;
         let waits_for =
             |at: usize| is_left(at) && self.precedence.comes_before(self.operations, at, bit);
-        is_left(bit)
-            && !(0..self.operations.len()).any(waits_for)
-            && (operation.answer.is_some() || is_first())
+        is_left(bit) && !(0..self.operations.len()).any(waits_for)
+    }
+
+    /// Whether an operation need be tried. Of several without an answer that ask for the same and could come now, the
+    /// first is taken first: it makes no difference.
+    fn may_come(&self, bit: usize) -> bool {
+        let operation = self.operations[bit];
+        let is_first = || {
+            !(0..bit).any(|at| {
+                let other = self.operations[at];
+                other.answer.is_none() && other.ask == operation.ask && self.is_ready(at)
+            })
+        };
+        self.is_ready(bit) && (operation.answer.is_some() || is_first())
     }
 
     /// Whether every answer that is left is still possible, for all the model knows.

@@ -82,12 +82,11 @@ impl<M: Vocabulary> Teller<'_, M> {
             .filter(|o| o.answer.is_some())
             .collect();
         let besides = shrunk.operations.len() - needed.len();
-        let is_last =
+        // Where no answer says anything, as of transfers that overdraw an account, the last one is to blame.
+        let tells =
             |o: &&&OperationOf<M>| (o.answer.as_ref()).is_some_and(|a| self.model.tells(&o.ask, a));
-        let Some(last) = needed
-            .iter()
-            .filter(is_last)
-            .max_by_key(|o| (o.end, o.call))
+        let Some(last) = (needed.iter().filter(tells).max_by_key(|o| (o.end, o.call)))
+            .or_else(|| needed.iter().max_by_key(|o| (o.end, o.call)))
             .copied()
         else {
             return "The operations have no legal order.".into();

@@ -88,9 +88,9 @@ impl Model for Bank {
         }
     }
 
-    fn is_read(&self, _: &Ask, _: Option<&Amounts>) -> bool {
-        // The first read settles what the balances are.
-        false
+    fn is_read(&self, ask: &Ask, answer: Option<&Amounts>) -> bool {
+        // The first answer settles what the balances are.
+        *ask == Ask::Read && answer.is_none()
     }
 
     fn state_bytes(&self, state: &State) -> usize {
@@ -150,8 +150,8 @@ impl Vocabulary for Bank {
                     return wrong("transfer", "an amount of at least 0", request.value);
                 }
                 Ok(Ask::Transfer {
-                    from: self.atoms.of(from),
-                    to: self.atoms.of(to),
+                    from: self.account(from),
+                    to: self.account(to),
                     amount,
                 })
             }
@@ -168,11 +168,7 @@ impl Vocabulary for Bank {
         };
         let mut balances = Amounts::new();
         for (account, balance) in entries {
-            // Names of JSON are text; accounts that are numbers are written so in requests.
-            let account = match account.as_text().and_then(|text| text.parse().ok()) {
-                Some(number) => self.atoms.of(&Value::Int(number)),
-                None => self.atoms.of(account),
-            };
+            let account = self.account(account);
             balances.push((account, number("read", balance)?));
         }
         balances.sort_unstable();
@@ -212,6 +208,19 @@ impl Vocabulary for Bank {
 }
 
 impl Bank {
+    /// The number of an account. Names of fields are text in JSON, so that an account 1 is `1` in a request and `"1"`
+    /// among the balances.
+    fn account(&mut self, name: &Value) -> Atom {
+        let number = name.as_text().and_then(|text| {
+            let number: i64 = text.parse().ok()?;
+            (number.to_string() == text).then_some(number)
+        });
+        match number {
+            Some(number) => self.atoms.of(&Value::Int(number)),
+            None => self.atoms.of(name),
+        }
+    }
+
     fn say(&self, amounts: &Amounts) -> String {
         let said: Vec<_> = (amounts.iter())
             .map(|(account, amount)| format!("{}: {amount}", self.atoms.value(*account)))

@@ -203,7 +203,7 @@ impl<D: Discipline> Model for Container<D> {
         answer: &Atom,
         mut between: impl Iterator<Item = &'a Ask>,
     ) -> bool {
-        let is_in = *ask == Ask::Put(*answer) || *answer == NIL || state.contains(answer);
+        let is_in = *ask != Ask::Take || *answer == NIL || state.contains(answer);
         is_in || between.any(|ask| *ask == Ask::Put(*answer))
     }
 }
