@@ -43,6 +43,11 @@ impl Atoms {
         self.values.get(atom as usize).unwrap_or(&Value::Nil)
     }
 
+    /// How many numbers there are.
+    pub fn count(&self) -> Atom {
+        Atom::try_from(self.values.len()).unwrap_or(Atom::MAX)
+    }
+
     /// A value as people read it.
     pub fn say(&self, atom: Atom) -> String {
         self.value(atom).to_string()

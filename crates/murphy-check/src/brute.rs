@@ -8,7 +8,7 @@ use std::{
     collections::{BTreeMap, HashMap},
 };
 
-use crate::model::{Model, OperationOf};
+use crate::model::{Model, Operation, OperationOf};
 
 /// Most operations it takes.
 pub const OPERATIONS_MAX: usize = 64;
@@ -22,13 +22,36 @@ pub enum Trust {
     Hopes,
 }
 
-/// Whether some order of `operations` that real time allows is legal behind one of the states of `initial`; each
+/// Which operations come before which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precedence {
+    /// One that ended before the other was asked: linearizability.
+    RealTime,
+    /// One that its process asked before the other: sequential consistency.
+    Session,
+}
+
+impl Precedence {
+    /// Whether `operations[one]` comes before `operations[other]`, in the order of their calls. One without an answer
+    /// comes before nothing: it may happen later.
+    fn comes_before<A, R>(self, operations: &[&Operation<A, R>], one: usize, other: usize) -> bool {
+        let (first, second) = (operations[one], operations[other]);
+        first.answer.is_some()
+            && match self {
+                Self::RealTime => first.end < second.call,
+                Self::Session => one < other && first.process == second.process,
+            }
+    }
+}
+
+/// Whether some order of `operations` that `precedence` allows is legal behind one of the states of `initial`; each
 /// operation with an answer happens, each without one may. `None` where there are more than [`OPERATIONS_MAX`], or
 /// more than `limit` configurations.
-pub fn is_linearizable<M: Model>(
+pub fn has_legal_order<M: Model>(
     model: &M,
     initial: &[M::State],
     operations: &[&OperationOf<M>],
+    precedence: Precedence,
     trust: Trust,
     limit: usize,
 ) -> Option<bool> {
@@ -63,7 +86,11 @@ pub fn is_linearizable<M: Model>(
         if met > limit {
             return None;
         }
-        let config = Config { operations, done };
+        let config = Config {
+            operations,
+            precedence,
+            done,
+        };
         if trust == Trust::Hopes && !config.has_hope(model, &state) {
             continue;
         }
@@ -88,12 +115,13 @@ pub fn is_linearizable<M: Model>(
 
 /// What has happened so far.
 struct Config<'a, A, R> {
-    operations: &'a [&'a crate::model::Operation<A, R>],
+    operations: &'a [&'a Operation<A, R>],
+    precedence: Precedence,
     done: u64,
 }
 
 impl<A: PartialEq, R> Config<'_, A, R> {
-    fn left(&self) -> impl Iterator<Item = &crate::model::Operation<A, R>> {
+    fn left(&self) -> impl Iterator<Item = &Operation<A, R>> {
         let is_left = |(bit, _): &(usize, _)| self.done & 1 << bit == 0;
         self.operations
             .iter()
@@ -112,10 +140,11 @@ impl<A: PartialEq, R> Config<'_, A, R> {
                 self.done & 1 << at == 0 && other.answer.is_none() && other.ask == operation.ask
             })
         };
-        self.done & 1 << bit == 0
-            && !self
-                .left()
-                .any(|other| other.answer.is_some() && other.end < operation.call)
+        let is_left = |at: usize| self.done & 1 << at == 0;
+        let waits_for =
+            |at: usize| is_left(at) && self.precedence.comes_before(self.operations, at, bit);
+        is_left(bit)
+            && !(0..self.operations.len()).any(waits_for)
             && (operation.answer.is_some() || is_first())
     }
 

@@ -18,18 +18,19 @@ use std::time::{Duration, Instant};
 use rustc_hash::FxHashSet;
 
 use crate::{
-    brute::{self, Trust},
+    brute::{self, Precedence, Trust},
     model::{Model, Operation, OperationOf},
     search::{Case, Found, Illegal, Limits, search},
+    sequential,
 };
 
 /// How long one look at a smaller history may take, and all of them together.
-const LOOK: Duration = Duration::from_secs(2);
-const ALL: Duration = Duration::from_secs(20);
+const LOOK: Duration = Duration::from_millis(300);
+const ALL: Duration = Duration::from_secs(5);
 
 /// How many configurations brute force may enter: on its own, and where it trusts the model's word on hopeless ones.
-const STEPS: usize = 1 << 17;
-const HOPES: usize = 1 << 18;
+const STEPS: usize = 1 << 13;
+const HOPES: usize = 1 << 15;
 
 /// A small illegal history.
 #[derive(Clone, Debug)]
@@ -124,44 +125,39 @@ pub fn smaller<M: Model>(
 pub fn shrink<M: Model>(model: &M, case: &Case<'_, M>, illegal: &Illegal<M::State>) -> Shrunk<M> {
     let mut shrinker = Shrinker {
         model,
+        precedence: Precedence::RealTime,
         initial: case.initial.clone(),
         deadline: Instant::now() + ALL,
         is_late: false,
     };
-    let mut operations = shrinker.begin(case, illegal);
-    operations = shrinker.cut_end(operations);
-    loop {
-        let before = operations.len() + answered(&operations);
-        for kind in 0..3 {
-            let steps = steps(model, &operations)[kind].clone();
-            operations = shrinker.without(operations, steps);
-        }
-        if operations.len() + answered(&operations) == before {
-            break;
-        }
-    }
-    let refs: Vec<_> = operations.iter().collect();
-    let confirms = |trust, limit| {
-        brute::is_linearizable(model, &shrinker.initial, &refs, trust, limit) == Some(false)
+    let operations = shrinker.begin(case, illegal);
+    let operations = shrinker.cut_end(operations);
+    shrinker.finish(operations)
+}
+
+/// Makes operations small that are not sequentially consistent.
+pub fn shrink_sequential<M: Model>(model: &M, operations: &[&OperationOf<M>]) -> Shrunk<M> {
+    let shrinker = Shrinker {
+        model,
+        precedence: Precedence::Session,
+        initial: vec![model.initial()],
+        deadline: Instant::now() + ALL,
+        is_late: false,
     };
-    let is_confirmed = confirms(Trust::Steps, STEPS) || confirms(Trust::Hopes, HOPES);
-    Shrunk {
-        is_confirmed,
-        is_minimal: !shrinker.is_late,
-        initial: shrinker.initial,
-        operations,
-    }
+    let operations = operations
+        .iter()
+        .map(|operation| (*operation).clone())
+        .collect();
+    shrinker.finish(operations)
 }
 
 fn answered<A, R>(operations: &[Operation<A, R>]) -> usize {
-    operations
-        .iter()
-        .filter(|operation| operation.answer.is_some())
-        .count()
+    let is_answered = |operation: &&Operation<A, R>| operation.answer.is_some();
+    operations.iter().filter(is_answered).count()
 }
-
 struct Shrinker<'m, M: Model> {
     model: &'m M,
+    precedence: Precedence,
     initial: Vec<M::State>,
     deadline: Instant,
     is_late: bool,
@@ -174,16 +170,62 @@ impl<M: Model> Shrinker<'_, M> {
             self.is_late = true;
             return false;
         }
-        let case = Case {
-            initial: self.initial.clone(),
-            operations: operations.iter().collect(),
+        match self.precedence {
+            Precedence::RealTime => {
+                let case = Case {
+                    initial: self.initial.clone(),
+                    operations: operations.iter().collect(),
+                };
+                let limits = Limits {
+                    memory: 256 << 20,
+                    time: Some(LOOK),
+                    threads: 1,
+                };
+                matches!(search(self.model, &case, &limits), Found::Illegal(_))
+            }
+            Precedence::Session => {
+                let until = Instant::now() + LOOK;
+                let limits = sequential::Limits {
+                    memory: 256 << 20,
+                    ..sequential::Limits::default()
+                };
+                let stop = &mut || Instant::now() > until;
+                let outcome = sequential::search(self.model, operations, limits, stop);
+                matches!(outcome, sequential::Outcome::Broken(_))
+            }
+        }
+    }
+
+    /// Takes steps until none is possible, and asks brute force.
+    fn finish(mut self, mut operations: Vec<OperationOf<M>>) -> Shrunk<M> {
+        loop {
+            let before = operations.len() + answered(&operations);
+            for kind in 0..3 {
+                let steps = steps(self.model, &operations)[kind].clone();
+                operations = self.without(operations, steps);
+            }
+            if operations.len() + answered(&operations) == before {
+                break;
+            }
+        }
+        let refs: Vec<_> = operations.iter().collect();
+        let confirms = |trust, limit| {
+            brute::has_legal_order(
+                self.model,
+                &self.initial,
+                &refs,
+                self.precedence,
+                trust,
+                limit,
+            ) == Some(false)
         };
-        let limits = Limits {
-            memory: 256 << 20,
-            time: Some(LOOK),
-            threads: 1,
-        };
-        matches!(search(self.model, &case, &limits), Found::Illegal(_))
+        let is_confirmed = confirms(Trust::Steps, STEPS) || confirms(Trust::Hopes, HOPES);
+        Shrunk {
+            is_confirmed,
+            is_minimal: !self.is_late,
+            initial: self.initial,
+            operations,
+        }
     }
 
     /// Where to begin: with the window of the contradiction, if possible.

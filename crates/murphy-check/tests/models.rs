@@ -4,7 +4,7 @@
 mod playing;
 
 use murphy_check::{
-    brute::{Trust, is_linearizable},
+    brute::{Precedence, Trust, has_legal_order},
     model::{OperationOf, Vocabulary},
     models::{
         Bag, Bank, CasRegister, Counter, KeyValue, Log, MultiRegister, Mutex, PriorityQueue, Queue,
@@ -29,10 +29,11 @@ fn count() -> u64 {
 
 fn brute<M: Vocabulary>(model: &M, history: &[OperationOf<M>]) -> bool {
     let operations: Vec<_> = history.iter().collect();
-    is_linearizable(
+    has_legal_order(
         model,
         &[model.initial()],
         &operations,
+        Precedence::RealTime,
         Trust::Steps,
         1 << 20,
     )
@@ -147,7 +148,14 @@ fn is_made_small<M: Vocabulary>(model: &M, case: &Case<'_, M>, illegal: &Illegal
     for step in steps(model, &shrunk.operations).concat() {
         let rest = smaller(model, &shrunk.operations, &[step]);
         let rest: Vec<_> = rest.iter().collect();
-        let is_legal = is_linearizable(model, &shrunk.initial, &rest, Trust::Steps, 1 << 20);
+        let is_legal = has_legal_order(
+            model,
+            &shrunk.initial,
+            &rest,
+            Precedence::RealTime,
+            Trust::Steps,
+            1 << 20,
+        );
         assert_eq!(is_legal, Some(true), "{step:?} is possible: {left:?}");
     }
 }

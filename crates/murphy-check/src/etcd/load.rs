@@ -37,6 +37,7 @@ impl Record {
             keys.sort_unstable();
             keys.dedup();
         }
+        loader.record.begin_watches();
         Ok(loader.record)
     }
 }

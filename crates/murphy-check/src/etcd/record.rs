@@ -461,6 +461,22 @@ impl Record {
         self.ops.len() as u64
     }
 
+    /// Watches from "now on" whose creation was not recorded, as in etcd's own reports, owe what comes behind the first
+    /// event they have shown.
+    pub(crate) fn begin_watches(&mut self) {
+        for stream in &mut self.streams {
+            if let (0, None, [event, ..], [message, ..]) = (
+                stream.start_revision,
+                stream.created,
+                &*stream.events,
+                &*stream.messages,
+            ) {
+                let before = self.pairs.get(*event).mod_revision - 1;
+                stream.created = Some((before, message.time, message.line));
+            }
+        }
+    }
+
     /// The header of the history.
     pub fn header(&self) -> &Header {
         &self.header

@@ -1,53 +1,95 @@
 //! Promise `linearizable` of any model, and how a contradiction is told.
 
-use super::words::Teller;
+use std::time::Instant;
+
+use super::{
+    quick::{Monitored, Quick, accesses},
+    words::Teller,
+};
 use crate::{
     etcd::{
         trouble::plain,
         words::{counted, grouped},
     },
-    model::{OperationOf, Vocabulary},
+    model::OperationOf,
+    monitors::Outcome,
     picture::Explanation,
     recording::Recording,
     search::{self, Found, Illegal, Limits, linearize},
-    shrink::{Shrunk, shrink},
+    sequential,
+    sessions::{self, Guarantee},
+    shrink::{Shrunk, shrink, shrink_sequential},
     verdict::{Judgement, Verdict, Witness},
 };
 
 /// The promise's name.
 pub(super) const PROMISE: &str = "linearizable";
 
+/// Sequential consistency (Lamport, 1979).
+pub(super) const SEQUENTIAL: &str = "sequential";
+
+/// Steps that the search for a sequential order may take: it is asked only where there is no linearizable one.
+const STEPS: u64 = 4_000_000;
+
 /// A history about to be judged.
-pub(super) struct Case<'a, M: Vocabulary> {
+pub(super) struct Case<'a, M: Quick> {
     pub model: &'a M,
     pub recording: &'a Recording,
     pub operations: &'a [OperationOf<M>],
     pub limits: &'a Limits,
 }
 
-impl<M: Vocabulary + Sync> Case<'_, M>
+impl<M: Quick + Sync> Case<'_, M>
 where
     M::State: Send,
     M::Ask: Sync,
     M::Answer: Sync,
 {
-    /// The judgement, and how far the search got where it is broken.
-    pub fn linearizable(&self) -> (Judgement, Option<Explanation>) {
-        let answered = self
+    /// Every judgement, and how far the search got where there is no order. Whoever is linearizable keeps every promise
+    /// that speaks of less.
+    pub fn judge(&self) -> (Vec<Judgement>, Option<Explanation>) {
+        let sessions = || Guarantee::ALL.iter().map(|guarantee| guarantee.name());
+        let has_sessions = accesses(self.model, self.operations).is_some();
+        let lesser = || {
+            [SEQUENTIAL]
+                .into_iter()
+                .chain(sessions().filter(|_| has_sessions))
+        };
+        let all = |first: Judgement, verdict, reason: &str| {
+            let lesser = lesser().map(|promise| plain(promise, verdict, reason));
+            [first].into_iter().chain(lesser).collect()
+        };
+        if let Some(reason) = self.vacuous() {
+            let first = plain(PROMISE, Verdict::Undecided, reason);
+            return (all(first, Verdict::Undecided, reason), None);
+        }
+        let (linearizable, explanation) = self.linearizable();
+        if linearizable.verdict == Verdict::Held {
+            let reason = "as the history is linearizable";
+            return (all(linearizable, Verdict::Held, reason), None);
+        }
+        let mut judgements = vec![linearizable, self.sequential()];
+        judgements.extend(self.sessions());
+        (judgements, explanation)
+    }
+
+    /// Why the history proves nothing, if so.
+    fn vacuous(&self) -> Option<&'static str> {
+        let mut answers = self
             .operations
             .iter()
-            .filter(|operation| operation.answer.is_some())
-            .count();
-        let tells = |operation: &OperationOf<M>| {
-            (operation.answer.as_ref())
-                .is_some_and(|answer| self.model.tells(&operation.ask, answer))
-        };
-        if !self.operations.iter().any(tells) {
-            let reason = match answered {
-                0 => "no operation was answered",
-                _ => "no answer says anything that could be wrong",
-            };
-            return (plain(PROMISE, Verdict::Undecided, reason), None);
+            .filter_map(|operation| Some((&operation.ask, operation.answer.as_ref()?)));
+        match answers.clone().next() {
+            None => Some("no operation was answered"),
+            Some(_) if answers.any(|(ask, answer)| self.model.tells(ask, answer)) => None,
+            Some(_) => Some("no answer says anything that could be wrong"),
+        }
+    }
+
+    /// The judgement, and how far the search got where it is broken.
+    fn linearizable(&self) -> (Judgement, Option<Explanation>) {
+        if let Some(judged) = self.monitored() {
+            return judged;
         }
         let verdict = linearize(self.model, self.operations, self.limits);
         match verdict.found {
@@ -78,12 +120,170 @@ where
                 };
                 let shrunk = shrink(self.model, &part, &illegal);
                 let explanation = self.explanation(&part, &illegal);
-                (self.broken(&shrunk, verdict.parts), Some(explanation))
+                (
+                    self.broken(PROMISE, &shrunk, verdict.parts),
+                    Some(explanation),
+                )
             }
         }
     }
 
-    fn broken(&self, shrunk: &Shrunk<M>, parts: usize) -> Judgement {
+    /// What a monitor says, where the model has one for such histories.
+    fn monitored(&self) -> Option<(Judgement, Option<Explanation>)> {
+        let Monitored { outcome, positions } = self.model.monitor(self.operations)?;
+        match outcome {
+            Outcome::Inapplicable(_) => None,
+            Outcome::Linearizable => {
+                let reason = format!(
+                    "{} in one order",
+                    counted(self.operations.len() as u64, "operation")
+                );
+                Some((plain(PROMISE, Verdict::Held, reason), None))
+            }
+            Outcome::Violation(evidence) => {
+                let mut places = [evidence.operations, evidence.unseen].concat();
+                places.sort_unstable();
+                let places = places.iter().map(|place| positions[*place as usize]);
+                let part = search::Case {
+                    initial: vec![self.model.initial()],
+                    operations: places.map(|at| &self.operations[at as usize]).collect(),
+                };
+                // The search has to agree on the few operations of the evidence, or it is asked about all.
+                match search::search(self.model, &part, self.limits) {
+                    Found::Illegal(illegal) => {
+                        let shrunk = shrink(self.model, &part, &illegal);
+                        let explanation = self.explanation(&part, &illegal);
+                        Some((self.broken(PROMISE, &shrunk, 1), Some(explanation)))
+                    }
+                    _ => None,
+                }
+            }
+        }
+    }
+
+    /// Promise `sequential`: one order that agrees with what each process did, whatever the time.
+    fn sequential(&self) -> Judgement {
+        let accesses = accesses(self.model, self.operations);
+        let refuted = accesses.and_then(|(accesses, positions)| {
+            let refutation = sequential::refute(&accesses)?;
+            Some(
+                refutation
+                    .operations
+                    .iter()
+                    .map(|place| positions[*place as usize])
+                    .collect::<Vec<_>>(),
+            )
+        });
+        if let Some(places) = refuted {
+            let few: Vec<_> = places
+                .iter()
+                .map(|at| &self.operations[*at as usize])
+                .collect();
+            let shrunk = shrink_sequential(self.model, &few);
+            return self.broken(SEQUENTIAL, &shrunk, 1);
+        }
+        let until = self.limits.time.map(|time| Instant::now() + time);
+        let limits = sequential::Limits {
+            memory: self.limits.memory,
+            steps: STEPS,
+        };
+        let mut stop = || until.is_some_and(|until| Instant::now() > until);
+        match sequential::search(self.model, self.operations, limits, &mut stop) {
+            sequential::Outcome::Consistent { order } => {
+                let reason = format!("{} in one order", counted(order.len() as u64, "operation"));
+                plain(SEQUENTIAL, Verdict::Held, reason)
+            }
+            sequential::Outcome::Undecided(limit, explored) => {
+                let why = match limit {
+                    sequential::Limit::Steps => "the limit of steps was reached",
+                    sequential::Limit::Memory => "the memory limit was reached",
+                    sequential::Limit::Stopped => "the deadline was reached",
+                };
+                let explored = counted(explored.configurations, "configuration");
+                plain(
+                    SEQUENTIAL,
+                    Verdict::Undecided,
+                    format!("{why}, after {explored}"),
+                )
+            }
+            sequential::Outcome::Broken(_) => {
+                let all: Vec<_> = self.operations.iter().collect();
+                let shrunk = shrink_sequential(self.model, &all);
+                self.broken(SEQUENTIAL, &shrunk, 1)
+            }
+        }
+    }
+
+    /// The promises to sessions, where the model has nothing but reads and writes.
+    fn sessions(&self) -> Vec<Judgement> {
+        let Some((accesses, positions)) = accesses(self.model, self.operations) else {
+            return Vec::new();
+        };
+        let judged = Guarantee::ALL.map(|guarantee| {
+            let undecided = |why: &str| plain(guarantee.name(), Verdict::Undecided, why);
+            match sessions::check(&accesses, guarantee) {
+                sessions::Outcome::Held => {
+                    let reason = format!(
+                        "{} of {}",
+                        counted(accesses.len() as u64, "operation"),
+                        counted(self.recording.process_count() as u64, "session")
+                    );
+                    plain(guarantee.name(), Verdict::Held, reason)
+                }
+                sessions::Outcome::Inapplicable(sessions::Inapplicable::Repeated { .. }) => {
+                    undecided("a value that was read was written more than once")
+                }
+                sessions::Outcome::Inapplicable(sessions::Inapplicable::ReadsGoBack { .. }) => {
+                    undecided("reads go back, so that no order can be told from what sessions saw")
+                }
+                sessions::Outcome::Violation(evidence) => {
+                    let few: Vec<_> = (evidence.operations.iter())
+                        .map(|place| &self.operations[positions[*place as usize] as usize])
+                        .collect();
+                    self.in_a_circle(guarantee, &few, &accesses, &evidence)
+                }
+            }
+        });
+        judged.into()
+    }
+
+    /// The judgement on a broken guarantee of sessions.
+    fn in_a_circle(
+        &self,
+        guarantee: Guarantee,
+        few: &[&OperationOf<M>],
+        accesses: &[sessions::Operation],
+        evidence: &sessions::Evidence,
+    ) -> Judgement {
+        let teller = Teller {
+            model: self.model,
+            recording: self.recording,
+        };
+        // The evidence alone, judged anew: it must not rest on anything else.
+        let alone: Vec<_> = evidence
+            .operations
+            .iter()
+            .map(|place| accesses[*place as usize])
+            .collect();
+        let again = sessions::check(&alone, guarantee);
+        Judgement {
+            promise: guarantee.name().into(),
+            verdict: Verdict::Broken,
+            reason: format!(
+                "smallest witness {} of {}",
+                few.len(),
+                counted(self.operations.len() as u64, "operation")
+            ),
+            witness: Some(Witness {
+                sentence: teller.circle(few),
+                lines: few.iter().map(|operation| teller.line(operation)).collect(),
+                members: Vec::new(),
+                confirmed: matches!(again, sessions::Outcome::Violation(_)),
+            }),
+        }
+    }
+
+    fn broken(&self, promise: &str, shrunk: &Shrunk<M>, parts: usize) -> Judgement {
         let teller = Teller {
             model: self.model,
             recording: self.recording,
@@ -99,7 +299,7 @@ where
             String::new()
         };
         Judgement {
-            promise: PROMISE.into(),
+            promise: promise.into(),
             verdict: Verdict::Broken,
             reason: format!(
                 "{within}smallest witness {needed} of {}{}",

@@ -22,11 +22,13 @@
 
 mod figures;
 mod linear;
+mod quick;
 mod words;
 
 use std::{fmt, str::FromStr};
 
 use crate::{
+    isolation::{self, LEVELS, Workload},
     model::{Misunderstood, OperationOf, Vocabulary, understand},
     models::{
         Bag, Bank, CasRegister, Counter, KeyValue, Log, MultiRegister, Mutex, PriorityQueue, Queue,
@@ -35,8 +37,10 @@ use crate::{
     picture::Explanation,
     recording::{Recording, Strictness, Warning},
     search::Limits,
+    sessions::Guarantee,
     verdict::{Judgement, Report, Verdict},
 };
+use quick::Quick;
 
 /// How a recording is judged.
 #[derive(Clone, Copy, Debug, Default)]
@@ -52,6 +56,8 @@ pub struct Options {
 pub struct Judged {
     /// The verdicts.
     pub report: Report,
+    /// Anomalies between transactions, by name, with how often each was found.
+    pub anomalies: Vec<(String, u64)>,
     /// How far the searches got behind broken promises.
     pub explanations: Vec<Explanation>,
 }
@@ -64,7 +70,7 @@ pub struct ModelName(&'static Entry);
 #[derive(Debug)]
 struct Entry {
     name: &'static str,
-    promises: &'static [&'static str],
+    promises: fn() -> Vec<String>,
     judge: fn(&mut Recording, &Options) -> Result<Judged, Misunderstood>,
 }
 
@@ -76,7 +82,8 @@ impl PartialEq for Entry {
 
 impl Eq for Entry {}
 
-const fn of<M: Vocabulary + Default + Sync>() -> Entry
+/// A model without sessions that are promised anything.
+const fn of<M: Quick + Default + Sync>() -> Entry
 where
     M::State: Send,
     M::Ask: Sync,
@@ -84,16 +91,45 @@ where
 {
     Entry {
         name: M::NAME,
-        promises: &[linear::PROMISE],
+        promises: orders,
         judge: judge_model::<M>,
     }
 }
 
-static MODELS: [Entry; 14] = [
-    of::<Register>(),
+/// A model of reads and writes.
+const fn of_registers<M: Quick + Default + Sync>() -> Entry
+where
+    M::State: Send,
+    M::Ask: Sync,
+    M::Answer: Sync,
+{
+    Entry {
+        promises: orders_and_sessions,
+        ..of::<M>()
+    }
+}
+
+fn orders() -> Vec<String> {
+    [linear::PROMISE, linear::SEQUENTIAL].map(Into::into).into()
+}
+
+fn orders_and_sessions() -> Vec<String> {
+    let sessions = Guarantee::ALL.map(|guarantee| guarantee.name().into());
+    orders().into_iter().chain(sessions).collect()
+}
+
+fn levels() -> Vec<String> {
+    LEVELS
+        .iter()
+        .map(|level| format!("isolation.{}", level.name()))
+        .collect()
+}
+
+static MODELS: [Entry; 16] = [
+    of_registers::<Register>(),
     of::<CasRegister>(),
     of::<MultiRegister>(),
-    of::<KeyValue>(),
+    of_registers::<KeyValue>(),
     of::<Mutex>(),
     of::<Queue>(),
     of::<Bag>(),
@@ -104,7 +140,38 @@ static MODELS: [Entry; 14] = [
     of::<Bank>(),
     of::<Log>(),
     of::<UniqueIds>(),
+    Entry {
+        name: "list-append",
+        promises: levels,
+        judge: |recording, _| transactions(recording, Workload::ListAppend),
+    },
+    Entry {
+        name: "rw-register",
+        promises: levels,
+        judge: |recording, _| transactions(recording, Workload::RwRegister),
+    },
 ];
+
+/// Judges the levels of isolation.
+fn transactions(recording: &Recording, workload: Workload) -> Result<Judged, Misunderstood> {
+    let report = isolation::judge(recording, workload, &isolation::Options::default())?;
+    let mut judgements = report.judgements;
+    if recording.left_out > 0 {
+        for judgement in &mut judgements {
+            doubt(judgement, recording.left_out);
+        }
+    }
+    Ok(Judged {
+        report: Report {
+            judgements,
+            vacuity: report.vacuity,
+        },
+        anomalies: (report.anomalies.iter())
+            .map(|sighting| (sighting.anomaly.name(), sighting.count))
+            .collect(),
+        explanations: Vec::new(),
+    })
+}
 
 impl ModelName {
     /// All of them.
@@ -118,8 +185,8 @@ impl ModelName {
     }
 
     /// The promises it is judged on.
-    pub fn promises(self) -> &'static [&'static str] {
-        self.0.promises
+    pub fn promises(self) -> Vec<String> {
+        (self.0.promises)()
     }
 }
 
@@ -158,7 +225,7 @@ pub fn judge(
     (model.0.judge)(recording, options)
 }
 
-fn judge_model<M: Vocabulary + Default + Sync>(
+fn judge_model<M: Quick + Default + Sync>(
     recording: &mut Recording,
     options: &Options,
 ) -> Result<Judged, Misunderstood>
@@ -175,8 +242,7 @@ where
         operations: &operations,
         limits: &options.limits,
     };
-    let (linearizable, explanation) = case.linearizable();
-    let mut judgements = vec![linearizable];
+    let (mut judgements, explanation) = case.judge();
     if recording.left_out > 0 {
         for judgement in &mut judgements {
             doubt(judgement, recording.left_out);
@@ -189,6 +255,7 @@ where
             judgements,
             vacuity: figures::figures(recording, operations.iter().map(|o| (o.number, is_read(o)))),
         },
+        anomalies: Vec::new(),
         explanations: explanation.into_iter().collect(),
     })
 }

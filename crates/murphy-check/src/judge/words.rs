@@ -121,6 +121,12 @@ impl<M: Vocabulary> Teller<'_, M> {
         )
     }
 
+    /// What sessions saw in a circle, in a sentence.
+    pub fn circle(&self, few: &[&OperationOf<M>]) -> String {
+        let told: Vec<_> = few.iter().map(|operation| self.told(operation)).collect();
+        format!("No order of the versions fits {}.", listed(&told))
+    }
+
     /// In words, the states there may be when `last` comes; whether those are all.
     fn states_before(&self, shrunk: &Shrunk<M>, last: &OperationOf<M>) -> (Vec<String>, bool) {
         let operations = &shrunk.operations;

@@ -101,6 +101,19 @@ impl<D: Discipline> Container<D> {
     }
 }
 
+impl<D> Container<D> {
+    /// For each value, by its number, how many are less: its rank among the numbers that the values are.
+    pub(crate) fn ranks(&self) -> Vec<u32> {
+        let mut atoms: Vec<Atom> = (0..self.atoms.count()).collect();
+        atoms.sort_by_key(|atom| self.atoms.value(*atom).as_int());
+        let mut ranks = vec![0; atoms.len()];
+        for (rank, atom) in (0..).zip(atoms) {
+            ranks[atom as usize] = rank;
+        }
+        ranks
+    }
+}
+
 impl<D: Discipline> Model for Container<D> {
     type State = SmallVec<[Atom; 4]>;
     type Ask = Ask;

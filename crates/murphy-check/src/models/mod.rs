@@ -1,16 +1,16 @@
 //! The models that are built in, one file each.
 
-mod bank;
-mod cas_register;
-mod container;
-mod counter;
-mod key_value;
-mod log;
-mod multi_register;
-mod mutex;
-mod register;
-mod set;
-mod unique_ids;
+pub mod bank;
+pub mod cas_register;
+pub mod container;
+pub mod counter;
+pub mod key_value;
+pub mod log;
+pub mod multi_register;
+pub mod mutex;
+pub mod register;
+pub mod set;
+pub mod unique_ids;
 mod words;
 
 pub use bank::Bank;

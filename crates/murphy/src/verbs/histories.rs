@@ -188,7 +188,8 @@ fn open_stream(
 /// How many lines that were left out are said one by one.
 const SAID: usize = 5;
 
-fn say_left_out(name: &str, recording: &Recording) {
+/// Says which lines were left out.
+pub fn say_left_out(name: &str, recording: &Recording) {
     let said = recording
         .warnings
         .iter()

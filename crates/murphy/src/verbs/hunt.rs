@@ -411,6 +411,7 @@ fn say(hunted: &Hunted, json: bool) {
             reason: &promise.reason,
             sentence: promise.sentence.as_deref(),
             confirmed: promise.confirmed,
+            lines: &[],
             selected: verdicts.is_selected(name),
         })
         .collect();

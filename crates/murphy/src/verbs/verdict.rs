@@ -1,6 +1,6 @@
 //! How a verdict is said: the broken promises with their witnesses, then those that held, then the figures.
 
-use murphy_check::verdict::{Vacuity, Verdict, Witness};
+use murphy_check::verdict::{Vacuity, Verdict, Witness, WitnessLine};
 
 use crate::output::{self, Paint, grouped};
 
@@ -16,6 +16,8 @@ pub struct Said<'a> {
     pub sentence: Option<&'a str>,
     /// Whether a second checker agrees.
     pub confirmed: Option<bool>,
+    /// The lines of the witness, where they are to be drawn.
+    pub lines: &'a [WitnessLine],
     /// Whether the promise was asked for.
     pub selected: bool,
 }
@@ -30,6 +32,7 @@ impl<'a> Said<'a> {
             reason: &judgement.reason,
             sentence: witness.map(|w| w.sentence.as_str()),
             confirmed: witness.map(|w| w.confirmed),
+            lines: witness.map_or(&[], |w| &w.lines),
             selected: promises.is_empty() || promises.contains(&judgement.promise),
         }
     }
@@ -89,12 +92,47 @@ fn one(said: &Said<'_>, paint: Paint) {
             output::line(&format!("{:INDENT$}{text}", ""));
         }
     }
+    if (2..=LINES_DRAWN).contains(&said.lines.len()) {
+        for text in bars(said.lines) {
+            output::line(&format!("{:INDENT$}{text}", ""));
+        }
+    }
     if said.confirmed == Some(false) {
         output::line(&format!(
             "{:INDENT$}(a second checker did not confirm this witness)",
             ""
         ));
     }
+}
+
+/// Most lines of a witness that are drawn.
+const LINES_DRAWN: usize = 12;
+/// Columns for the words of a line, and for its bar.
+const WORDS: usize = 36;
+const BAR: usize = 32;
+
+/// The lines of a witness as bars, one below the other: what lies side by side was open at the same time. Moments are
+/// spread evenly, so that their order shows, not their distance.
+fn bars(lines: &[WitnessLine]) -> Vec<String> {
+    let ends = lines.iter().filter_map(|line| line.end_ns);
+    let mut moments: Vec<_> = lines.iter().map(|line| line.start_ns).chain(ends).collect();
+    moments.sort_unstable();
+    moments.dedup();
+    let last = moments.len().saturating_sub(1).max(1);
+    let column = |moment| moments.partition_point(|other| *other < moment) * (BAR - 1) / last;
+    let bar = |line: &WitnessLine| {
+        let words = match line.answer.as_str() {
+            "" | "ok" => format!("{} {}", line.process, line.label),
+            answer => format!("{} {} → {answer}", line.process, line.label),
+        };
+        let words: String = words.chars().take(WORDS - 1).collect();
+        let (start, end) = (column(line.start_ns), line.end_ns.map_or(BAR - 1, column));
+        let middle = "─".repeat(end.saturating_sub(start + 1));
+        let close = if line.end_ns.is_some() { "┤" } else { "╌" };
+        let close = if end > start { close } else { "" };
+        format!("{words:WORDS$}{:start$}├{middle}{close}", "")
+    };
+    lines.iter().map(bar).collect()
 }
 
 /// The figures behind a verdict, in one line.
@@ -127,7 +165,33 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::wrapped;
+    use super::*;
+
+    #[test]
+    fn bars_show_what_was_open_at_the_same_time() {
+        let line = |process: &str, start_ns, end_ns| WitnessLine {
+            index: 0,
+            line: 1,
+            node: None,
+            process: process.into(),
+            start_ns,
+            end_ns,
+            label: "read".into(),
+            answer: "3".into(),
+            text: String::new(),
+            clashes: true,
+        };
+        let drawn = bars(&[
+            line("a", 5, Some(1000)),
+            line("b", 7, None),
+            line("c", 1000, Some(1001)),
+        ]);
+        let bar = |text: &String| text.chars().skip(WORDS).collect::<String>();
+        assert!(drawn[0].starts_with("a read → 3  "));
+        assert_eq!(bar(&drawn[0]), "├───────────────────┤");
+        assert_eq!(bar(&drawn[1]), "          ├────────────────────╌");
+        assert_eq!(bar(&drawn[2]), "                    ├──────────┤");
+    }
 
     #[test]
     fn long_sentences_are_wrapped_at_spaces() {
