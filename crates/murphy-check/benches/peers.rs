@@ -216,8 +216,8 @@ impl Group {
     }
 }
 
-fn problem(misunderstood: Misunderstood) -> String {
-    format!("{}: {}", misunderstood.line, misunderstood.problem)
+fn problem(Misunderstood { line, problem }: Misunderstood) -> String {
+    format!("line {line}: {problem}")
 }
 
 fn limits() -> Limits {

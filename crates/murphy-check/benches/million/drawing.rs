@@ -11,11 +11,11 @@ const TOP: f64 = 56.0;
 const BOTTOM: f64 = 356.0;
 
 /// Powers of ten at the ends of the axes.
-const OPERATIONS: (f64, f64) = (4.0, 7.0);
-const SECONDS: (f64, f64) = (-3.0, 2.0);
+const OPERATIONS: (i32, i32) = (4, 7);
+const SECONDS: (i32, i32) = (-3, 2);
 
 /// The colours of pictures of histories, which are told apart on white and on black.
-const STYLE: &str = r##"
+const STYLE: &str = r"
 svg { --card: #ffffff; --ink: #1b1f24; --dim: #57606a; --rule: #dfe1e4; --c0: #2358c4; --c1: #17703a; --c2: #bf211c; --c3: #865700; --c4: #7440c9; }
 @media (prefers-color-scheme: dark) {
   svg { --card: #16191c; --ink: #e7e9eb; --dim: #9ca6b0; --rule: #2b3036; --c0: #84adff; --c1: #57c97e; --c2: #ff7a70; --c3: #e3ad45; --c4: #b595ff; }
@@ -27,7 +27,7 @@ svg { --card: #ffffff; --ink: #1b1f24; --dim: #57606a; --rule: #dfe1e4; --c0: #2
 .rule { stroke: var(--rule); }
 .slope { stroke: var(--dim); stroke-dasharray: 3 4; }
 .line { fill: none; stroke-width: 2; stroke-linejoin: round; }
-"##;
+";
 
 /// The drawing.
 pub fn svg(lines: &[Line<'_>]) -> String {
@@ -81,7 +81,7 @@ pub fn svg(lines: &[Line<'_>]) -> String {
 }
 
 fn axes(svg: &mut String) {
-    for power in (SECONDS.0 as i32)..=(SECONDS.1 as i32) {
+    for power in SECONDS.0..=SECONDS.1 {
         let (_, y) = place((1e4, 10_f64.powi(power)));
         let said = match power {
             0.. => format!("{} s", 10_i32.pow(power.unsigned_abs())),
@@ -95,9 +95,7 @@ fn axes(svg: &mut String) {
             y + 4.0
         );
     }
-    for (power, said) in
-        (OPERATIONS.0 as i32..).zip(["10 000", "100 000", "1 000 000", "10 000 000"])
-    {
+    for (power, said) in (OPERATIONS.0..).zip(["10 000", "100 000", "1 000 000", "10 000 000"]) {
         let (x, _) = place((10_f64.powi(power), 1.0));
         let _ = writeln!(
             svg,
@@ -118,7 +116,9 @@ fn axes(svg: &mut String) {
 
 /// Where a point is drawn.
 fn place((operations, seconds): (f64, f64)) -> (f64, f64) {
-    let along = |value: f64, (from, to): (f64, f64)| (value.max(1e-9).log10() - from) / (to - from);
+    let along = |value: f64, (from, to): (i32, i32)| {
+        (value.max(1e-9).log10() - f64::from(from)) / f64::from(to - from)
+    };
     (
         LEFT + along(operations, OPERATIONS) * (RIGHT - LEFT),
         BOTTOM - along(seconds, SECONDS) * (BOTTOM - TOP),
