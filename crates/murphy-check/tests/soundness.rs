@@ -118,7 +118,7 @@ fn valid_histories_raise_no_alarm() {
 fn mutated_histories_are_all_caught() {
     let mut caught = [0; MUTATIONS.len()];
     let mut unconfirmed = BTreeMap::new();
-    let (mut total, mut seed, mut own_unconfirmed) = (0, 0, 0);
+    let (mut total, mut seed) = (0, 0);
     while total < count() {
         seed += 1;
         let class = usize::try_from(seed).unwrap() % MUTATIONS.len();
@@ -141,7 +141,6 @@ fn mutated_histories_are_all_caught() {
                 continue;
             };
             if !witness.confirmed {
-                own_unconfirmed += u64::from(promise.contains(&judgement.promise));
                 let reason: String = judgement
                     .reason
                     .chars()
@@ -158,10 +157,5 @@ fn mutated_histories_are_all_caught() {
         "caught {total} of {total}: {:?}",
         MUTATIONS.iter().zip(caught).collect::<Vec<_>>()
     );
-    // Beside unknown writes of a key a witness may need more than its own few lines.
-    assert!(
-        own_unconfirmed * 100 <= total,
-        "{own_unconfirmed} of {total} not confirmed"
-    );
-    eprintln!("not confirmed: {unconfirmed:#?}");
+    assert!(unconfirmed.is_empty(), "not confirmed: {unconfirmed:#?}");
 }

@@ -1,16 +1,17 @@
 //! A check judges every promise of model `etcd` on one history.
 
-use std::io::Read;
+use std::{cell::OnceCell, io::Read};
 
 use rustc_hash::FxHashSet;
 
 use super::{
-    confirm::confirms,
+    confirm::Asked,
     durable, figures,
     kubernetes::{self, CLAUSES, Clause},
     lease, linear,
     members::{self, Agreement},
     promises::{LEASE_EXPIRY, PROMISES, SERIALIZABLE_READS, is_always_judged},
+    proof::prove,
     record::Record,
     registry::Registry,
     sweep::{Sweep, Truth, sweep},
@@ -78,7 +79,8 @@ pub fn check_record(mut record: Record, options: &Options) -> Report {
         registry: &registry,
     });
     let mut case = Case {
-        words,
+        words: &words,
+        asked: OnceCell::new(),
         truth: &truth,
         sweep: &sweep,
         agreement: &agreement,
@@ -95,7 +97,9 @@ pub fn check_record(mut record: Record, options: &Options) -> Report {
 
 /// A history with its replay, about to be judged.
 struct Case<'a> {
-    words: Words<'a>,
+    words: &'a Words<'a>,
+    /// Read once something is broken.
+    asked: OnceCell<Asked<'a>>,
     truth: &'a Truth,
     sweep: &'a Sweep,
     agreement: &'a Agreement,
@@ -126,13 +130,13 @@ impl Case<'_> {
                 open,
             );
         }
-        let (trouble, judged, open) = lease::judge(&self.words, self.truth, self.sweep);
+        let (trouble, judged, open) = lease::judge(self.words, self.truth, self.sweep);
         self.add(LEASE_EXPIRY, lease::BASIS, trouble.as_ref(), judged, open);
         for clause in CLAUSES {
             let (mut trouble, mut judged) =
-                kubernetes::judge(clause, &self.words, self.truth, self.sweep, self.watches);
+                kubernetes::judge(clause, self.words, self.truth, self.sweep, self.watches);
             if clause == Clause::ResourceVersion && !registry.is_empty() {
-                (trouble, judged) = kubernetes::resource_versions(&self.words, registry, observed);
+                (trouble, judged) = kubernetes::resource_versions(self.words, registry, observed);
             }
             let rests = clause.rules().is_empty() && clause != Clause::ResourceVersion;
             let rests = rests || clause.rules().iter().any(|rule| rule.needs_truth());
@@ -208,7 +212,8 @@ impl Case<'_> {
     }
 
     fn broken(&self, promise: &str, trouble: &Trouble) -> Judgement {
-        trouble.judgement(promise, &self.words, confirms(&self.words, &trouble.facts))
+        let asked = self.asked.get_or_init(|| Asked::new(self.words));
+        trouble.judgement(promise, self.words, &prove(asked, &trouble.facts))
     }
 
     fn lease(&self, promise: &str) -> Option<Judgement> {
@@ -220,7 +225,7 @@ impl Case<'_> {
         if let Some(judgement) = self.lease(linear::PROMISE) {
             return judgement;
         }
-        match linear::trouble(&self.words, self.truth, self.sweep) {
+        match linear::trouble(self.words, self.truth, self.sweep) {
             Some(trouble) => self.broken(linear::PROMISE, &trouble),
             None => linear::unbroken(self.sweep),
         }
@@ -230,7 +235,7 @@ impl Case<'_> {
         if let Some(judgement) = self.lease(durable::PROMISE) {
             return judgement;
         }
-        match durable::judge(&self.words, self.truth, self.sweep, observed) {
+        match durable::judge(self.words, self.truth, self.sweep, observed) {
             Ok(judgement) => judgement,
             Err(trouble) => self.broken(durable::PROMISE, &trouble),
         }
@@ -268,14 +273,14 @@ impl Case<'_> {
             );
         }
         let wrong = local.wrong.as_ref().map(|(op, revision, mismatch)| {
-            linear::wrong(&self.words, self.truth, *op, *revision, mismatch)
+            linear::wrong(self.words, self.truth, *op, *revision, mismatch)
         });
         let early = local
             .early
-            .map(|(earlier, later)| linear::backwards(&self.words, earlier, later));
+            .map(|(earlier, later)| linear::backwards(self.words, earlier, later));
         let unplaced = local
             .no_order
-            .map(|(op, revision)| linear::no_order(&self.words, Some(op), revision));
+            .map(|(op, revision)| linear::no_order(self.words, Some(op), revision));
         match (wrong.or(early).or(unplaced), parts_at) {
             (Some(trouble), parts) if parts.is_none_or(|parts| trouble.revision < parts) => {
                 self.broken(promise, &trouble)

@@ -15,6 +15,7 @@ mod members;
 pub mod model;
 mod perform;
 mod promises;
+mod proof;
 mod record;
 mod registry;
 mod scene;

@@ -1,6 +1,6 @@
 //! Trouble is a contradiction as a checker finds it, before it is put into the words of a witness.
 
-use super::{sighting::Fact, words::Words};
+use super::{proof::Proof, sighting::Fact, words::Words};
 use crate::verdict::{Judgement, MemberRow, Verdict, Witness};
 
 /// A contradiction.
@@ -19,9 +19,9 @@ pub(crate) struct Trouble {
 }
 
 impl Trouble {
-    /// The judgement on `promise`; `confirmed` is the second checker's word on the facts.
-    pub fn judgement(&self, promise: &str, words: &Words<'_>, confirmed: bool) -> Judgement {
-        let mut facts = self.facts.clone();
+    /// The judgement on `promise`, with the facts of `proof`.
+    pub fn judgement(&self, promise: &str, words: &Words<'_>, proof: &Proof) -> Judgement {
+        let mut facts = proof.facts.clone();
         facts.sort_by_key(|(fact, _)| words.time(*fact));
         facts.dedup();
         Judgement {
@@ -35,7 +35,7 @@ impl Trouble {
                     .map(|(fact, clashes)| words.line(fact, clashes))
                     .collect(),
                 members: self.members.clone(),
-                confirmed,
+                confirmed: proof.is_confirmed,
             }),
         }
     }

@@ -187,6 +187,14 @@ impl Reader<'_> {
             _ if Record::is_kv(ask) => self.kv(&op, ask, answer),
             _ => {}
         }
+        if matches!(ask, Ask::LeaseGrant { .. } | Ask::LeaseRevoke { .. }) {
+            self.claims.push(Claim::Took {
+                call: op.call,
+                end: op.end,
+                revision: op.revision,
+                writes: false,
+            });
+        }
     }
 
     fn kv(&mut self, op: &Op, ask: Ask, answer: Answer) {
@@ -299,6 +307,13 @@ impl Reader<'_> {
     fn deletion(&mut self, span: Span, deleted: u32, effect: &mut Effect) {
         if span.end != NONE {
             effect.whole &= deleted == 0;
+            if deleted > 0 {
+                self.claims.push(Claim::DeletedOf {
+                    revision: effect.revision,
+                    span,
+                    count: deleted,
+                });
+            }
             return;
         }
         let key = self.key(span.key);

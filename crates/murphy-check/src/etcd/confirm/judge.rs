@@ -1,6 +1,8 @@
 //! Claims are judged two by two and in every order of the operations.
 
-use super::{Claim, Content, Delivery, Interner, Pair, Record, Shown, Span};
+use super::{
+    Asked, Claim, Content, Delivery, Interner, NONE, Pair, Record, Shown, Span, Whereabouts,
+};
 use crate::etcd::watches::watch_lag_ns;
 
 /// Most operations whose orders are tried.
@@ -11,6 +13,8 @@ pub(super) struct Judge<'a> {
     /// The pairs of the record, to read its streams again.
     pub(super) pairs: &'a Interner<Pair>,
     pub(super) claims: Vec<Claim>,
+    pub(super) asked: &'a Asked<'a>,
+    pub(super) whereabouts: &'a Whereabouts<'a>,
 }
 
 impl Judge<'_> {
@@ -23,7 +27,6 @@ impl Judge<'_> {
             || self.ignores_compaction()
             || self.ends_lease_wrongly()
             || self.has_orphan()
-            || self.lacks_writers()
     }
 
     /// A claim that no history can support.
@@ -40,7 +43,13 @@ impl Judge<'_> {
                 revision,
                 writes: true,
                 ..
-            } => *revision < 2,
+            } if *revision < 2 => true,
+            Claim::Took {
+                call,
+                revision,
+                writes,
+                ..
+            } => self.whereabouts.comes_back(*call, *revision, *writes),
             // Every revision from 2 on holds something, so a watch of everything is never silent about one.
             Claim::Silent { stream, from, to } => {
                 *from.max(&2) < *to && self.record.is_everything(self.record.streams[*stream].span)
@@ -115,6 +124,9 @@ impl Judge<'_> {
                         && contents
                             .iter()
                             .any(|content| self.is_within(of.span, &content.key))
+                }
+                Claim::DeletedOf { revision, span, .. } => {
+                    (*first..=last).contains(revision) && self.covers(of.span, *span)
                 }
                 _ => false,
             };
@@ -241,7 +253,9 @@ impl Judge<'_> {
             ) => {
                 revision == written
                     && written <= at
-                    && contents.iter().any(|content| content.key == *key)
+                    && contents
+                        .iter()
+                        .any(|content| content.key == *key && content.value != Shown::Deleted)
                     && !self.may_be_written(key, *written, *at)
             }
             (
@@ -297,6 +311,18 @@ impl Judge<'_> {
                         .iter()
                         .any(|content| self.is_within(span, &content.key))
             }
+            (Claim::Silent { stream, from, to }, Claim::DeletedOf { revision, span, .. }) => {
+                (from..to).contains(&revision)
+                    && self.covers(self.record.streams[*stream].span, *span)
+            }
+            (
+                Claim::Told { stream, revision },
+                Claim::DeletedOf {
+                    revision: same,
+                    span,
+                    count,
+                },
+            ) => revision == same && self.tells_fewer(*stream, *revision, *span, *count),
             (
                 Claim::Position { applied, revision },
                 Claim::Position {
@@ -324,6 +350,28 @@ impl Judge<'_> {
                 content.value != Shown::Deleted && !self.may_be_deleted(&content.key, written, at)
             }
         }
+    }
+
+    /// Whether the stream covers the span and delivered fewer of its deletions in that revision.
+    fn tells_fewer(&self, stream: usize, revision: i64, span: Span, count: u32) -> bool {
+        let of = &self.record.streams[stream];
+        let events = of.events.iter().map(|id| self.pairs.get(*id));
+        let told = events.filter(|pair| {
+            pair.mod_revision == revision && pair.is_gone() && self.record.contains(span, pair.key)
+        });
+        self.covers(of.span, span) && told.count() < count as usize
+    }
+
+    /// Whether every key of the one span is in the other.
+    fn covers(&self, outer: Span, inner: Span) -> bool {
+        let keys = &self.record.keys;
+        let is_endless = |span: Span| span.end != NONE && keys.get(span.end) == b"\0";
+        self.record.contains(outer, inner.key)
+            && (inner.end == NONE
+                || is_endless(outer)
+                || outer.end != NONE
+                    && !is_endless(inner)
+                    && keys.get(inner.end) <= keys.get(outer.end))
     }
 
     pub(super) fn is_within(&self, span: Span, key: &[u8]) -> bool {
