@@ -34,7 +34,12 @@ pub enum Precedence {
 impl Precedence {
     /// Whether `operations[one]` comes before `operations[other]`, in the order of their calls. One without an answer
     /// comes before nothing: it may happen later.
-    fn comes_before<A, R>(self, operations: &[&Operation<A, R>], one: usize, other: usize) -> bool {
+    pub(crate) fn comes_before<A, R>(
+        self,
+        operations: &[&Operation<A, R>],
+        one: usize,
+        other: usize,
+    ) -> bool {
         let (first, second) = (operations[one], operations[other]);
         first.answer.is_some()
             && match self {

@@ -28,6 +28,10 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(300);
 const ALL: Duration = Duration::from_secs(5);
 
+/// So many operations up to the contradiction are told as they were; of more, the beginning is replaced by the states
+/// that it leaves.
+const BEGINNING_TOLD: usize = 24;
+
 /// How many configurations brute force may enter: on its own, and where it trusts the model's word on hopeless ones.
 const STEPS: usize = 1 << 13;
 const HOPES: usize = 1 << 15;
@@ -39,6 +43,8 @@ pub struct Shrunk<M: Model> {
     pub initial: Vec<M::State>,
     /// In the order of their calls; those without an answer may have happened besides.
     pub operations: Vec<OperationOf<M>>,
+    /// What must come before what.
+    pub precedence: Precedence,
     /// Whether brute force finds no legal order either; false also where it takes too long.
     pub is_confirmed: bool,
     /// Whether nothing more can be left out; false where the time for that was over.
@@ -122,12 +128,18 @@ pub fn smaller<M: Model>(
 }
 
 /// Makes the operations of an illegal part small. `illegal` is what the search said of `case`.
-pub fn shrink<M: Model>(model: &M, case: &Case<'_, M>, illegal: &Illegal<M::State>) -> Shrunk<M> {
+/// It takes no longer than `time`, or 20 s.
+pub fn shrink<M: Model>(
+    model: &M,
+    case: &Case<'_, M>,
+    illegal: &Illegal<M::State>,
+    time: Option<Duration>,
+) -> Shrunk<M> {
     let mut shrinker = Shrinker {
         model,
         precedence: Precedence::RealTime,
         initial: case.initial.clone(),
-        deadline: Instant::now() + ALL,
+        deadline: Instant::now() + time.map_or(ALL, |time| time.min(ALL)),
         is_late: false,
     };
     let operations = shrinker.begin(case, illegal);
@@ -136,12 +148,17 @@ pub fn shrink<M: Model>(model: &M, case: &Case<'_, M>, illegal: &Illegal<M::Stat
 }
 
 /// Makes operations small that are not sequentially consistent.
-pub fn shrink_sequential<M: Model>(model: &M, operations: &[&OperationOf<M>]) -> Shrunk<M> {
+/// It takes no longer than `time`, or 20 s.
+pub fn shrink_sequential<M: Model>(
+    model: &M,
+    operations: &[&OperationOf<M>],
+    time: Option<Duration>,
+) -> Shrunk<M> {
     let shrinker = Shrinker {
         model,
         precedence: Precedence::Session,
         initial: vec![model.initial()],
-        deadline: Instant::now() + ALL,
+        deadline: Instant::now() + time.map_or(ALL, |time| time.min(ALL)),
         is_late: false,
     };
     let operations = operations
@@ -166,10 +183,12 @@ struct Shrinker<'m, M: Model> {
 impl<M: Model> Shrinker<'_, M> {
     /// Whether there is certainly no legal order.
     fn is_illegal(&mut self, operations: &[OperationOf<M>]) -> bool {
-        if Instant::now() > self.deadline {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
             self.is_late = true;
             return false;
         }
+        let look = left.min(LOOK);
         match self.precedence {
             Precedence::RealTime => {
                 let case = Case {
@@ -178,13 +197,13 @@ impl<M: Model> Shrinker<'_, M> {
                 };
                 let limits = Limits {
                     memory: 256 << 20,
-                    time: Some(LOOK),
+                    time: Some(look),
                     threads: 1,
                 };
                 matches!(search(self.model, &case, &limits), Found::Illegal(_))
             }
             Precedence::Session => {
-                let until = Instant::now() + LOOK;
+                let until = Instant::now() + look;
                 let limits = sequential::Limits {
                     memory: 256 << 20,
                     ..sequential::Limits::default()
@@ -223,6 +242,7 @@ impl<M: Model> Shrinker<'_, M> {
         Shrunk {
             is_confirmed,
             is_minimal: !self.is_late,
+            precedence: self.precedence,
             initial: self.initial,
             operations,
         }
@@ -253,6 +273,13 @@ impl<M: Model> Shrinker<'_, M> {
             let others: Vec<_> = others.into_iter().map(Step::Leave).collect();
             let rest = smaller(self.model, &all, &others);
             return if self.is_illegal(&rest) { rest } else { all };
+        }
+        let until = illegal.window.last().map_or(0, |last| *last as usize + 1);
+        if until <= BEGINNING_TOLD {
+            let whole = smaller(self.model, &all[..until.min(all.len())], &[]);
+            if self.is_illegal(&whole) {
+                return whole;
+            }
         }
         let first = illegal.window.first().copied().unwrap_or_default();
         let last = illegal.window.last().copied().unwrap_or_default();
@@ -298,16 +325,7 @@ impl<M: Model> Shrinker<'_, M> {
         while legal < illegal {
             let middle = usize::midpoint(legal, illegal);
             let cut = until(ends[middle]);
-            let case = Case {
-                initial: self.initial.clone(),
-                operations: cut.iter().collect(),
-            };
-            let limits = Limits {
-                memory: 256 << 20,
-                time: Some(LOOK),
-                threads: 1,
-            };
-            if matches!(search(self.model, &case, &limits), Found::Illegal(_)) {
+            if self.is_illegal(&cut) {
                 illegal = middle;
                 best = Some(cut);
             } else {

@@ -142,7 +142,7 @@ fn is_a_legal_beginning<M: Vocabulary>(model: &M, case: &Case<'_, M>, illegal: &
 
 /// What is left of an illegal history is confirmed by brute force, and no operation can be left out of it.
 fn is_made_small<M: Vocabulary>(model: &M, case: &Case<'_, M>, illegal: &Illegal<M::State>) {
-    let shrunk = shrink(model, case, illegal);
+    let shrunk = shrink(model, case, illegal, None);
     let left = &shrunk.operations;
     assert!(shrunk.is_confirmed && shrunk.is_minimal, "{left:?}");
     for step in steps(model, &shrunk.operations).concat() {

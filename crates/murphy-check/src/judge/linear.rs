@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use rustc_hash::FxHashSet;
+
 use super::{
     quick::{Monitored, Quick, accesses},
     words::Teller,
@@ -24,6 +26,10 @@ use crate::{
 
 /// The promise's name.
 pub(super) const PROMISE: &str = "linearizable";
+
+/// So many states at the end of the longest order are put into words: a large state after each of many steps would be
+/// more text than there is memory.
+const STATES_SAID: usize = 1_000;
 
 /// Sequential consistency (Lamport, 1979).
 pub(super) const SEQUENTIAL: &str = "sequential";
@@ -118,7 +124,7 @@ where
                         .map(|at| &self.operations[*at as usize])
                         .collect(),
                 };
-                let shrunk = shrink(self.model, &part, &illegal);
+                let shrunk = shrink(self.model, &part, &illegal, self.limits.time);
                 let explanation = self.explanation(&part, &illegal);
                 (
                     self.broken(PROMISE, &shrunk, verdict.parts),
@@ -151,7 +157,7 @@ where
                 // The search has to agree on the few operations of the evidence, or it is asked about all.
                 match search::search(self.model, &part, self.limits) {
                     Found::Illegal(illegal) => {
-                        let shrunk = shrink(self.model, &part, &illegal);
+                        let shrunk = shrink(self.model, &part, &illegal, self.limits.time);
                         let explanation = self.explanation(&part, &illegal);
                         Some((self.broken(PROMISE, &shrunk, 1), Some(explanation)))
                     }
@@ -179,7 +185,7 @@ where
                 .iter()
                 .map(|at| &self.operations[*at as usize])
                 .collect();
-            let shrunk = shrink_sequential(self.model, &few);
+            let shrunk = shrink_sequential(self.model, &few, self.limits.time);
             return self.broken(SEQUENTIAL, &shrunk, 1);
         }
         let until = self.limits.time.map(|time| Instant::now() + time);
@@ -208,7 +214,7 @@ where
             }
             sequential::Outcome::Broken(_) => {
                 let all: Vec<_> = self.operations.iter().collect();
-                let shrunk = shrink_sequential(self.model, &all);
+                let shrunk = shrink_sequential(self.model, &all, self.limits.time);
                 self.broken(SEQUENTIAL, &shrunk, 1)
             }
         }
@@ -339,10 +345,11 @@ where
             .iter()
             .map(|(position, _)| *position)
             .collect();
+        let is_done: FxHashSet<u32> = done.iter().copied().collect();
         let left = illegal
             .window
             .iter()
-            .filter(|position| !done.contains(position));
+            .filter(|position| !is_done.contains(*position));
         let left: Vec<_> = left
             .map(|position| part.operations[*position as usize])
             .collect();
@@ -356,15 +363,19 @@ where
             .iter()
             .filter(|operation| operation.call <= first_end && operation.answer.is_some());
         let blocked = next.map(|operation| (operation.number, teller.blocked(operation, state)));
+        let unsaid = illegal.longest.len().saturating_sub(STATES_SAID);
+        let said = (illegal.longest.iter().enumerate()).map(|(at, (_, state))| {
+            if at < unsaid {
+                String::new()
+            } else {
+                self.model.say_state(state)
+            }
+        });
         Explanation {
             promise: PROMISE.into(),
             part: None,
             longest: done.iter().map(|position| number(*position)).collect(),
-            states: illegal
-                .longest
-                .iter()
-                .map(|(_, state)| self.model.say_state(state))
-                .collect(),
+            states: said.collect(),
             blocked: blocked.collect(),
         }
     }

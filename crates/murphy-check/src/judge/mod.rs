@@ -22,6 +22,7 @@
 
 mod figures;
 mod linear;
+mod moments;
 mod quick;
 mod words;
 
@@ -275,6 +276,7 @@ fn operations<M: Vocabulary>(
             Err(misunderstood) => return Err(misunderstood),
         }
     }
+    moments::untangle(recording, &mut operations);
     for Misunderstood { line, problem } in left_out {
         recording.warn(Warning {
             line: line.into(),

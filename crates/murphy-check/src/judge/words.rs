@@ -59,11 +59,11 @@ impl<M: Vocabulary> Teller<'_, M> {
     /// `write 5 by a (1.20 s to 1.30 s)`.
     fn told(&self, operation: &OperationOf<M>) -> String {
         let invocation = &self.recording.invocations[operation.number as usize];
-        let call = self.moment(operation.call, invocation.line);
+        let call = self.moment(invocation.call, invocation.line);
         let when = match operation.answer {
             Some(_) => format!(
                 "{call} to {}",
-                self.moment(operation.end, invocation.end_line)
+                self.moment(invocation.end, invocation.end_line)
             ),
             None => format!("from {call} on"),
         };
@@ -126,15 +126,14 @@ impl<M: Vocabulary> Teller<'_, M> {
         format!("No order of the versions fits {}.", listed(&told))
     }
 
-    /// In words, the states there may be when `last` comes; whether those are all.
+    /// In words, the states there may be when `last` comes in which it is impossible; whether those are all. In others it
+    /// is what comes after it that is not possible any more.
     fn states_before(&self, shrunk: &Shrunk<M>, last: &OperationOf<M>) -> (Vec<String>, bool) {
         let operations = &shrunk.operations;
         if operations.len() > 64 {
             return (Vec::new(), false);
         }
-        let comes_before = |one: &OperationOf<M>, other: &OperationOf<M>| {
-            one.answer.is_some() && one.end < other.call
-        };
+        let refs: Vec<_> = operations.iter().collect();
         let mut seen: HashSet<(u64, M::State)> = HashSet::new();
         let mut open: Vec<(u64, M::State)> = shrunk
             .initial
@@ -142,6 +141,7 @@ impl<M: Vocabulary> Teller<'_, M> {
             .map(|state| (0, state.clone()))
             .collect();
         let mut states: Vec<String> = Vec::new();
+        let place = (operations.iter()).position(|operation| operation.number == last.number);
         while let Some((done, state)) = open.pop() {
             if !seen.insert((done, state.clone())) {
                 continue;
@@ -149,21 +149,24 @@ impl<M: Vocabulary> Teller<'_, M> {
             if seen.len() > CONFIGS_MAX {
                 return (states, false);
             }
-            let may_come = |operation: &OperationOf<M>| {
-                !operations
-                    .iter()
-                    .enumerate()
-                    .any(|(at, other)| done & 1 << at == 0 && comes_before(other, operation))
+            let may_come = |bit: usize| {
+                let is_left = |at: usize| done & 1 << at == 0;
+                let waits_for =
+                    |at: usize| is_left(at) && shrunk.precedence.comes_before(&refs, at, bit);
+                !(0..refs.len()).any(waits_for)
             };
             // Where everything else that has to has happened, or can come later.
-            if may_come(last) {
+            let mut is_possible = false;
+            let answer = last.answer.as_ref();
+            (self.model).step(&state, &last.ask, answer, &mut |_| is_possible = true);
+            if !is_possible && place.is_some_and(may_come) {
                 let said = self.model.say_state(&state);
                 if !states.contains(&said) {
                     states.push(said);
                 }
             }
             for (at, operation) in operations.iter().enumerate() {
-                if done & 1 << at == 0 && operation.number != last.number && may_come(operation) {
+                if done & 1 << at == 0 && operation.number != last.number && may_come(at) {
                     self.model.step(
                         &state,
                         &operation.ask,

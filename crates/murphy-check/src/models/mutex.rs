@@ -130,9 +130,8 @@ impl Vocabulary for Mutex {
         } else {
             "free"
         };
-        match state.given {
-            Some(token) => format!("{held}, last token {token}"),
-            None => held.into(),
-        }
+        let given = (state.given).map_or_else(String::new, |token| format!(", last token {token}"));
+        let used = (state.used).map_or_else(String::new, |token| format!(", token {token} used"));
+        format!("{held}{given}{used}")
     }
 }

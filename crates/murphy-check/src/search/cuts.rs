@@ -21,6 +21,9 @@ const WIDE: usize = 64;
 /// How many configurations of one window are entered before it is left to the search in depth.
 const NODES_MAX: usize = 1 << 9;
 
+/// Bytes of states of earlier windows that are kept, in case they come again.
+const STATES_KEPT: usize = 16 << 20;
+
 /// How far the cuts have brought it.
 pub(super) enum Advance<S> {
     /// To the end.
@@ -83,7 +86,16 @@ pub(super) fn advance<M: Model>(
             Ok(exits) if exits.is_empty() => {
                 return Advance::Done(Found::Illegal(window.illegal(&frontier, &states)));
             }
-            Ok(exits) => frontier = exits,
+            Ok(exits) => {
+                frontier = exits;
+                if states.bytes() > STATES_KEPT {
+                    let mut fewer = States::new(model);
+                    for config in &mut frontier {
+                        config.state = fewer.number(states.get(config.state).clone());
+                    }
+                    states = fewer;
+                }
+            }
             Err(Stop::Wide) => {
                 unknown.truncate(known);
                 return rest(&states, &frontier, &unknown);
@@ -155,6 +167,8 @@ struct Window<'a, 'c, M: Model> {
     members: Vec<Member>,
     /// Who must have happened before each operation of unknown outcome, by its bit.
     before_unknown: Vec<u64>,
+    /// For each operation of unknown outcome, the last one before it that asks for the same.
+    twins: Vec<Option<usize>>,
     nodes: Vec<Node>,
     seen: Seen,
     range: std::ops::Range<usize>,
@@ -168,6 +182,7 @@ impl<'a, 'c, M: Model> Window<'a, 'c, M> {
             footprints,
             members: Vec::new(),
             before_unknown: Vec::new(),
+            twins: Vec::new(),
             nodes: Vec::new(),
             seen: Seen::default(),
             range: 0..0,
@@ -195,6 +210,9 @@ impl<'a, 'c, M: Model> Window<'a, 'c, M> {
                     is_read: (self.model).is_read(&operation.ask, operation.answer.as_ref()),
                 });
             } else if !self.model.is_read(&operation.ask, None) {
+                let asks_the_same =
+                    |other: &u32| self.case.operations[*other as usize].ask == operation.ask;
+                self.twins.push(unknown.iter().rposition(asks_the_same));
                 unknown.push(position);
                 self.before_unknown.push(before);
             }
@@ -278,7 +296,9 @@ impl<'a, 'c, M: Model> Window<'a, 'c, M> {
         let mut movers = SmallVec::<[Mover; 16]>::new();
         let mut positions = SmallVec::<[u32; 16]>::new();
         for (bit, before) in self.before_unknown.iter().enumerate() {
-            if used & 1 << bit == 0 && before & !done == 0 {
+            // Of two that ask for the same it makes no difference which one happened.
+            let is_first = self.twins[bit].is_none_or(|twin| used & 1 << twin != 0);
+            if used & 1 << bit == 0 && before & !done == 0 && is_first {
                 movers.push(Mover::Unknown(bit));
                 positions.push(unknown[bit]);
             }

@@ -139,6 +139,8 @@ struct Budget {
     round: u64,
     /// Configurations entered.
     explored: u64,
+    /// Candidates looked at since the last look at the clock.
+    work: u64,
 }
 
 /// The limit that a further round moves.
@@ -147,6 +149,9 @@ const ROUND_OVER: &str = "the round was over";
 /// How many configurations are entered between two looks at the clock.
 const LOOK_EVERY: u64 = 1 << 10;
 
+/// How many candidates are looked at between two looks at the clock.
+const WORK_MAX: u64 = 1 << 20;
+
 impl Budget {
     fn new(memory: usize, deadline: Option<Instant>) -> Self {
         Self {
@@ -154,6 +159,24 @@ impl Budget {
             deadline,
             round: u64::MAX,
             explored: 0,
+            work: 0,
+        }
+    }
+
+    /// Counts what is done between two configurations; the reason where the time is over.
+    fn work(&mut self, amount: usize) -> Result<(), &'static str> {
+        self.work += amount as u64;
+        if self.work < WORK_MAX {
+            return Ok(());
+        }
+        self.work = 0;
+        self.is_in_time()
+    }
+
+    fn is_in_time(&self) -> Result<(), &'static str> {
+        match self.deadline {
+            Some(deadline) if Instant::now() > deadline => Err("the deadline was reached"),
+            _ => Ok(()),
         }
     }
 
@@ -169,10 +192,7 @@ impl Budget {
         if used() > self.memory {
             return Err("the memory limit was reached");
         }
-        match self.deadline {
-            Some(deadline) if Instant::now() > deadline => Err("the deadline was reached"),
-            _ => Ok(()),
-        }
+        self.is_in_time()
     }
 }
 

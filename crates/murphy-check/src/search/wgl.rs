@@ -199,6 +199,8 @@ struct Search<'a, 'c, M: Model> {
     moments: Moments,
     goals: Goals,
     unknown: Vec<u32>,
+    /// For each of them, one before it that asks for the same.
+    twins: Vec<Option<usize>>,
     is_used: Vec<bool>,
     frames: Vec<Frame>,
     /// The state at its begin, and the longest order found: positions with the state after each.
@@ -229,6 +231,7 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
             moments: Moments::new(case, &known),
             goals: Goals::new(model, case, footprints, from),
             is_used: vec![false; unknown.len()],
+            twins: twins(case, &unknown),
             unknown,
             frames: Vec::new(),
             longest: (None, Vec::new()),
@@ -274,7 +277,7 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
                     continue;
                 }
             }
-            if let Some(candidate) = self.candidate(config, cursor) {
+            if let Some(candidate) = self.candidate(config, cursor, budget)? {
                 config = self.take(config, candidate, false);
                 (cursor, is_new) = (Cursor::Known(0), true);
                 continue;
@@ -353,7 +356,7 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
         let asked = |position: u32| self.case.operations[position as usize].call <= until;
         let unknown = (0..self.unknown.len())
             .take_while(|number| asked(self.unknown[*number]))
-            .filter(|number| !self.is_used[*number]);
+            .filter(|number| !self.is_used[*number] && self.is_first(*number));
         let unknown: SmallVec<[usize; 8]> = unknown.collect();
         let candidates: SmallVec<[u32; 64]> = (known.iter().map(|(_, position)| *position))
             .chain(unknown.iter().map(|number| self.unknown[*number]))
@@ -378,6 +381,12 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
             self.rank_by_use(&mut known, state, first);
         }
         Ranked { known, unknown }
+    }
+
+    /// Whether the twin of an operation of unknown outcome is used up: of two that ask for the same it makes no
+    /// difference which one happened.
+    fn is_first(&self, number: usize) -> bool {
+        self.twins[number].is_none_or(|twin| self.is_used[twin])
     }
 
     /// Puts those first after which `first` can come.
@@ -410,14 +419,23 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
     }
 
     /// The next one from `cursor` on that leads to a configuration that was not entered before.
-    fn candidate(&mut self, config: Config, cursor: Cursor) -> Option<Candidate> {
+    fn candidate(
+        &mut self,
+        config: Config,
+        cursor: Cursor,
+        budget: &mut Budget,
+    ) -> Result<Option<Candidate>, &'static str> {
         let Ranked { known, unknown } = self.ranked(config.state);
+        // Each looks at all others, to see what can still come.
+        let work = known.len() + self.unknown.len();
+        budget.work(work)?;
         let first = match cursor {
             Cursor::Known(rank) => {
                 for (rank, (call, position)) in known.into_iter().enumerate().skip(rank) {
+                    budget.work(work)?;
                     let next = Cursor::Known(rank + 1);
                     if let Some(found) = self.enter(config, Taken::Known(call), position, next) {
-                        return Some(found);
+                        return Ok(Some(found));
                     }
                 }
                 0
@@ -425,13 +443,14 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
             Cursor::Unknown(first) => first,
         };
         for number in unknown.into_iter().filter(|number| *number >= first) {
+            budget.work(work)?;
             let next = Cursor::Unknown(number + 1);
             let position = self.unknown[number];
             if let Some(found) = self.enter(config, Taken::Unknown(number), position, next) {
-                return Some(found);
+                return Ok(Some(found));
             }
         }
-        None
+        Ok(None)
     }
 
     /// The operation at `position` as the next one, where it leads to something new.
@@ -559,6 +578,23 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
         longest.extend(behind.map(|(frame, state)| (frame.position, state)));
         self.shared = longest.len();
     }
+}
+
+/// How many different requests of unknown outcome are kept in mind to find twins.
+const TWINS_SOUGHT: usize = 64;
+
+/// For each operation of unknown outcome, the last one before it that asks for the same, where it is found.
+fn twins<M: Model>(case: &Case<'_, M>, unknown: &[u32]) -> Vec<Option<usize>> {
+    let ask = |number: usize| &case.operations[unknown[number] as usize].ask;
+    let mut last: Vec<usize> = Vec::new();
+    let of = (0..unknown.len()).map(|number| {
+        let same = last.iter().position(|other| ask(*other) == ask(number));
+        if same.is_none() && last.len() < TWINS_SOUGHT {
+            last.push(number);
+        }
+        same.map(|place| std::mem::replace(&mut last[place], number))
+    });
+    of.collect()
 }
 
 struct Candidate {

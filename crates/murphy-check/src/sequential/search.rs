@@ -26,7 +26,7 @@ use crate::{
 pub struct Limits {
     /// Steps of the model.
     pub steps: u64,
-    /// Bytes of what is remembered, roughly; what states hold on the heap is not counted.
+    /// Bytes of what is remembered, roughly.
     pub memory: usize,
 }
 
@@ -126,6 +126,8 @@ struct Search<'a, M: Model> {
     positions: Vec<usize>,
     states: Vec<M::State>,
     fingerprint: u128,
+    /// Bytes of the states that are kept to be taken back to.
+    held: usize,
     /// What is done, in order.
     order: Vec<u32>,
     answered_done: usize,
@@ -196,6 +198,7 @@ impl<'a, M: Model> Search<'a, M> {
             part_of,
             answered,
             fingerprint: 0,
+            held: 0,
             order: Vec::new(),
             answered_done: 0,
             seen: FxHashSet::default(),
@@ -217,7 +220,9 @@ impl<'a, M: Model> Search<'a, M> {
         while self.answered_done < self.answered {
             if self.steps >= next_question {
                 next_question = self.steps + STEPS_BETWEEN_QUESTIONS;
-                let bytes = self.seen.capacity() * 18 + frames.len() * size_of::<Frame<M::State>>();
+                let bytes = self.seen.capacity() * 18
+                    + frames.len() * size_of::<Frame<M::State>>()
+                    + self.held;
                 if stop() {
                     return Err(Limit::Stopped);
                 } else if self.steps > limits.steps {
@@ -312,6 +317,7 @@ impl<'a, M: Model> Search<'a, M> {
             .wrapping_sub(of_state(part, &self.states[part]))
             .wrapping_add(of_state(part, &state));
         let before = std::mem::replace(&mut self.states[part], state);
+        self.held += self.model.state_bytes(&before);
         self.go_on(tried);
         Frame {
             before: Some((part, before)),
@@ -342,6 +348,7 @@ impl<'a, M: Model> Search<'a, M> {
 
     fn take_back(&mut self, frame: Frame<M::State>) {
         if let Some((part, state)) = frame.before {
+            self.held = self.held.saturating_sub(self.model.state_bytes(&state));
             self.states[part] = state;
         }
         while self.order.len() > frame.length {

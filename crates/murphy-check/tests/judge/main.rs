@@ -3,7 +3,11 @@
 //! `cases` has a few words for each history and says what is to be found in it; `random` compares with brute force;
 //! `input` has what no model understands; `limits` has what nobody can decide.
 
+mod cases;
 mod domains;
+mod input;
+mod limits;
+mod notation;
 mod play;
 mod random;
 

@@ -126,7 +126,6 @@ pub fn play<M: Vocabulary + Default>(
                 });
                 asked += 1;
             }
-            None => {}
             Some(request) if !request.has_acted => {
                 let mut legal = Vec::new();
                 for said in &domain.requests[request.played.request].2 {
@@ -135,7 +134,7 @@ pub fn play<M: Vocabulary + Default>(
                         .expect("an answer of the domain");
                     let mut next = Vec::new();
                     model.step(&state, &request.ask, Some(&answer), &mut |state| {
-                        next.push(state)
+                        next.push(state);
                     });
                     legal.extend(next.into_iter().map(|state| (said.clone(), state)));
                 }
@@ -163,7 +162,7 @@ pub fn play<M: Vocabulary + Default>(
                 }
                 history.push(done);
             }
-            Some(_) => {}
+            _ => {}
         }
     }
     for mut request in open.into_iter().flatten() {
@@ -220,7 +219,7 @@ pub fn spoil(domain: &Domain, history: &mut Vec<Played>, rng: &mut ChaCha8Rng) {
         _ => {
             let answers = &domain.requests[history[one].request].2;
             if let End::Ok(answer) = &mut history[one].end {
-                *answer = answers.choose(rng).expect("answers").clone();
+                answer.clone_from(answers.choose(rng).expect("answers"));
             }
         }
     }
