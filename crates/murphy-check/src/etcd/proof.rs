@@ -68,14 +68,16 @@ fn thin_out(asked: &Asked<'_>, facts: &mut [(Fact, bool)]) {
         .map(|(fact, _)| *fact)
         .collect();
     let holds = |needed: &[Fact]| confirms(asked, &[needed, &scene].concat());
-    for place in (0..needed.len()).rev() {
-        if needed.len() < 2 {
-            break;
-        }
-        let mut without = needed.clone();
-        without.remove(place);
-        if holds(&without) {
-            needed = without;
+    // What was needed beside one fact may be needless beside another: again, until all are needed.
+    let mut before = usize::MAX;
+    while needed.len() < before && needed.len() > 1 {
+        before = needed.len();
+        for place in (0..needed.len()).rev() {
+            let mut without = needed.clone();
+            without.remove(place);
+            if !without.is_empty() && holds(&without) {
+                needed = without;
+            }
         }
     }
     for (fact, clashes) in facts {

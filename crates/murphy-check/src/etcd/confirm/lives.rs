@@ -528,21 +528,22 @@ fn merge(one: State, other: State) -> Option<State> {
     else {
         return (one == other).then_some(one);
     };
-    Some(State::Present {
-        changed: same(changed, changed_too)?,
-        created: same(created, created_too)?,
-        version: same(version, version_too)?,
-        lease: same(lease, lease_too)?,
-        value: same(value, value_too)?,
+    let agrees = agree(changed, changed_too)
+        && agree(created, created_too)
+        && agree(version, version_too)
+        && agree(lease, lease_too)
+        && agree(value, value_too);
+    agrees.then_some(State::Present {
+        changed: changed.or(changed_too),
+        created: created.or(created_too),
+        version: version.or(version_too),
+        lease: lease.or(lease_too),
+        value: value.or(value_too),
     })
 }
 
-/// Outer `None` for a contradiction.
-fn same<T: PartialEq>(one: Option<T>, other: Option<T>) -> Option<Option<T>> {
-    match (one, other) {
-        (Some(one), Some(other)) => (one == other).then_some(Some(one)),
-        (one, other) => Some(one.or(other)),
-    }
+fn agree<T: Copy + PartialEq>(one: Option<T>, other: Option<T>) -> bool {
+    one.is_none() || other.is_none() || one == other
 }
 
 /// A number of keys that an answer gives: of the span, behind the revision.

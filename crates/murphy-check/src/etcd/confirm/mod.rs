@@ -288,11 +288,8 @@ fn each_named(words: &Words<'_>, ask: Ask, answer: Option<Answer>, keys: &mut Ve
         }
         _ => {}
     }
-    match answer {
-        Some(Answer::Range { kvs: run, .. } | Answer::Delete { prev: run, .. }) => {
-            keys.extend(of_run(run));
-        }
-        _ => {}
+    if let Some(Answer::Range { kvs: run, .. } | Answer::Delete { prev: run, .. }) = answer {
+        keys.extend(of_run(run));
     }
 }
 

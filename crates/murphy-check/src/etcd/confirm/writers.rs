@@ -127,8 +127,8 @@ impl Judge<'_> {
                         .iter()
                         .all(|content| self.writes(self.record.ask(op), content))
             };
-            let mut writers = self.asked.owners(*revision).iter();
-            !writers.any(writes) && !self.asked.unseen().iter().any(writes)
+            let mut owners = self.asked.owners(*revision).iter();
+            !owners.any(writes) && !self.asked.unseen().iter().any(writes)
         })
     }
 
