@@ -22,7 +22,7 @@ vm-test: setup-build setup-victims setup-vm ## the part of `make test` that runs
 soak: setup-build setup-wheels setup-etcd setup-containers setup-victims ## the full figures, for hours, resumable; writes docs/benchmarks.md
 	@$(XTASK) soak
 
-bench: setup-build setup-bench setup-browser ## how fast a history is judged and shown, and what a skewed clock costs
+bench: setup-build setup-bench setup-browser ## how fast a history is judged, beside porcupine, and shown; what a skewed clock costs
 	cargo bench --locked --package murphy-check
 	cargo bench --locked --package murphy --bench time
 

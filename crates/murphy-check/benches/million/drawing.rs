@@ -107,10 +107,10 @@ fn axes(svg: &mut String) {
     let ((x1, y1), (x2, y2)) = (place((1e4, 1e-2)), place((1e7, 1e1)));
     let _ = writeln!(
         svg,
-        "<path class=\"slope\" d=\"M{x1:.1} {y1:.1}L{x2:.1} {y2:.1}\"/><text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\">1 µs an \
-         operation</text>",
-        x1 + 8.0,
-        y1 - 14.0
+        "<path class=\"slope\" d=\"M{x1:.1} {y1:.1}L{x2:.1} {y2:.1}\"/><text class=\"tick\" x=\"{:.0}\" y=\"{:.0}\" \
+         text-anchor=\"end\">dashed: 1 µs an operation</text>",
+        RIGHT - 8.0,
+        BOTTOM - 10.0
     );
 }
 

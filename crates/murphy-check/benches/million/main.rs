@@ -2,7 +2,8 @@
 //! judging take on one processor, and how much memory.
 //!
 //! `cargo bench -p murphy-check --bench million` prints the rows of docs/benchmarks.md and draws docs/growth.svg anew;
-//! words after `--` choose kinds of histories, and then nothing is drawn. Each figure is of a process of its own, so
+//! words after `--` choose kinds of histories, and then nothing is drawn; `-- draw` draws from such rows on standard
+//! input instead, for a table that was taken in parts. Each figure is of a process of its own, so
 //! that its greatest memory is known: of up to three processes the one that took least time.
 
 #![allow(clippy::print_stdout, reason = "a bench prints its figures")]
@@ -15,7 +16,7 @@ use std::{
     env,
     error::Error,
     fs::{self, File},
-    io::{BufWriter, Write as _},
+    io::{self, BufWriter, Write as _},
     path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -42,6 +43,9 @@ const SEED: u64 = 7;
 const MEASURE: &str = "measure";
 const WRITE: &str = "write";
 
+/// The word that asks for the drawing alone.
+const DRAW: &str = "draw";
+
 fn main() -> Result<()> {
     // What `cargo bench` adds is nothing to us.
     let words: Vec<String> = (env::args().skip(1))
@@ -54,6 +58,10 @@ fn main() -> Result<()> {
             let sink = BufWriter::with_capacity(1 << 20, File::create(path)?);
             histories::write(Kind::of(kind)?, operations.parse()?, SEED, sink)?;
             Ok(())
+        }
+        [DRAW] => {
+            let rows = io::read_to_string(io::stdin())?;
+            Ok(fs::write(DRAWING, drawing::svg(&lines_of(&rows)))?)
         }
         wanted => compare(wanted),
     }
@@ -105,6 +113,28 @@ fn compare(wanted: &[&str]) -> Result<()> {
         fs::write(DRAWING, drawing::svg(&lines))?;
     }
     Ok(())
+}
+
+/// The lines that rows of the table amount to, kind by kind; what is no such row is passed over.
+fn lines_of(rows: &str) -> Vec<drawing::Line<'_>> {
+    let mut lines: Vec<drawing::Line<'_>> = Vec::new();
+    for row in rows.lines() {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let &["", kind, operations, _, read, judge, ..] = cells.as_slice() else {
+            continue;
+        };
+        let number = |cell: &str| cell.trim_end_matches(" s").parse::<f64>().ok();
+        if let (Some(operations), Some(read), Some(judge)) =
+            (number(operations), number(read), number(judge))
+        {
+            let point = (operations, read + judge);
+            match lines.iter_mut().find(|(name, _)| *name == kind) {
+                Some((_, points)) => points.push(point),
+                None => lines.push((kind, vec![point])),
+            }
+        }
+    }
+    lines
 }
 
 /// Runs this program again.
@@ -213,7 +243,7 @@ fn measure(kind: Kind, path: &Path) -> Result<()> {
         "memory_kib": peak_kib(),
         "verdict": verdicts(&report),
     });
-    std::io::stdout().write_all(said.to_string().as_bytes())?;
+    io::stdout().write_all(said.to_string().as_bytes())?;
     Ok(())
 }
 
