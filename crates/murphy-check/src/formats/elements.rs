@@ -265,7 +265,9 @@ impl<R: Read> Elements<R> {
 
     fn fill(&mut self) -> Result<(), Trouble> {
         let line = self.place.line;
-        self.unread.fill().map_err(|source| Trouble::Io { line, source })
+        self.unread
+            .fill()
+            .map_err(|source| Trouble::Io { line, source })
     }
 }
 
