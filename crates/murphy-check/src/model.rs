@@ -34,6 +34,13 @@ pub trait Model {
         next: &mut dyn FnMut(Self::State),
     );
 
+    /// Whether an operation is possible in a state, with that answer.
+    fn allows(&self, state: &Self::State, ask: &Self::Ask, answer: Option<&Self::Answer>) -> bool {
+        let mut is_possible = false;
+        self.step(state, ask, answer, &mut |_| is_possible = true);
+        is_possible
+    }
+
     /// What part of the state the operation reads and writes, where parts never influence one another; histories are
     /// then judged part by part. States stay whole: a part's operations are simply the only ones there are.
     fn part(&self, ask: &Self::Ask, answer: Option<&Self::Answer>) -> Part {

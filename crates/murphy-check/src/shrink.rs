@@ -127,40 +127,27 @@ pub fn smaller<M: Model>(
     rest
 }
 
-/// Makes the operations of an illegal part small. `illegal` is what the search said of `case`.
-/// It takes no longer than `time`, or 20 s.
+/// Makes the operations of an illegal part small. `illegal` is what the search said of `case`. It takes no longer than
+/// `time`, nor than 5 s.
 pub fn shrink<M: Model>(
     model: &M,
     case: &Case<'_, M>,
     illegal: &Illegal<M::State>,
     time: Option<Duration>,
 ) -> Shrunk<M> {
-    let mut shrinker = Shrinker {
-        model,
-        precedence: Precedence::RealTime,
-        initial: case.initial.clone(),
-        deadline: Instant::now() + time.map_or(ALL, |time| time.min(ALL)),
-        is_late: false,
-    };
+    let mut shrinker = Shrinker::new(model, Precedence::RealTime, case.initial.clone(), time);
     let operations = shrinker.begin(case, illegal);
     let operations = shrinker.cut_end(operations);
     shrinker.finish(operations)
 }
 
-/// Makes operations small that are not sequentially consistent.
-/// It takes no longer than `time`, or 20 s.
+/// Makes operations small that are not sequentially consistent. It takes no longer than `time`, nor than 5 s.
 pub fn shrink_sequential<M: Model>(
     model: &M,
     operations: &[&OperationOf<M>],
     time: Option<Duration>,
 ) -> Shrunk<M> {
-    let shrinker = Shrinker {
-        model,
-        precedence: Precedence::Session,
-        initial: vec![model.initial()],
-        deadline: Instant::now() + time.map_or(ALL, |time| time.min(ALL)),
-        is_late: false,
-    };
+    let shrinker = Shrinker::new(model, Precedence::Session, vec![model.initial()], time);
     let operations = operations
         .iter()
         .map(|operation| (*operation).clone())
@@ -172,6 +159,7 @@ fn answered<A, R>(operations: &[Operation<A, R>]) -> usize {
     let is_answered = |operation: &&Operation<A, R>| operation.answer.is_some();
     operations.iter().filter(is_answered).count()
 }
+
 struct Shrinker<'m, M: Model> {
     model: &'m M,
     precedence: Precedence,
@@ -180,7 +168,22 @@ struct Shrinker<'m, M: Model> {
     is_late: bool,
 }
 
-impl<M: Model> Shrinker<'_, M> {
+impl<'m, M: Model> Shrinker<'m, M> {
+    fn new(
+        model: &'m M,
+        precedence: Precedence,
+        initial: Vec<M::State>,
+        time: Option<Duration>,
+    ) -> Self {
+        Self {
+            model,
+            precedence,
+            initial,
+            deadline: Instant::now() + time.map_or(ALL, |time| time.min(ALL)),
+            is_late: false,
+        }
+    }
+
     /// Whether there is certainly no legal order.
     fn is_illegal(&mut self, operations: &[OperationOf<M>]) -> bool {
         let left = self.deadline.saturating_duration_since(Instant::now());

@@ -156,9 +156,7 @@ impl<M: Vocabulary> Teller<'_, M> {
                 !(0..refs.len()).any(waits_for)
             };
             // Where everything else that has to has happened, or can come later.
-            let mut is_possible = false;
-            let answer = last.answer.as_ref();
-            (self.model).step(&state, &last.ask, answer, &mut |_| is_possible = true);
+            let is_possible = self.model.allows(&state, &last.ask, last.answer.as_ref());
             if !is_possible && place.is_some_and(may_come) {
                 let said = self.model.say_state(&state);
                 if !states.contains(&said) {

@@ -263,12 +263,9 @@ impl<'a, 'c, M: Model> Window<'a, 'c, M> {
                     Mover::Unknown(bit) => (unknown[bit], done, config.used | 1 << bit),
                     Mover::Known(bit) => (self.members[bit].position, done | 1 << bit, config.used),
                 };
-                step(
-                    self.model,
-                    self.case,
-                    states,
+                states.step(
+                    self.case.operations[position as usize],
                     config.state,
-                    position,
                     &mut next,
                 );
                 for state in next.drain(..) {
@@ -322,12 +319,9 @@ impl<'a, 'c, M: Model> Window<'a, 'c, M> {
             if !member.is_read || done & 1 << bit != 0 || member.before & !done != 0 {
                 continue;
             }
-            step(
-                self.model,
-                self.case,
-                states,
+            states.step(
+                self.case.operations[member.position as usize],
                 state,
-                member.position,
                 &mut next,
             );
             if let Some(state) = next.pop() {
@@ -338,13 +332,13 @@ impl<'a, 'c, M: Model> Window<'a, 'c, M> {
     }
 
     fn enter(&mut self, parent: u32, position: u32, done: u64, config: Config) -> u32 {
-        let node = Node {
+        self.nodes.push(Node {
             parent,
             position,
             done,
             config,
-        };
-        push(&mut self.nodes, node)
+        });
+        u32::try_from(self.nodes.len() - 1).unwrap_or(ROOT)
     }
 
     /// Why nothing goes on.
@@ -376,11 +370,6 @@ impl<'a, 'c, M: Model> Window<'a, 'c, M> {
     }
 }
 
-fn push(nodes: &mut Vec<Node>, node: Node) -> u32 {
-    nodes.push(node);
-    u32::try_from(nodes.len() - 1).unwrap_or(ROOT)
-}
-
 /// Keeps a state there may be after the window, unless the same one has used up fewer unknown outcomes.
 fn leave(exits: &mut Vec<Config>, config: Config) {
     let is_worse =
@@ -390,25 +379,4 @@ fn leave(exits: &mut Vec<Config>, config: Config) {
     }
     exits.retain(|exit| !is_worse(*exit, config));
     exits.push(config);
-}
-
-/// The states in which an operation may leave a state.
-pub(super) fn step<M: Model>(
-    model: &M,
-    case: &Case<'_, M>,
-    states: &mut States<'_, M>,
-    state: u32,
-    position: u32,
-    next: &mut SmallVec<[u32; 4]>,
-) {
-    let operation = case.operations[position as usize];
-    let mut found = SmallVec::<[M::State; 1]>::new();
-    let before = states.get(state);
-    model.step(
-        before,
-        &operation.ask,
-        operation.answer.as_ref(),
-        &mut |state| found.push(state),
-    );
-    next.extend(found.into_iter().map(|state| states.number(state)));
 }

@@ -2,8 +2,9 @@
 
 use indexmap::IndexSet;
 use rustc_hash::FxBuildHasher;
+use smallvec::SmallVec;
 
-use crate::model::Model;
+use crate::model::{Model, OperationOf};
 
 /// The states of one search.
 pub(super) struct States<'m, M: Model> {
@@ -33,6 +34,15 @@ impl<'m, M: Model> States<'m, M> {
 
     pub fn get(&self, number: u32) -> &M::State {
         &self.met[number as usize]
+    }
+
+    /// Adds the states in which `operation` may leave a state to `next`.
+    pub fn step(&mut self, operation: &OperationOf<M>, state: u32, next: &mut SmallVec<[u32; 4]>) {
+        let mut found = SmallVec::<[M::State; 1]>::new();
+        let (ask, answer) = (&operation.ask, operation.answer.as_ref());
+        self.model
+            .step(self.get(state), ask, answer, &mut |state| found.push(state));
+        next.extend(found.into_iter().map(|state| self.number(state)));
     }
 
     pub fn bytes(&self) -> usize {

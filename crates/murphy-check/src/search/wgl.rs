@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use super::{
     Budget, Case, Found, Illegal,
-    cuts::{Rest, step},
+    cuts::Rest,
     footprint::Footprints,
     goals::Goals,
     seen::{Seen, UNKNOWN_MAX, number_of},
@@ -262,38 +262,40 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
             self.longest.0 = Some(state);
         }
         self.shared = 0;
-        let mut cursor = Cursor::Known(0);
-        let mut is_new = true;
+        // Whom to try next; none where the configuration is a new one.
+        let mut cursor = None;
         loop {
             if self.moments.is_empty() {
                 return Ok(true);
             }
-            if is_new {
+            let mut read = None;
+            if cursor.is_none() {
                 budget.spend(|| self.bytes())?;
-                is_new = false;
-                if let Some(read) = self.read(config) {
-                    config = self.take(config, read, true);
-                    (cursor, is_new) = (Cursor::Known(0), true);
-                    continue;
-                }
+                read = self.read(config);
             }
-            if let Some(candidate) = self.candidate(config, cursor, budget)? {
-                config = self.take(config, candidate, false);
-                (cursor, is_new) = (Cursor::Known(0), true);
-                continue;
-            }
-            self.remember(state, config.state);
-            let Some((before, other)) = self.back() else {
-                return Ok(false);
+            let is_forced = read.is_some();
+            let next = match read {
+                None => self.candidate(config, cursor.unwrap_or(Cursor::Known(0)), budget)?,
+                read => read,
             };
-            config = before;
-            match other {
-                Tried::Another(candidate) => {
-                    config = self.take(config, candidate, false);
-                    (cursor, is_new) = (Cursor::Known(0), true);
+            let next = if let Some(next) = next {
+                next
+            } else {
+                self.remember(state, config.state);
+                let Some((before, other)) = self.back() else {
+                    return Ok(false);
+                };
+                config = before;
+                match other {
+                    Tried::Another(next) => next,
+                    Tried::All(others) => {
+                        cursor = Some(others);
+                        continue;
+                    }
                 }
-                Tried::All(next) => cursor = next,
-            }
+            };
+            config = self.take(config, next, is_forced);
+            cursor = None;
         }
     }
 
@@ -318,12 +320,9 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
             {
                 continue;
             }
-            step(
-                self.model,
-                self.case,
-                &mut self.states,
+            self.states.step(
+                self.case.operations[position as usize],
                 config.state,
-                position,
                 &mut next,
             );
             if let Some(state) = next.pop() {
@@ -369,14 +368,8 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
             .filter(|_| is_in.next().unwrap_or_default())
             .collect();
         let mut next = SmallVec::new();
-        step(
-            self.model,
-            self.case,
-            &mut self.states,
-            state,
-            first,
-            &mut next,
-        );
+        self.states
+            .step(self.case.operations[first as usize], state, &mut next);
         if next.is_empty() {
             self.rank_by_use(&mut known, state, first);
         }
@@ -396,25 +389,13 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
         let mut next = SmallVec::new();
         known.sort_by_cached_key(|(_, position)| {
             next.clear();
-            step(
-                self.model,
-                case,
-                &mut self.states,
-                state,
-                *position,
-                &mut next,
-            );
-            let mut can = false;
-            for after in &next {
+            self.states
+                .step(self.case.operations[*position as usize], state, &mut next);
+            let allows = |after: &u32| {
                 let after = self.states.get(*after);
-                (self.model).step(
-                    after,
-                    &operation.ask,
-                    operation.answer.as_ref(),
-                    &mut |_| can = true,
-                );
-            }
-            !can
+                (self.model).allows(after, &operation.ask, operation.answer.as_ref())
+            };
+            !next.iter().any(allows)
         });
     }
 
@@ -462,12 +443,9 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
         cursor: Cursor,
     ) -> Option<Candidate> {
         let mut next = SmallVec::new();
-        step(
-            self.model,
-            self.case,
-            &mut self.states,
+        self.states.step(
+            self.case.operations[position as usize],
             config.state,
-            position,
             &mut next,
         );
         let after = after(config, taken, position);

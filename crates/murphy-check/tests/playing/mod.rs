@@ -76,13 +76,7 @@ pub fn play<M: Vocabulary>(
             None => {}
             Some(request) if !request.has_acted => {
                 let legal: Vec<_> = (request.answers.iter())
-                    .filter(|answer| {
-                        let mut is_legal = false;
-                        model.step(&state, &request.operation.ask, Some(answer), &mut |_| {
-                            is_legal = true;
-                        });
-                        is_legal
-                    })
+                    .filter(|answer| model.allows(&state, &request.operation.ask, Some(answer)))
                     .collect();
                 if let Some(answer) = legal.choose(rng) {
                     let mut next = Vec::new();
