@@ -34,6 +34,7 @@
 mod atoms;
 pub mod blob;
 pub mod brute;
+mod busy;
 pub mod etcd;
 pub mod formats;
 pub mod history;
@@ -52,6 +53,7 @@ pub mod search;
 pub mod sequential;
 pub mod sessions;
 pub mod shrink;
+mod text;
 mod unread;
 pub mod value;
 pub mod verdict;

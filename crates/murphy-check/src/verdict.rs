@@ -141,16 +141,12 @@ impl Report {
     }
 }
 
-/// The times during which some fault acted, each from begin to end, without overlaps, in order.
-pub(crate) fn merged(faults: impl Iterator<Item = (u64, u64)>) -> Vec<(u64, u64)> {
-    let mut spans: Vec<_> = faults.collect();
-    spans.sort_unstable();
-    let mut merged: Vec<(u64, u64)> = Vec::new();
-    for (begin, end) in spans {
-        match merged.last_mut() {
-            Some(last) if begin <= last.1 => last.1 = last.1.max(end),
-            _ => merged.push((begin, end)),
-        }
+/// A judgement without a witness.
+pub(crate) fn plain(promise: &str, verdict: Verdict, reason: impl Into<String>) -> Judgement {
+    Judgement {
+        promise: promise.into(),
+        verdict,
+        reason: reason.into(),
+        witness: None,
     }
-    merged
 }

@@ -15,13 +15,14 @@ use super::{
     record::Record,
     registry::Registry,
     sweep::{Sweep, Truth, sweep},
-    trouble::{Trouble, plain},
+    trouble::Trouble,
     watches::{self, Ground, RULES, Watches},
-    words::{Words, counted, grouped, listed},
+    words::Words,
 };
 use crate::{
     read::ReadError,
-    verdict::{Judgement, Report, Verdict},
+    text::{counted, grouped, listed},
+    verdict::{Judgement, Report, Verdict, plain},
 };
 
 /// Which promises are judged.

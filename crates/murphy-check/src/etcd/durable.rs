@@ -10,13 +10,14 @@ use super::{
     sighting::{Dump, Fact, each_sighting, last_dumps},
     sweep::{Sweep, Truth},
     timeline::{could_write, op_of, revision_of},
-    trouble::{Trouble, plain},
+    trouble::Trouble,
     watches::covering,
-    words::{Words, counted, listed, seconds},
+    words::Words,
 };
 use crate::{
     intern::{Id, NONE},
-    verdict::{Judgement, Verdict},
+    text::{counted, listed, seconds},
+    verdict::{Judgement, Verdict, plain},
 };
 
 /// The promise's name.

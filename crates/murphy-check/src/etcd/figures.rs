@@ -1,11 +1,11 @@
 //! Figures count what a verdict rests on, so that a verdict on nothing is seen as such.
 
 use super::record::{Ask, Outcome, Record};
-use crate::verdict::{Vacuity, merged};
+use crate::{busy::Busy, verdict::Vacuity};
 
 /// Counts the operations of `record`.
 pub(crate) fn figures(record: &Record) -> Vacuity {
-    let busy = merged(record.faults.iter().map(|fault| (fault.begin, fault.end)));
+    let busy = Busy::new(record.faults.iter().map(|fault| (fault.begin, fault.end)));
     let mut figures = Vacuity {
         faults: record.faults.len() as u64,
         watch_streams: record.streams.len() as u64,
@@ -22,8 +22,7 @@ pub(crate) fn figures(record: &Record) -> Vacuity {
             continue;
         }
         figures.operations += 1;
-        let after = busy.partition_point(|(begin, _)| *begin <= op.end);
-        figures.operations_during_faults += u64::from(after > 0 && busy[after - 1].1 >= op.call);
+        figures.operations_during_faults += u64::from(busy.meets(op.call, op.end));
         match (op.outcome, record.answer(op)) {
             (Outcome::Unknown, _) => figures.unknown += 1,
             (Outcome::Fail, _) => figures.failed += 1,

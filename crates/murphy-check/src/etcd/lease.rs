@@ -12,9 +12,12 @@ use super::{
     sweep::{Expired, Sweep, Truth},
     timeline::op_of,
     trouble::Trouble,
-    words::{Words, seconds},
+    words::Words,
 };
-use crate::intern::{Id, NONE, next_id};
+use crate::{
+    intern::{Id, NONE, next_id},
+    text::seconds,
+};
 
 /// What the promise is judged on: one, several.
 pub(crate) const BASIS: (&str, &str) = ("end of a lease", "ends of leases");

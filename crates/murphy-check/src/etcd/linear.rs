@@ -7,12 +7,13 @@ use super::{
     sighting::{Fact, each_sighting},
     sweep::{Fault, Sweep, Truth},
     timeline::op_of,
-    trouble::{Trouble, plain},
-    words::{Words, counted, grouped, seconds},
+    trouble::Trouble,
+    words::Words,
 };
 use crate::{
     intern::{Id, NONE, next_id},
-    verdict::{Judgement, Verdict},
+    text::{counted, grouped, seconds},
+    verdict::{Judgement, Verdict, plain},
 };
 
 /// The promise's name.

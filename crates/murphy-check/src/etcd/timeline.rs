@@ -356,7 +356,8 @@ fn give(id: Id, number: usize, tried: &[(Id, usize)], taken: &mut FxHashMap<Id, 
     }
 }
 
-fn each_put(record: &Record, ask: Ask, each: &mut impl FnMut(Id, Id)) {
+/// Calls `each` with key and value of every put that a request asks for, in whatever branch.
+pub(crate) fn each_put(record: &Record, ask: Ask, each: &mut impl FnMut(Id, Id)) {
     match ask {
         Ask::Put { key, value, .. } => each(key, value),
         Ask::Txn(txn) => {

@@ -40,13 +40,3 @@ impl Trouble {
         }
     }
 }
-
-/// A judgement without a witness.
-pub(crate) fn plain(promise: &str, verdict: Verdict, reason: impl Into<String>) -> Judgement {
-    Judgement {
-        promise: promise.into(),
-        verdict,
-        reason: reason.into(),
-        witness: None,
-    }
-}

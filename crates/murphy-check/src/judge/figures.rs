@@ -1,8 +1,9 @@
 //! Figures count what a verdict rests on.
 
 use crate::{
+    busy::Busy,
     recording::{Outcome, Recording},
-    verdict::{Vacuity, merged},
+    verdict::Vacuity,
 };
 
 /// Counts the invocations of a recording; `reads` are those that were understood, each with whether it changes
@@ -12,16 +13,10 @@ pub(super) fn figures(recording: &Recording, reads: impl Iterator<Item = (u32, b
         faults: recording.faults.len() as u64,
         ..Vacuity::default()
     };
-    let busy = merged(
-        recording
-            .faults
-            .iter()
-            .map(|fault| (fault.begin, fault.end)),
-    );
+    let busy = Busy::new((recording.faults.iter()).map(|fault| (fault.begin, fault.end)));
     for invocation in &recording.invocations {
         figures.operations += 1;
-        let after = busy.partition_point(|(begin, _)| *begin <= invocation.end);
-        let is_during = after > 0 && busy[after - 1].1 >= invocation.call;
+        let is_during = busy.meets(invocation.call, invocation.end);
         figures.operations_during_faults += u64::from(is_during);
         figures.unknown += u64::from(invocation.outcome == Outcome::Unknown);
         figures.failed += u64::from(invocation.outcome == Outcome::Fail);

@@ -9,10 +9,6 @@ use super::{
     words::Teller,
 };
 use crate::{
-    etcd::{
-        trouble::plain,
-        words::{counted, grouped},
-    },
     model::OperationOf,
     monitors::Outcome,
     picture::Explanation,
@@ -21,7 +17,8 @@ use crate::{
     sequential,
     sessions::{self, Guarantee},
     shrink::{Shrunk, shrink, shrink_sequential},
-    verdict::{Judgement, Verdict, Witness},
+    text::{counted, grouped},
+    verdict::{Judgement, Verdict, Witness, plain},
 };
 
 /// The promise's name.
@@ -124,12 +121,7 @@ where
                         .map(|at| &self.operations[*at as usize])
                         .collect(),
                 };
-                let shrunk = shrink(self.model, &part, &illegal, self.limits.time);
-                let explanation = self.explanation(&part, &illegal);
-                (
-                    self.broken(PROMISE, &shrunk, verdict.parts),
-                    Some(explanation),
-                )
+                self.contradiction(&part, &illegal, verdict.parts)
             }
         }
     }
@@ -156,11 +148,7 @@ where
                 };
                 // The search has to agree on the few operations of the evidence, or it is asked about all.
                 match search::search(self.model, &part, self.limits) {
-                    Found::Illegal(illegal) => {
-                        let shrunk = shrink(self.model, &part, &illegal, self.limits.time);
-                        let explanation = self.explanation(&part, &illegal);
-                        Some((self.broken(PROMISE, &shrunk, 1), Some(explanation)))
-                    }
+                    Found::Illegal(illegal) => Some(self.contradiction(&part, &illegal, 1)),
                     _ => None,
                 }
             }
@@ -261,10 +249,7 @@ where
         accesses: &[sessions::Operation],
         evidence: &sessions::Evidence,
     ) -> Judgement {
-        let teller = Teller {
-            model: self.model,
-            recording: self.recording,
-        };
+        let teller = self.teller();
         // The evidence alone, judged anew: it must not rest on anything else.
         let alone: Vec<_> = evidence
             .operations
@@ -289,11 +274,27 @@ where
         }
     }
 
-    fn broken(&self, promise: &str, shrunk: &Shrunk<M>, parts: usize) -> Judgement {
-        let teller = Teller {
+    /// The judgement on operations that have no legal order, and how far the search got.
+    fn contradiction(
+        &self,
+        part: &search::Case<'_, M>,
+        illegal: &Illegal<M::State>,
+        parts: usize,
+    ) -> (Judgement, Option<Explanation>) {
+        let shrunk = shrink(self.model, part, illegal, self.limits.time);
+        let judgement = self.broken(PROMISE, &shrunk, parts);
+        (judgement, Some(self.explanation(part, illegal)))
+    }
+
+    fn teller(&self) -> Teller<'_, M> {
+        Teller {
             model: self.model,
             recording: self.recording,
-        };
+        }
+    }
+
+    fn broken(&self, promise: &str, shrunk: &Shrunk<M>, parts: usize) -> Judgement {
+        let teller = self.teller();
         let needed = shrunk
             .operations
             .iter()
@@ -331,10 +332,7 @@ where
 
     /// The longest order there is in the window of the contradiction, and what stands in the way of a longer one.
     fn explanation(&self, part: &search::Case<'_, M>, illegal: &Illegal<M::State>) -> Explanation {
-        let teller = Teller {
-            model: self.model,
-            recording: self.recording,
-        };
+        let teller = self.teller();
         let number = |position: u32| part.operations[position as usize].number;
         let state = illegal
             .longest

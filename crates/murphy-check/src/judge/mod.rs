@@ -39,6 +39,7 @@ use crate::{
     recording::{Recording, Strictness, Warning},
     search::Limits,
     sessions::Guarantee,
+    text::counted,
     verdict::{Judgement, Report, Verdict},
 };
 use quick::Quick;
@@ -156,15 +157,9 @@ static MODELS: [Entry; 16] = [
 /// Judges the levels of isolation.
 fn transactions(recording: &Recording, workload: Workload) -> Result<Judged, Misunderstood> {
     let report = isolation::judge(recording, workload, &isolation::Options::default())?;
-    let mut judgements = report.judgements;
-    if recording.left_out > 0 {
-        for judgement in &mut judgements {
-            doubt(judgement, recording.left_out);
-        }
-    }
     Ok(Judged {
         report: Report {
-            judgements,
+            judgements: report.judgements,
             vacuity: report.vacuity,
         },
         anomalies: (report.anomalies.iter())
@@ -223,7 +218,13 @@ pub fn judge(
     model: ModelName,
     options: &Options,
 ) -> Result<Judged, Misunderstood> {
-    (model.0.judge)(recording, options)
+    let mut judged = (model.0.judge)(recording, options)?;
+    if recording.left_out > 0 {
+        for judgement in &mut judged.report.judgements {
+            doubt(judgement, recording.left_out);
+        }
+    }
+    Ok(judged)
 }
 
 fn judge_model<M: Quick + Default + Sync>(
@@ -243,12 +244,7 @@ where
         operations: &operations,
         limits: &options.limits,
     };
-    let (mut judgements, explanation) = case.judge();
-    if recording.left_out > 0 {
-        for judgement in &mut judgements {
-            doubt(judgement, recording.left_out);
-        }
-    }
+    let (judgements, explanation) = case.judge();
     let is_read =
         |operation: &OperationOf<M>| model.is_read(&operation.ask, operation.answer.as_ref());
     Ok(Judged {
@@ -288,7 +284,7 @@ fn operations<M: Vocabulary>(
 
 /// Nothing is held by a history of which a part was left out.
 fn doubt(judgement: &mut Judgement, left_out: u64) {
-    let lines = crate::etcd::words::counted(left_out, "line");
+    let lines = counted(left_out, "line");
     if judgement.verdict == Verdict::Held {
         judgement.verdict = Verdict::Undecided;
         judgement.reason = format!("{lines} of the history had to be left out");

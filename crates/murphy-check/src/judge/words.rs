@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 
 use crate::{
-    etcd::words::{listed, seconds},
     model::{OperationOf, Vocabulary},
     recording::Recording,
     shrink::Shrunk,
+    text::{listed, seconds},
     verdict::WitnessLine,
 };
 

@@ -1,5 +1,7 @@
 //! The texts of a picture: what a history says made harmless, and figures as people read them.
 
+use crate::text::thousands_apart;
+
 /// `text` as the content of an element or of a quoted attribute, in HTML and in SVG.
 pub fn escaped(text: &str) -> String {
     let mut markup = String::with_capacity(text.len());
@@ -68,15 +70,7 @@ pub fn cut(text: &str, room: usize) -> String {
 
 /// A number with thousands apart: `72,491`.
 pub fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    thousands_apart(number, ',')
 }
 
 /// A number and what it counts: `1 fault`, `2 faults`, `no faults`.

@@ -3,6 +3,7 @@
 
 use rustc_hash::FxHashMap;
 
+use super::super::timeline::each_put;
 use super::{Answer, Ask, Fact, GONE, Id, NONE, Op, Outcome, Record, UNREAD, Words};
 use crate::intern::next_id;
 
@@ -96,21 +97,6 @@ fn is_unseen(record: &Record, op: &Op) -> bool {
     match record.ask(op) {
         Ask::LeaseGrant { .. } | Ask::LeaseRevoke { .. } => true,
         _ => op.outcome == Outcome::Unknown && record.may_write(op),
-    }
-}
-
-fn each_put(record: &Record, ask: Ask, each: &mut impl FnMut(Id, Id)) {
-    match ask {
-        Ask::Put { key, value, .. } => each(key, value),
-        Ask::Txn(txn) => {
-            let txn = record.txns[txn as usize];
-            for run in [txn.success, txn.failure] {
-                for ask in &record.asks[run.range()] {
-                    each_put(record, *ask, each);
-                }
-            }
-        }
-        _ => {}
     }
 }
 

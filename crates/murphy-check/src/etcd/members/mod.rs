@@ -17,10 +17,11 @@ use super::{
     sweep::{Fault, Sweep, Truth},
     timeline::op_of,
     trouble::Trouble,
-    words::{Words, counted, listed},
+    words::Words,
 };
 use crate::{
     intern::{Id, NONE, next_id},
+    text::{counted, listed},
     verdict::MemberRow,
 };
 

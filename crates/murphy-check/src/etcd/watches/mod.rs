@@ -24,9 +24,12 @@ use super::{
     store::View,
     sweep::{Sweep, Truth},
     trouble::Trouble,
-    words::{Words, seconds},
+    words::Words,
 };
-use crate::intern::{Id, NONE};
+use crate::{
+    intern::{Id, NONE},
+    text::seconds,
+};
 
 /// A promise of the watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -103,26 +103,16 @@ impl Follower<'_> {
 
     fn mark(&self, index: usize, revision: i64, at: &mut Position, found: &mut Findings) {
         let fact = Fact::Progress(self.number, index);
-        if revision < at.last {
-            let before = Fact::Event(self.number, at.newest);
-            self.clash(
-                Rule::Bookmarkable,
-                revision,
-                "was bookmarked too late",
-                before,
-                fact,
-                found,
-            );
+        let later = if revision < at.last {
+            Some(Fact::Event(self.number, at.newest))
         } else if revision < at.marked.0 {
-            let before = Fact::Progress(self.number, at.marked.1);
-            self.clash(
-                Rule::Bookmarkable,
-                revision,
-                "was bookmarked too late",
-                before,
-                fact,
-                found,
-            );
+            Some(Fact::Progress(self.number, at.marked.1))
+        } else {
+            None
+        };
+        if let Some(before) = later {
+            let what = "was bookmarked too late";
+            self.clash(Rule::Bookmarkable, revision, what, before, fact, found);
         } else if self.starts_in_future() && revision + 1 < self.stream.start_revision {
             let before = Fact::Watch(self.number);
             let what = "was bookmarked before the start of the watch";
