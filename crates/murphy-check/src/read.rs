@@ -77,34 +77,39 @@ pub(crate) fn read<M: Model>(source: impl Read, target: &mut M) -> Result<(), Re
             source,
         })?;
         let Some(line) = line else { break };
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
-        if !begun {
-            begun = true;
-            text_of(line)
-                .and_then(parse_header)
-                .and_then(|header| target.begin(&header).map_err(whole_line))
-                .map_err(|flaw| malformed(number, flaw))?;
-            continue;
-        }
-        if let Err(flaw) = text_of(line).and_then(|text| parse_line(text, number, target)) {
-            let at = flaw.at;
-            target
-                .leave_out(number, flaw.problem)
-                .map_err(|problem| malformed(number, Flaw { at, problem }))?;
-        }
+        read_line(line, number, &mut begun, target)?;
     }
-    if begun {
+    if begun { Ok(()) } else { Err(empty()) }
+}
+
+/// Reads one line; the first that is not blank is the header.
+pub(crate) fn read_line<M: Model>(
+    line: &[u8],
+    number: u64,
+    begun: &mut bool,
+    target: &mut M,
+) -> Result<(), ReadError> {
+    if line.trim_ascii().is_empty() {
         return Ok(());
     }
-    Err(malformed(
-        1,
-        Flaw {
-            at: 0,
-            problem: "the history is empty, expected its header".into(),
-        },
-    ))
+    if !*begun {
+        *begun = true;
+        return text_of(line)
+            .and_then(parse_header)
+            .and_then(|header| target.begin(&header).map_err(whole_line))
+            .map_err(|flaw| malformed(number, flaw));
+    }
+    let read = text_of(line).and_then(|text| parse_line(text, number, target));
+    read.or_else(|Flaw { at, problem }| {
+        let left_out = target.leave_out(number, problem);
+        left_out.map_err(|problem| malformed(number, Flaw { at, problem }))
+    })
+}
+
+/// There is not even a header.
+pub(crate) fn empty() -> ReadError {
+    let problem = "the history is empty, expected its header".into();
+    malformed(1, Flaw { at: 0, problem })
 }
 
 fn whole_line(problem: Box<str>) -> Flaw {

@@ -12,7 +12,7 @@ use super::{
     members::{self, Agreement},
     promises::{LEASE_EXPIRY, PROMISES, SERIALIZABLE_READS, is_always_judged},
     proof::prove,
-    record::Record,
+    record::{Pair, Record},
     registry::Registry,
     sweep::{Sweep, Truth, sweep},
     trouble::Trouble,
@@ -20,6 +20,7 @@ use super::{
     words::Words,
 };
 use crate::{
+    intern::Interner,
     read::ReadError,
     text::{counted, grouped, listed},
     verdict::{Judgement, Report, Verdict, plain},
@@ -61,12 +62,31 @@ pub fn check(source: impl Read, options: &Options) -> Result<Report, ReadError> 
 
 /// Judges the promises on a history that was read before.
 pub fn check_record(mut record: Record, options: &Options) -> Report {
+    Report {
+        judgements: examine(&mut record, options).judgements,
+        vacuity: figures::figures(&record),
+    }
+}
+
+/// What an examination brings to light.
+pub(super) struct Examination {
+    pub judgements: Vec<Judgement>,
+    /// Promises of which the history says nothing.
+    pub silent: Vec<String>,
+    pub truth: Truth,
+    pub sweep: Sweep,
+    /// All pairs, those that only the replay has included.
+    pub pairs: Interner<Pair>,
+}
+
+/// Judges the promises on what is in `record`, from which the pairs are taken.
+pub(super) fn examine(record: &mut Record, options: &Options) -> Examination {
     let mut pairs = std::mem::take(&mut record.pairs);
     let observed = pairs.all().len();
-    let registry = Registry::new(&record);
-    let (truth, sweep) = sweep(&record, &mut pairs, &registry, options.search_limit);
+    let registry = Registry::new(record);
+    let (truth, sweep) = sweep(record, &mut pairs, &registry, options.search_limit);
     let words = Words {
-        record: &record,
+        record,
         pairs: &pairs,
     };
     let agreement = members::compare(&words, &truth, &sweep, observed);
@@ -88,11 +108,18 @@ pub fn check_record(mut record: Record, options: &Options) -> Report {
         watches: &watches,
         scope: options.scope,
         judgements: Vec::with_capacity(PROMISES.len()),
+        silent: Vec::new(),
     };
     case.judge(observed, &registry);
-    Report {
-        judgements: case.judgements,
-        vacuity: figures::figures(&record),
+    let Case {
+        judgements, silent, ..
+    } = case;
+    Examination {
+        judgements,
+        silent,
+        truth,
+        sweep,
+        pairs,
     }
 }
 
@@ -107,6 +134,7 @@ struct Case<'a> {
     watches: &'a Watches,
     scope: Scope,
     judgements: Vec<Judgement>,
+    silent: Vec<String>,
 }
 
 impl Case<'_> {
@@ -118,6 +146,14 @@ impl Case<'_> {
             self.local_reads(),
         ];
         self.judgements.extend(first);
+        let local = &self.sweep.local;
+        let silent = [
+            (linear::PROMISE, self.sweep.judged == 0),
+            (members::PROMISE, self.agreement.basis.is_empty()),
+            (SERIALIZABLE_READS, local.judged + local.doubtful == 0),
+        ];
+        let silent = silent.iter().filter(|(_, is_silent)| *is_silent);
+        self.silent.extend(silent.map(|(name, _)| (*name).into()));
         for rule in RULES {
             let finding = self.watches.all.of(rule);
             let open = self
@@ -185,6 +221,9 @@ impl Case<'_> {
         judged: u64,
         open: Option<String>,
     ) {
+        if trouble.is_none() && judged == 0 {
+            self.silent.push(promise.into());
+        }
         let judgement = match (trouble, open) {
             (Some(trouble), _) => self.broken(promise, trouble),
             (None, None) if judged > 0 => {

@@ -22,22 +22,9 @@ use crate::{
 impl Record {
     /// Reads a history of model `etcd`.
     pub fn read(source: impl Read) -> Result<Self, ReadError> {
-        let mut loader = Loader {
-            record: Self::new(),
-            lets: FxHashMap::default(),
-            actors: Vec::new(),
-            current: NONE,
-            value: Value::None,
-            events: Vec::new(),
-            prevs: Vec::new(),
-            fault_id: String::new(),
-        };
+        let mut loader = Loader::new();
         read::read(source, &mut loader)?;
-        for keys in &mut loader.record.lease_keys {
-            keys.sort_unstable();
-            keys.dedup();
-        }
-        loader.record.begin_watches();
+        loader.record.complete();
         Ok(loader.record)
     }
 }
@@ -76,9 +63,12 @@ impl Actor {
     };
 }
 
-struct Loader {
-    record: Record,
+/// What stands between the lines of a history and its record.
+pub(super) struct Loader {
+    pub(super) record: Record,
     lets: FxHashMap<String, Run>,
+    /// How many `let` lines there were.
+    pub(super) defined: u64,
     actors: Vec<Actor>,
     current: Id,
     value: Value,
@@ -116,6 +106,7 @@ impl Model for Loader {
     fn define(&mut self, name: &str, cursor: &mut Cursor<'_>) -> Parse<()> {
         let run = self.record.decode_conditions(cursor)?;
         self.lets.insert(name.to_owned(), run);
+        self.defined += 1;
         Ok(())
     }
 
@@ -163,6 +154,21 @@ impl Model for Loader {
 }
 
 impl Loader {
+    /// Before the first line.
+    pub(super) fn new() -> Self {
+        Self {
+            record: Record::new(),
+            lets: FxHashMap::default(),
+            defined: 0,
+            actors: Vec::new(),
+            current: NONE,
+            value: Value::None,
+            events: Vec::new(),
+            prevs: Vec::new(),
+            fault_id: String::new(),
+        }
+    }
+
     fn actor(&mut self, process: &str) -> Id {
         let id = self.record.processes.id(process.as_bytes());
         if id as usize >= self.actors.len() {
@@ -371,6 +377,7 @@ impl Loader {
                     progress: Vec::new(),
                     requests: Vec::new(),
                     end: None,
+                    settled: None,
                 });
             }
             _ => {

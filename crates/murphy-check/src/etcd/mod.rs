@@ -10,6 +10,7 @@ mod kubernetes;
 mod lease;
 mod lessor;
 mod linear;
+pub mod live;
 mod load;
 mod members;
 pub mod model;

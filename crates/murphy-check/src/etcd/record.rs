@@ -315,6 +315,8 @@ pub(crate) struct Stream {
     pub requests: Vec<u64>,
     /// How the stream ended; `None` where the history ended first.
     pub end: Option<StreamEnd>,
+    /// Everything up to this revision was judged and forgotten, the last of it delivered at that time.
+    pub settled: Option<(i64, u64)>,
 }
 
 /// The end of a watch stream.
@@ -343,6 +345,13 @@ impl Stream {
             (0, None) => None,
             (start, _) => Some(start),
         }
+    }
+
+    /// The first revision the stream owes and that is known.
+    pub fn first_known(&self, past: &Past) -> Option<i64> {
+        let settled = self.settled.map_or(0, |(revision, _)| revision);
+        let known = settled.max(past.floor) + 1;
+        self.first_revision().map(|first| first.max(known))
     }
 
     /// The newest revision the stream vouches for, by an event or a bookmark.
@@ -383,10 +392,40 @@ pub(crate) struct FaultSpan {
     pub end: u64,
 }
 
+/// The key space before the operations of a record: that of an empty store, or what a live judge knows of a history
+/// whose begin it has forgotten.
+#[derive(Clone, Debug)]
+pub(crate) struct Past {
+    /// The oldest revision that is known.
+    pub floor: i64,
+    /// The newest one; later ones are the record's.
+    pub base: i64,
+    /// The pairs at the floor in order of their revisions.
+    pub heads: Vec<Id>,
+    /// The events behind the floor up to the base, in order.
+    pub log: Vec<Id>,
+}
+
+impl Past {
+    /// That of an empty store, which is at revision 1.
+    pub const EMPTY: Self = Self {
+        floor: 0,
+        base: 1,
+        heads: Vec::new(),
+        log: Vec::new(),
+    };
+
+    /// Whether the history begins elsewhere.
+    pub fn is_forgotten(&self) -> bool {
+        self.base > 1
+    }
+}
+
 /// A history in memory.
 #[derive(Clone, Debug)]
 pub struct Record {
     pub(crate) header: Header,
+    pub(crate) past: Past,
     pub(crate) keys: Bytes,
     pub(crate) values: Bytes,
     pub(crate) processes: Bytes,
@@ -422,6 +461,7 @@ impl Record {
     pub(crate) fn new() -> Self {
         Self {
             header: Header::new("etcd"),
+            past: Past::EMPTY,
             keys: Bytes::default(),
             values: Bytes::default(),
             processes: Bytes::default(),
@@ -461,9 +501,18 @@ impl Record {
         self.ops.len() as u64
     }
 
+    /// Ends the reading.
+    pub(crate) fn complete(&mut self) {
+        for keys in &mut self.lease_keys {
+            keys.sort_unstable();
+            keys.dedup();
+        }
+        self.begin_watches();
+    }
+
     /// Watches from "now on" whose creation was not recorded, as in etcd's own reports, owe what comes behind the first
     /// event they have shown.
-    pub(crate) fn begin_watches(&mut self) {
+    fn begin_watches(&mut self) {
         for stream in &mut self.streams {
             if let (0, None, [event, ..], [message, ..]) = (
                 stream.start_revision,

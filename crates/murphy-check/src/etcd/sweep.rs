@@ -83,6 +83,10 @@ pub(crate) struct Sweep {
     pub open: Vec<i64>,
     /// Leases that certainly expired.
     pub expired: Vec<Expired>,
+    /// Operations that nobody acknowledged and whose revision is certain all the same.
+    pub placed: Vec<(Id, i64)>,
+    /// Reads of revisions that nobody knows any more.
+    pub forgotten: Vec<Id>,
     /// Why the replay says little, where a lease is used that nobody in the history granted.
     pub unowned_lease: Option<String>,
     /// What the replay says of each resource type of Kubernetes.
@@ -119,6 +123,7 @@ pub(crate) fn sweep(
         suspects,
         lessor,
         next_hole: 0,
+        recalled: 0,
         steps: Vec::new(),
         local_steps: Vec::new(),
         shared: Vec::new(),
@@ -222,6 +227,9 @@ fn note_search(found: &mut Sweep, result: Search, steps: &[Step]) {
 
 /// A history may begin with a store that is not empty; then its first revisions are beyond telling.
 fn begins_late(record: &Record, timeline: &Timeline) -> Option<i64> {
+    if record.past.is_forgotten() {
+        return None;
+    }
     if let Some((1, to)) = timeline.jump {
         return Some(to);
     }
@@ -281,6 +289,8 @@ struct Sweeper<'r> {
     suspects: Suspects<'r>,
     lessor: Lessor<'r>,
     next_hole: usize,
+    /// How much of the past's log has been replayed.
+    recalled: usize,
     steps: Vec<Step>,
     /// Serializable reads among the steps: each with how many steps come before it.
     local_steps: Vec<(usize, Step)>,
@@ -305,11 +315,13 @@ impl Sweeper<'_> {
                 evidence: Vec::new(),
             });
         }
+        self.recall_heads();
         let timeline = self.timeline;
         for group in timeline.order.chunk_by(|a, b| a.0 == b.0) {
             let (at, first) = group[0];
-            self.fill_holes_before(at);
             let revision = revision_of(at);
+            self.recall(revision);
+            self.fill_holes_before(at);
             let is_write = at == place(revision);
             if is_write && let Some((_, second)) = group.get(1) {
                 let fault = Fault::Twice {
@@ -336,12 +348,44 @@ impl Sweeper<'_> {
                 self.note_call(*id);
             }
         }
+        self.recall(i64::MAX);
         self.fill_holes_before(u64::MAX);
         if let Some(revision) = self.suspects.left_over(&self.shared) {
             let at = timeline.holes.iter().find(|hole| hole.revision == revision);
             let evidence = at.map_or_else(Vec::new, |hole| hole.evidence.clone());
             self.fault(Fault::Unfillable { revision, evidence });
         }
+    }
+
+    fn recall_heads(&mut self) {
+        for id in &self.stage.record.past.heads {
+            let rank = self.stage.order.rank(self.stage.pairs.get(*id).key);
+            self.stage.view.write(rank, *id, false);
+        }
+    }
+
+    /// Replays what is known of the past up to `revision`.
+    fn recall(&mut self, revision: i64) {
+        let log = &self.stage.record.past.log;
+        while let Some(id) = log.get(self.recalled) {
+            let pair = self.stage.pairs.get(*id);
+            if pair.mod_revision > revision {
+                break;
+            }
+            self.recalled += 1;
+            let rank = self.stage.order.rank(pair.key);
+            self.stage.view.write(rank, *id, pair.is_gone());
+        }
+    }
+
+    /// Whether the answer rests on revisions that nobody knows any more.
+    fn is_forgotten(&self, op: &Op, revision: i64) -> bool {
+        let record = self.stage.record;
+        let floor = record.past.floor;
+        let oldest = record
+            .answer(op)
+            .and_then(|answer| oldest_read(record, record.ask(op), answer));
+        floor > 0 && (revision < floor || oldest.is_some_and(|oldest| oldest < floor))
     }
 
     fn fault(&mut self, fault: Fault) {
@@ -451,7 +495,11 @@ impl Sweeper<'_> {
         let record = self.stage.record;
         let op = op_of(record, id);
         let ask = record.ask(op);
-        let mismatch = self.stage.perform(ask, record.answer(op), revision);
+        let mut mismatch = self.stage.perform(ask, record.answer(op), revision);
+        if self.is_forgotten(op, revision) {
+            mismatch = None;
+            self.found.forgotten.push(id);
+        }
         let mismatch = mismatch.or_else(|| self.compacted(op));
         let mismatch = mismatch.or_else(|| self.lease_ended(ask, revision));
         if let (Ask::LeaseRevoke { .. }, None) = (ask, mismatch) {
@@ -595,6 +643,7 @@ impl Sweeper<'_> {
         }
         self.suspects.place(writer);
         self.lessor.place(writer, hole.revision);
+        self.found.placed.push((writer, hole.revision));
         self.stage.perform(ask, None, hole.revision);
         if self.stage.uncertain {
             // Which branch it took is a guess, so whatever either branch writes is one.

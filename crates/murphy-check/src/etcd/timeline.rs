@@ -67,7 +67,8 @@ impl Timeline {
             .iter()
             .map(|pair| pair.mod_revision)
             .max()
-            .unwrap_or(1);
+            .unwrap_or(1)
+            .max(record.past.base);
         let last = newest.max(order.last().map_or(1, |(place, _)| revision_of(*place)));
         let mut timeline = Self {
             order,
@@ -76,7 +77,7 @@ impl Timeline {
             last,
             jump: None,
         };
-        timeline.find_holes(record.ops.len() + pairs.all().len());
+        timeline.find_holes(record.past.base, record.ops.len() + pairs.all().len());
         timeline.find_deadlines(record);
         timeline.find_evidence(record, pairs);
         timeline
@@ -92,8 +93,8 @@ impl Timeline {
             .map(|(_, op)| *op)
     }
 
-    fn find_holes(&mut self, limit: usize) {
-        let mut at = 1;
+    fn find_holes(&mut self, base: i64, limit: usize) {
+        let mut at = base;
         let writes = self.order.iter().filter(|(place, _)| place % 2 == 0);
         let ends = writes
             .map(|(place, _)| revision_of(*place))

@@ -93,6 +93,9 @@ fn stray_pairs(words: &Words<'_>, truth: &Truth, sweep: &Sweep, observed: usize)
         }
         let pair = words.pairs.get(*id);
         let rank = truth.order.rank(pair.key);
+        if pair.mod_revision <= words.record.past.floor {
+            return false;
+        }
         if pair.mod_revision >= truth.store.certain_before(rank)
             || sweep.open.binary_search(&pair.mod_revision).is_ok()
         {

@@ -29,7 +29,7 @@ enum Voucher {
 impl Reader<'_> {
     pub(super) fn read(&mut self) {
         let Follower { words, stream, .. } = self.follower;
-        let Some(first) = stream.first_revision() else {
+        let Some(first) = stream.first_known(&words.record.past) else {
             return;
         };
         self.found
@@ -52,7 +52,8 @@ impl Reader<'_> {
             if (group..event).all(|event| self.follower.is_foreign(event)) {
                 continue;
             }
-            self.skipped(last + 1, revision, Voucher::Event(group), last < first);
+            let begins = last < first && stream.settled.is_none();
+            self.skipped(last + 1, revision, Voucher::Event(group), begins);
             self.group(revision, group, event);
             last = revision;
         }

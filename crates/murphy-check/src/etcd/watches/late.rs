@@ -80,7 +80,7 @@ impl Reader<'_> {
             number,
             ..
         } = self.follower;
-        let Some(first) = stream.first_revision() else {
+        let Some(first) = stream.first_known(&words.record.past) else {
             return;
         };
         for phase in phases {
@@ -176,7 +176,8 @@ impl Follower<'_> {
             return;
         };
         found.judged(Rule::Progress, 1);
-        let mut words_at: Vec<u64> = vec![created];
+        let settled = stream.settled.map_or(created, |(_, time)| time);
+        let mut words_at: Vec<u64> = vec![settled];
         words_at.extend(stream.messages.iter().map(|message| message.time));
         words_at.extend(stream.progress.iter().map(|mark| mark.time));
         words_at.sort_unstable();
