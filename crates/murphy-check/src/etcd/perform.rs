@@ -224,6 +224,9 @@ impl<'r, V: View> Stage<'r, V> {
                 revision: options.revision,
             });
         }
+        if (1..self.record.past.floor).contains(&options.revision) {
+            return;
+        }
         if ranks.1 == ranks.0 + 1 && options.limit == 0 && !options.count_only {
             return self.range_of_one(ranks.0, options.revision, kvs, count, more);
         }

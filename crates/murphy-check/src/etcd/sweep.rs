@@ -495,11 +495,13 @@ impl Sweeper<'_> {
         let record = self.stage.record;
         let op = op_of(record, id);
         let ask = record.ask(op);
-        let mut mismatch = self.stage.perform(ask, record.answer(op), revision);
         if self.is_forgotten(op, revision) {
-            mismatch = None;
             self.found.forgotten.push(id);
+            if revision < record.past.floor {
+                return;
+            }
         }
+        let mismatch = self.stage.perform(ask, record.answer(op), revision);
         let mismatch = mismatch.or_else(|| self.compacted(op));
         let mismatch = mismatch.or_else(|| self.lease_ended(ask, revision));
         if let (Ask::LeaseRevoke { .. }, None) = (ask, mismatch) {

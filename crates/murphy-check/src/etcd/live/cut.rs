@@ -68,13 +68,12 @@ pub(super) fn cut(record: &Record, seen: &Examination, limits: &Limits) -> Cut {
         lags: false,
     };
     let keeper = Keeper { record, seen, base };
-    keeper.operations(limits, &mut cut);
     let needed = keeper.streams(&mut cut);
-    // What was settled before now stays one cut longer: members lag.
-    let floor = needed.min(record.past.base).min(base);
-    let least = base - i64::try_from(limits.revisions).unwrap_or(i64::MAX);
-    cut.floor = floor.max(least).max(record.past.floor);
+    let before = |revisions: usize| base.saturating_sub_unsigned(revisions as u64);
+    let floor = needed.min(before(limits.margin));
+    cut.floor = floor.max(before(limits.revisions)).max(record.past.floor);
     cut.lags = needed < cut.floor;
+    keeper.operations(limits, &mut cut);
     keeper.key_space(&mut cut);
     cut.lines.sort_unstable();
     cut.lines.dedup();
@@ -112,9 +111,9 @@ impl Keeper<'_> {
     fn operations(&self, limits: &Limits, cut: &mut Cut) {
         let record = self.record;
         let placed = self.seen.sweep.placed.iter();
-        let placed: FxHashSet<Id> = placed
+        let placed: FxHashMap<Id, i64> = placed
             .filter(|(_, revision)| *revision <= self.base)
-            .map(|(id, _)| *id)
+            .copied()
             .collect();
         let mut unknown = Vec::new();
         for (id, op) in (0..).zip(&record.ops) {
@@ -125,7 +124,7 @@ impl Keeper<'_> {
                 Outcome::Unknown => {
                     let is_lease = matches!(ask, Ask::LeaseGrant { .. } | Ask::LeaseRevoke { .. });
                     let may_act = is_lease || record.may_write(op);
-                    if may_act && !placed.contains(&id) {
+                    if may_act && !placed.contains_key(&id) {
                         unknown.push(id);
                     }
                     false
@@ -195,7 +194,7 @@ impl Keeper<'_> {
     }
 
     /// The grants of leases that may be alive, or are spoken of, each with what renewed it for longest.
-    fn leases(&self, placed: &FxHashSet<Id>, cut: &mut Cut) {
+    fn leases(&self, placed: &FxHashMap<Id, i64>, cut: &mut Cut) {
         let record = self.record;
         if record.leases.len() < 2 {
             return;
@@ -219,7 +218,7 @@ impl Keeper<'_> {
         let mut ended: FxHashMap<u32, u64> = FxHashMap::default();
         for op in &record.ops {
             if let (Ask::LeaseRevoke { lease }, Some(_)) = (record.ask(op), record.answer(op))
-                && op.revision <= self.base
+                && op.revision <= cut.floor
             {
                 let known = ended.entry(lease).or_default();
                 *known = (*known).max(op.call);
@@ -229,7 +228,8 @@ impl Keeper<'_> {
         for (id, op) in record.ops.iter().enumerate() {
             match (record.ask(op), record.answer(op)) {
                 (Ask::LeaseGrant { lease }, Some(_)) => {
-                    let is_over = placed.contains(&next_id(id))
+                    let expired = placed.get(&next_id(id));
+                    let is_over = expired.is_some_and(|revision| *revision <= cut.floor)
                         || ended.get(&lease).is_some_and(|revoked| op.end < *revoked);
                     if !is_over || spoken.contains(&lease) {
                         cut.leases += 1;

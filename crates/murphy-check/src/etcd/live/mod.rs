@@ -35,7 +35,9 @@ pub struct Limits {
     pub window: usize,
     /// Operations of unknown outcome that may still act, and leases that may still be alive; each.
     pub unknown: usize,
-    /// Revisions that are kept for watches and members that lag.
+    /// Revisions that are kept in any case, for reads of the past and for members that lag.
+    pub margin: usize,
+    /// Revisions that are kept at most, for watches that lag.
     pub revisions: usize,
     /// So many operations are asked for between two judgements, or more, where more are open.
     pub step: usize,
@@ -46,6 +48,7 @@ impl Default for Limits {
         Self {
             window: 512 << 20,
             unknown: 10_000,
+            margin: 50_000,
             revisions: 1_000_000,
             step: 50_000,
         }
