@@ -5,6 +5,7 @@
 //! because of a hunt is in its run folder or ends with its processes.
 
 mod ending;
+mod following;
 mod rounds;
 mod scout;
 
@@ -143,6 +144,8 @@ pub(crate) struct Ground<S: System> {
     pub board: scout::Board,
     pub skews: Skews,
     pub interrupted: watch::Receiver<bool>,
+    /// Turns true when the live judge finds a promise broken, and the hunt ends with it.
+    pub alarm: watch::Sender<bool>,
 }
 
 impl<S: System> Ground<S> {
@@ -156,6 +159,23 @@ impl<S: System> Ground<S> {
 
     pub fn is_interrupted(&self) -> bool {
         *self.interrupted.borrow()
+    }
+
+    /// Whether the round under way is to end early.
+    pub fn is_ending(&self) -> bool {
+        self.is_interrupted() || *self.alarm.borrow()
+    }
+
+    /// Waits for `time`, or until the round is to end early.
+    pub async fn wait(&self, time: Duration) {
+        let (mut interrupted, mut alarm) = (self.interrupted.clone(), self.alarm.subscribe());
+        let early = async {
+            tokio::select! {
+                _ = interrupted.wait_for(|now| *now) => {}
+                _ = alarm.wait_for(|now| *now) => {}
+            }
+        };
+        let _ = tokio::time::timeout(time, early).await;
     }
 }
 
@@ -251,6 +271,7 @@ fn in_lab<S: System>(
         injector,
         listener,
         interrupted,
+        alarm: watch::Sender::new(false),
     });
     let work = Arc::clone(&ground);
     // On a worker thread, which is in the lab's namespace; this one is not.
@@ -294,7 +315,6 @@ async fn play<S: System>(ground: &Ground<S>, scenario: Scenario) -> Ending {
     }
 }
 
-pub(crate) use ending::wait_or_interrupt;
 pub(crate) use scout::Meant;
 
 pub(crate) fn stopped(error: &SessionError) -> Ending {

@@ -32,7 +32,7 @@ use murphy_target::{Target, TargetError};
 use serde_json::{Value, json};
 
 use crate::{
-    hunt::{Ground, Meant, wait_or_interrupt},
+    hunt::{Ground, Meant},
     lab::{LabError, Node},
     progress::Progress,
     system::System,
@@ -164,7 +164,7 @@ async fn pause<S: System>(
         id: pause.id().to_owned(),
     };
     blow.say(FaultState::Active, Value::Null, None)?;
-    wait_or_interrupt(&ground.interrupted, lasts).await;
+    ground.wait(lasts).await;
     let effect = tokio::task::block_in_place(|| pause.end());
     ground.board.mean(step.node, Meant::Up);
     if !effect.left.is_empty() {
@@ -217,7 +217,7 @@ async fn end_and_restart<S: System>(
         }
     }
     ground.events.node(&node.name, NodeState::Stopped)?;
-    wait_or_interrupt(&ground.interrupted, Duration::from_nanos(step.lasts_ns)).await;
+    ground.wait(Duration::from_nanos(step.lasts_ns)).await;
     let skewed = tokio::task::block_in_place(|| skew::start_again(ground, step.node, node))?;
     let down = began.elapsed();
     ground.board.mean(step.node, Meant::Up);

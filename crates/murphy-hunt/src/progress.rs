@@ -31,6 +31,13 @@ pub enum Progress {
         /// What each of them holds.
         text: String,
     },
+    /// A promise was seen to be broken.
+    Broken {
+        /// When.
+        at_s: f64,
+        /// Which, and why.
+        text: String,
+    },
     /// A node ended that nobody had ended.
     Died {
         /// When.

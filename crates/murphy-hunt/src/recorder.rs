@@ -188,6 +188,11 @@ impl Recorder {
         }
     }
 
+    /// Lets readers see what was written so far; a failure is kept for [`Self::flush`].
+    pub fn show(&self) {
+        self.with(|inner| inner.writer.flush());
+    }
+
     /// True once a write has failed: the load stops, and [`Self::flush`] says why.
     pub fn is_broken(&self) -> bool {
         self.lock().failure.is_some()

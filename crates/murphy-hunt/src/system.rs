@@ -90,6 +90,21 @@ pub trait System: Send + Sync + 'static {
 
     /// Judges the history so far.
     fn check(&self, history: &Path) -> Result<Report, String>;
+
+    /// A judge that reads the history while it is written.
+    fn live(&self) -> Box<dyn LiveJudge>;
+}
+
+/// Judges a history while it is written.
+pub trait LiveJudge: Send {
+    /// Reads the next bytes of the history.
+    fn feed(&mut self, bytes: &[u8]) -> Result<(), String>;
+
+    /// What is broken by now; `None` where nothing is.
+    fn look(&mut self) -> Result<Option<Report>, String>;
+
+    /// Why the judge gave up, where it did: then only the whole history tells.
+    fn lost(&self) -> Option<String>;
 }
 
 /// The traffic and the watches of one run.

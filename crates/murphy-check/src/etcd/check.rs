@@ -271,12 +271,16 @@ impl Case<'_> {
         }
     }
 
-    fn durable(&self, observed: usize) -> Judgement {
+    fn durable(&mut self, observed: usize) -> Judgement {
         if let Some(judgement) = self.lease(durable::PROMISE) {
             return judgement;
         }
         match durable::judge(self.words, self.truth, self.sweep, observed) {
-            Ok(judgement) => judgement,
+            Ok((judgement, is_silent)) => {
+                self.silent
+                    .extend(is_silent.then(|| durable::PROMISE.into()));
+                judgement
+            }
             Err(trouble) => self.broken(durable::PROMISE, &trouble),
         }
     }

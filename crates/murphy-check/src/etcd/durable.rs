@@ -23,13 +23,14 @@ use crate::{
 /// The promise's name.
 pub(crate) const PROMISE: &str = "durable";
 
-/// Judges the promise: the trouble, or the judgement without one.
+/// Judges the promise: the trouble, or the judgement without one, and whether that rests on nothing although the history
+/// has what is needed.
 pub(crate) fn judge(
     words: &Words<'_>,
     truth: &Truth,
     sweep: &Sweep,
     observed: usize,
-) -> Result<Judgement, Trouble> {
+) -> Result<(Judgement, bool), Trouble> {
     let record = words.record;
     let dumps = last_dumps(record);
     let members = record.nodes.len().max(1);
@@ -48,11 +49,11 @@ pub(crate) fn judge(
             "{} in the final state of a quorum",
             counted(judged, "acknowledged write")
         );
-        return Ok(plain(PROMISE, Verdict::Held, reason));
+        return Ok((plain(PROMISE, Verdict::Held, reason), false));
     }
     if by_watch > 0 && members == 1 {
         let reason = format!("{} in the watches", counted(by_watch, "acknowledged write"));
-        return Ok(plain(PROMISE, Verdict::Held, reason));
+        return Ok((plain(PROMISE, Verdict::Held, reason), false));
     }
     let reason = if dumps.len() <= enough {
         format!(
@@ -62,7 +63,8 @@ pub(crate) fn judge(
     } else {
         "no write was acknowledged before the final state was read".into()
     };
-    Ok(plain(PROMISE, Verdict::Undecided, reason))
+    let is_silent = dumps.len() > enough || members == 1 && !record.streams.is_empty();
+    Ok((plain(PROMISE, Verdict::Undecided, reason), is_silent))
 }
 
 /// What an acknowledged write left: a value of a key, or nothing.

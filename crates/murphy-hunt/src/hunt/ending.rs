@@ -11,16 +11,9 @@ use murphy_run::{
     record,
     verdict::{Cleanup, Ending},
 };
-use tokio::sync::watch;
 
 use super::{Ground, HuntError, Hunted};
 use crate::{progress::Progress, system::System};
-
-/// Waits for `time`, or until `interrupted` turns true.
-pub async fn wait_or_interrupt(interrupted: &watch::Receiver<bool>, time: Duration) {
-    let mut interrupted = interrupted.clone();
-    let _ = tokio::time::timeout(time, interrupted.wait_for(|now| *now)).await;
-}
 
 /// Has the judge read the history so far.
 pub async fn check<S: System>(ground: &Arc<Ground<S>>) -> Result<Report, HuntError> {
@@ -59,7 +52,7 @@ pub async fn judge<S: System>(
 }
 
 /// What each member holds, in a few words.
-pub async fn members_text<S: System>(ground: &Ground<S>, report: &Report) -> String {
+pub async fn members_text<S: System>(ground: &Ground<S>, broken: usize) -> String {
     let looks = join_all(ground.lab.nodes.iter().map(|node| ground.system.look(node))).await;
     let each = ground.lab.nodes.iter().zip(&looks);
     let each: Vec<_> = each
@@ -72,11 +65,6 @@ pub async fn members_text<S: System>(ground: &Ground<S>, report: &Report) -> Str
     } else {
         String::new()
     };
-    let broken = report
-        .judgements
-        .iter()
-        .filter(|j| j.verdict == Verdict::Broken)
-        .count();
     let verdict = match broken {
         0 => String::new(),
         1 => "; a promise is broken".into(),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use murphy_check::verdict::{Report, Verdict};
+use murphy_check::verdict::{Judgement, Report, Verdict};
 use murphy_run::{
     events::RunEvent,
     schedule::Round,
@@ -14,7 +14,7 @@ use murphy_run::{
 };
 use tokio::sync::watch;
 
-use super::{Ground, HuntError, ending, schedule, scout, stopped};
+use super::{Ground, HuntError, ending, following::Following, schedule, scout, stopped};
 use crate::{
     nemesis,
     progress::Progress,
@@ -35,23 +35,32 @@ pub async fn play<S: System>(
         let ground = Arc::clone(ground);
         tokio::spawn(async move { scout::watch(&ground, stopped).await })
     };
+    let (stop_following, stopped) = watch::channel(false);
+    let following = Following::default();
+    let follower = {
+        let (ground, following) = (Arc::clone(ground), following.clone());
+        tokio::spawn(async move { following.follow(&ground, stopped).await })
+    };
     let began = Instant::now();
     let mut ending = Ending::Completed;
     for round in schedule(plan).rounds {
         if began.elapsed() >= plan.duration && round.number > 1 {
             break;
         }
-        if let Some(end) = one(ground, &mut session, &round, cleanup).await? {
+        if let Some(end) = one(ground, &mut session, &round, &following, cleanup).await? {
             ending = end;
             break;
         }
     }
     // The scout has ended by itself only when it failed, which is said below.
     let _ = stop_scout.send(true);
+    let _ = stop_following.send(true);
     session.end().await;
-    match scouting.await {
-        Ok(outcome) => outcome?,
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    for task in [scouting, follower] {
+        match task.await {
+            Ok(outcome) => outcome?,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
     }
     Ok(ending)
 }
@@ -61,6 +70,7 @@ async fn one<S: System>(
     ground: &Arc<Ground<S>>,
     session: &mut S::Session,
     round: &Round,
+    following: &Following,
     cleanup: &mut Cleanup,
 ) -> Result<Option<Ending>, HuntError> {
     let number = round.number;
@@ -83,8 +93,9 @@ async fn one<S: System>(
     }
     ground.events.run(RunEvent::Quiet { round: number })?;
     let compared = session.compare().await;
-    let report = ending::check(ground).await?;
-    let text = ending::members_text(ground, &report).await;
+    let report = following.judge(ground).await?;
+    let broken = report.as_ref().map_or(0, |report| broken(report).count());
+    let text = ending::members_text(ground, broken).await;
     ground.events.run(RunEvent::Compared {
         round: number,
         text: text.clone(),
@@ -93,12 +104,15 @@ async fn one<S: System>(
         at_s: ground.at_s(),
         text,
     });
-    announce(ground, &report)?;
+    if let Some(report) = &report {
+        announce(ground, report)?;
+    }
     if let Err(error) = compared {
         return Ok(Some(stopped(&error)));
     }
-    let broken = report.verdict(&ground.plan.promises) == Verdict::Broken;
-    Ok((broken && !ground.plan.keep_going).then_some(Ending::FirstBroken))
+    let is_broken =
+        report.is_some_and(|report| report.verdict(&ground.plan.promises) == Verdict::Broken);
+    Ok((is_broken && !ground.plan.keep_going).then_some(Ending::FirstBroken))
 }
 
 /// Lets the round's faults act at their times, each on its own, then ends its load.
@@ -113,7 +127,7 @@ async fn hurt<S: System>(
         let ground = Arc::clone(ground);
         tokio::spawn(async move {
             pause(&ground, began, step.at_ns).await;
-            if ground.is_interrupted() {
+            if ground.is_ending() {
                 return None;
             }
             Some(nemesis::strike(&ground, &step).await)
@@ -140,17 +154,20 @@ async fn hurt<S: System>(
 /// Waits until `at_ns` after `began`, or until somebody interrupts.
 async fn pause<S: System>(ground: &Ground<S>, began: Instant, at_ns: u64) {
     let left = Duration::from_nanos(at_ns).saturating_sub(began.elapsed());
-    ending::wait_or_interrupt(&ground.interrupted, left).await;
+    ground.wait(left).await;
 }
 
 /// Takes down what is broken, so that the timeline shows when it was found.
 fn announce<S: System>(ground: &Ground<S>, report: &Report) -> Result<(), HuntError> {
-    for judgement in &report.judgements {
-        if judgement.verdict == Verdict::Broken {
-            ground
-                .events
-                .verdict(&judgement.promise, judgement.verdict, &judgement.reason)?;
-        }
+    for judgement in broken(report) {
+        ground
+            .events
+            .verdict(&judgement.promise, judgement.verdict, &judgement.reason)?;
     }
     Ok(())
+}
+
+fn broken(report: &Report) -> impl Iterator<Item = &Judgement> {
+    let judgements = report.judgements.iter();
+    judgements.filter(|judgement| judgement.verdict == Verdict::Broken)
 }

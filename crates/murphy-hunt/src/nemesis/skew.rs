@@ -173,7 +173,7 @@ fn inflict<S: System>(
     if !left.is_empty() {
         return Err(blow.left(&left));
     }
-    if !readings.had_effect() && !ground.is_interrupted() {
+    if !readings.had_effect() && !ground.is_ending() {
         return Err(blow.no_effect(readings.text()));
     }
     let (value, text) = (readings.value(&effect), readings.text());
@@ -183,7 +183,7 @@ fn inflict<S: System>(
 /// Keeps the skew of a node in force and reads its clocks until it is over, or somebody interrupts.
 fn keep<S: System>(blow: &Blow<'_, S>, readings: &mut Readings) -> Result<(), NemesisError> {
     let (mut read_at, mut said_at) = (Instant::now(), Instant::now());
-    while !blow.ground.is_interrupted() {
+    while !blow.ground.is_ending() {
         let mut slot = blow.ground.skews.of(blow.step.node);
         let Some(skew) = slot.as_mut().and_then(|slot| slot.as_mut()) else {
             break;

@@ -19,7 +19,10 @@ use std::{
     time::Duration,
 };
 
-use murphy_check::{etcd::vocabulary as word, verdict::Report};
+use murphy_check::{
+    etcd::{live::Live, vocabulary as word},
+    verdict::Report,
+};
 
 use self::{
     client::{CLIENT_PORT, Client, Request, Response},
@@ -30,7 +33,7 @@ use self::{
 use crate::{
     lab::{Lab, Node},
     recorder::Recorder,
-    system::{Look, Scenario, SessionError, System},
+    system::{LiveJudge, Look, Scenario, SessionError, System},
 };
 
 /// Port the members serve each other on.
@@ -49,6 +52,22 @@ pub struct Etcd {
     pub flags: BTreeMap<String, String>,
     /// What the clients do.
     pub traffic: Arc<Traffic>,
+}
+
+impl LiveJudge for Live {
+    fn feed(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let read = Self::feed(self, bytes);
+        read.map(drop).map_err(|error| error.to_string())
+    }
+
+    fn look(&mut self) -> Result<Option<Report>, String> {
+        let found = Self::look(self).map_err(|error| error.to_string())?;
+        Ok(found.cloned())
+    }
+
+    fn lost(&self) -> Option<String> {
+        Self::lost(self).map(str::to_owned)
+    }
 }
 
 impl System for Etcd {
@@ -131,6 +150,10 @@ impl System for Etcd {
         let file = File::open(history).map_err(|error| format!("open {name}: {error}"))?;
         let options = murphy_check::etcd::Options::default();
         murphy_check::etcd::check(file, &options).map_err(|error| format!("{name}:{error}"))
+    }
+
+    fn live(&self) -> Box<dyn LiveJudge> {
+        Box::new(Live::default())
     }
 }
 

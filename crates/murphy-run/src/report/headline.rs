@@ -135,16 +135,37 @@ fn undecided(record: &RunRecord) -> (String, String) {
 
 /// What it means that a promise is broken; its name where no better words are known.
 fn broken(promise: &str) -> String {
-    match promise {
-        "members-agree" => "members disagree".into(),
-        "linearizable" => "no order explains the answers".into(),
-        "durable" => "an acknowledged write is lost".into(),
-        "serializable-reads" => "a read saw what never was".into(),
-        "watch.ordered" => "a watch went back in time".into(),
-        "watch.unique" => "a watch told an event twice".into(),
-        "watch.reliable" => "a watch left an event out".into(),
-        other => format!("`{other}` does not hold"),
-    }
+    let words = match promise {
+        "members-agree" => "members disagree",
+        "linearizable" => "no order explains the answers",
+        "durable" => "an acknowledged write is lost",
+        "serializable-reads" => "a read saw what never was",
+        "watch.filter" | "kubernetes.watch-prefix" => "a watch told of a key that nobody asked for",
+        "watch.ordered" => "a watch went back in time",
+        "watch.unique" => "a watch told an event twice",
+        "watch.atomic" => "a watch tore a revision apart",
+        "watch.bookmarkable" | "kubernetes.bookmark" => "a bookmark vouched for what had not come",
+        "watch.resumable" => "a resumed watch left an event out",
+        "watch.is-create" => "a watch took a change for a creation, or the reverse",
+        "watch.reliable" | "kubernetes.watch-reliable" => "a watch left an event out",
+        "watch.prev-kv" => "a watch told of a previous pair that never was",
+        "watch.live" => "a watch fell silent",
+        "watch.progress" => "a watch owes its bookmarks",
+        "watch.cancel-reason" => "a watch and a compaction do not agree",
+        "watch.future" => "a watch began before its start",
+        "lease.expiry" => "a lease and its keys parted",
+        "kubernetes.strict-serializability" => "no order explains the answers of one resource type",
+        "kubernetes.resource-version" => "resource versions do not follow the changes",
+        "kubernetes.optimistic-write" => "an optimistic write took the wrong branch",
+        "kubernetes.exact-revision" => "a read of a revision saw another",
+        "kubernetes.paged-list" => "the pages of a list do not fit",
+        "kubernetes.list-watch" => "a watch does not go on where its list ended",
+        "kubernetes.watch-order" => "a watch told events out of order",
+        "kubernetes.watch-event" => "a watch told an event wrongly",
+        "kubernetes.compaction" => "what was compacted was read",
+        other => return format!("`{other}` does not hold"),
+    };
+    words.into()
 }
 
 /// When it was found, and how the run ended.
@@ -250,4 +271,16 @@ fn card(name: &str, promise: &Promise, selected: bool) -> String {
         escaped(name),
         sentence(&promise.reason)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::broken;
+
+    #[test]
+    fn every_promise_of_etcd_has_words() {
+        for promise in murphy_check::etcd::PROMISES {
+            assert!(!broken(promise).contains('`'), "{promise}");
+        }
+    }
 }

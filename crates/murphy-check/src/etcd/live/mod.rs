@@ -48,7 +48,7 @@ impl Default for Limits {
         Self {
             window: 512 << 20,
             unknown: 10_000,
-            margin: 50_000,
+            margin: 20_000,
             revisions: 1_000_000,
             step: 50_000,
         }
@@ -242,6 +242,11 @@ impl Live {
             ));
         }
         Ok(())
+    }
+
+    /// Why nothing more is judged, where that is so.
+    pub fn lost(&self) -> Option<&str> {
+        self.lost.as_deref()
     }
 
     /// How far the judge has come.

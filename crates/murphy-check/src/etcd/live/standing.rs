@@ -81,24 +81,30 @@ impl Standings {
 
     /// The judgements at the end of the history, whose last window is `last`.
     pub fn end(&self, last: &Examination, operations: u64) -> Vec<Judgement> {
-        let held_before = |name: &str| self.held.iter().any(|held| held == name);
+        let holds = |judgement: &Judgement| {
+            judgement.promise == SERIALIZABLE_READS && judgement.verdict == Verdict::Held
+        };
+        let copies_hold = last.judgements.iter().any(holds);
+        // What every member's true copy shows is durable, whenever it was written.
+        let held_before = |name: &str| {
+            let is_shown = name == durable::PROMISE && copies_hold;
+            is_shown || self.held.iter().any(|held| held == name)
+        };
         self.all(Some(last), |name, judgement| {
             let is_silent = last.silent.iter().any(|silent| silent == name);
             let held = match judgement {
                 Some(judgement) if judgement.verdict == Verdict::Held => true,
-                Some(_) if !is_silent || name == durable::PROMISE => false,
+                Some(_) if !is_silent => false,
                 _ => held_before(name),
             };
             if let (false, Some(judgement)) = (held, judgement) {
                 return judgement.clone();
             }
-            match self.doubt(name) {
-                Some(why) => plain(name, Verdict::Undecided, why),
-                None => {
-                    let operations = counted(operations, "operation");
-                    plain(name, Verdict::Held, format!("{operations}, judged live"))
-                }
+            if let Some(why) = self.doubt(name) {
+                return plain(name, Verdict::Undecided, why);
             }
+            let operations = counted(operations, "operation");
+            plain(name, Verdict::Held, format!("{operations}, judged live"))
         })
     }
 

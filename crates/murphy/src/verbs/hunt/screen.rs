@@ -65,7 +65,9 @@ impl Screen {
         match progress {
             Progress::Starting | Progress::Round { .. } => {}
             Progress::Ready { after_s } => self.event(after_s, "every node serves"),
-            Progress::Fault { at_s, text } | Progress::Died { at_s, text } => {
+            Progress::Fault { at_s, text }
+            | Progress::Died { at_s, text }
+            | Progress::Broken { at_s, text } => {
                 self.event(at_s, &text);
             }
             Progress::Quiet { at_s, text } => self.event(at_s, &format!("quiet: {text}")),

@@ -65,7 +65,13 @@ fn what_is_valid_holds_as_for_the_whole() {
                 .iter()
                 .find(|j| j.promise == judgement.promise);
             let verdict = found.map(|found| found.verdict);
-            if verdict != Some(judgement.verdict) {
+            // Which list a watch continues may be forgotten when it begins: then it is judged as any other. And whether
+            // watches have seen every write of a lone member is known of one window only.
+            let promise = judgement.promise.as_str();
+            let by_watch = judgement.reason.ends_with("in the watches");
+            let is_careful = promise == "kubernetes.list-watch" && verdict.is_none()
+                || promise == "durable" && by_watch && verdict == Some(Verdict::Undecided);
+            if verdict != Some(judgement.verdict) && !is_careful {
                 let reason = found.map_or("", |found| &found.reason);
                 let told = format!(
                     "{} {:?} {verdict:?} {reason}",
@@ -75,7 +81,7 @@ fn what_is_valid_holds_as_for_the_whole() {
             }
         }
     }
-    eprintln!("{fewer:#?}");
+    assert!(fewer.is_empty(), "{fewer:#?}");
 }
 
 #[test]
