@@ -168,6 +168,18 @@ impl Model for KeyValue {
         next(state);
     }
 
+    fn allows(&self, state: &Self::State, ask: &Ask, answer: Option<&Answer>) -> bool {
+        let (text, is_wanted) = match (ask.act, answer) {
+            (Act::Get, Some(Answer::Value(text))) => (*text, true),
+            (Act::Cas(old, _), Some(Answer::Swapped(false))) => (old, false),
+            (Act::Cas(old, _), _) => (old, true),
+            _ => return true,
+        };
+        let held = state.iter().find(|(key, _)| *key == ask.key);
+        let held = held.map_or_else(|| self.text(NIL), |(_, held)| held);
+        (held == self.text(text)) == is_wanted
+    }
+
     fn part(&self, ask: &Ask, _: Option<&Answer>) -> Part {
         Part::Key(u64::from(ask.key))
     }
