@@ -1,6 +1,7 @@
 //! Atoms are the numbers that stand for the values of a history, so that models compare and store numbers.
 
-use rustc_hash::FxHashMap;
+use indexmap::IndexSet;
+use rustc_hash::FxBuildHasher;
 
 use crate::value::Value;
 
@@ -12,40 +13,30 @@ pub const NIL: Atom = 0;
 
 /// The values of a history, each with its number.
 #[derive(Clone, Debug)]
-pub struct Atoms {
-    numbers: FxHashMap<Value, Atom>,
-    values: Vec<Value>,
-}
+pub struct Atoms(IndexSet<Value, FxBuildHasher>);
 
 impl Default for Atoms {
     fn default() -> Self {
-        Self {
-            numbers: std::iter::once((Value::Nil, NIL)).collect(),
-            values: vec![Value::Nil],
-        }
+        Self(IndexSet::from_iter([Value::Nil]))
     }
 }
 
 impl Atoms {
     /// The number of a value, new or old.
     pub fn of(&mut self, value: &Value) -> Atom {
-        if let Some(atom) = self.numbers.get(value) {
-            return *atom;
-        }
-        let atom = Atom::try_from(self.values.len()).unwrap_or(Atom::MAX);
-        self.numbers.insert(value.clone(), atom);
-        self.values.push(value.clone());
-        atom
+        let place =
+            (self.0.get_index_of(value)).unwrap_or_else(|| self.0.insert_full(value.clone()).0);
+        Atom::try_from(place).unwrap_or(Atom::MAX)
     }
 
     /// The value with a number; nil for a number that none has.
     pub fn value(&self, atom: Atom) -> &Value {
-        self.values.get(atom as usize).unwrap_or(&Value::Nil)
+        self.0.get_index(atom as usize).unwrap_or(&Value::Nil)
     }
 
     /// How many numbers there are.
     pub fn count(&self) -> Atom {
-        Atom::try_from(self.values.len()).unwrap_or(Atom::MAX)
+        Atom::try_from(self.0.len()).unwrap_or(Atom::MAX)
     }
 
     /// A value as people read it.

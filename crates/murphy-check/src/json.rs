@@ -8,6 +8,8 @@
 
 use std::borrow::Cow;
 
+use smallvec::SmallVec;
+
 use crate::value::Value;
 
 /// How deep objects and lists may nest: a line from outside must not exhaust the stack.
@@ -393,12 +395,12 @@ impl<'a> Cursor<'a> {
                 Value::Map(entries.into())
             }
             Some(b'[') => {
-                let mut values = Vec::new();
+                let mut values = SmallVec::<[Value; 4]>::new();
                 self.list(|cursor| {
                     values.push(cursor.value()?);
                     Ok(())
                 })?;
-                Value::List(values.into())
+                Value::List(values.into_vec().into())
             }
             Some(b'"') => Value::text(self.string()?),
             Some(b't' | b'f') => Value::Bool(self.boolean()?),

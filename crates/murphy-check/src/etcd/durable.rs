@@ -3,13 +3,15 @@
 //!
 //! Members that part are the business of `members-agree`: a write that most members have is durable.
 
-use rustc_hash::FxHashSet;
+use std::cell::OnceCell;
+
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
     record::{Answer, Ask, Op, Outcome, Record},
     sighting::{Dump, Fact, each_sighting, last_dumps},
     sweep::{Sweep, Truth},
-    timeline::{could_write, op_of, revision_of},
+    timeline::{could_write, each_deleted_span, op_of, revision_of},
     trouble::Trouble,
     watches::covering,
     words::Words,
@@ -88,6 +90,8 @@ struct Inquiry<'a> {
     /// How many revisions some member is ahead of another in the end: nobody can tell whose number of
     /// the last few is right.
     slack: i64,
+    /// For each key by its rank, until when it may have been deleted; `None` for never. Found when it is asked for.
+    deleted: OnceCell<Vec<Option<u64>>>,
 }
 
 impl<'a> Inquiry<'a> {
@@ -108,6 +112,7 @@ impl<'a> Inquiry<'a> {
             tables: dumps.iter().map(table).collect(),
             enough,
             slack,
+            deleted: OnceCell::new(),
         }
     }
 
@@ -205,22 +210,41 @@ impl<'a> Inquiry<'a> {
                 return true;
             }
         }
-        let record = self.record();
-        let ends = |other: &Op| {
-            other.outcome != Outcome::Fail && record.ends_lease_of(record.ask(other), effect.key)
-        };
-        if record.leases.len() > 1 && record.ops.iter().any(ends) {
-            return true;
+        let deleted = self.deleted.get_or_init(|| self.deletions());
+        deleted[rank as usize] >= Some(op.call)
+    }
+
+    /// For each key by its rank, until when some operation may have deleted it.
+    fn deletions(&self) -> Vec<Option<u64>> {
+        let (record, order) = (self.record(), &self.truth.order);
+        let mut spans: FxHashMap<(u32, u32), u64> = FxHashMap::default();
+        let mut deleted = vec![None; record.keys.len()];
+        for op in &record.ops {
+            let ask = record.ask(op);
+            if let Ask::LeaseGrant { lease } | Ask::LeaseRevoke { lease } = ask
+                && op.outcome != Outcome::Fail
+            {
+                for key in &record.lease_keys[lease as usize] {
+                    deleted[order.rank(*key) as usize] = Some(u64::MAX);
+                }
+            }
+            let acted = match record.answer(op) {
+                Some(answer) => record.wrote(answer),
+                None => op.outcome == Outcome::Unknown,
+            };
+            if acted {
+                each_deleted_span(record, ask, &mut |span| {
+                    let until = spans.entry(order.ranks(span)).or_default();
+                    *until = op.until().max(*until);
+                });
+            }
         }
-        let acted = |other: &Op| match record.answer(other) {
-            Some(answer) => record.wrote(answer),
-            None => other.outcome == Outcome::Unknown,
-        };
-        record.ops.iter().any(|other| {
-            other.until() >= op.call
-                && acted(other)
-                && deletes(record, record.ask(other), effect.key)
-        })
+        for ((first, end), until) in spans {
+            for deleted in &mut deleted[first as usize..end as usize] {
+                *deleted = (*deleted).max(Some(until));
+            }
+        }
+        deleted
     }
 
     /// The values an acknowledged write left, and the keys it deleted.
@@ -381,19 +405,11 @@ impl<'a> Inquiry<'a> {
 
 /// Whether some branch of `ask` deletes `key`.
 fn deletes(record: &Record, ask: Ask, key: Id) -> bool {
-    match ask {
-        Ask::Delete { span, .. } => record.contains(span, key),
-        Ask::Txn(txn) => {
-            let txn = record.txns[txn as usize];
-            let branches = [txn.success, txn.failure];
-            branches.iter().any(|run| {
-                record.asks[run.range()]
-                    .iter()
-                    .any(|ask| deletes(record, *ask, key))
-            })
-        }
-        _ => false,
-    }
+    let mut is_deleted = false;
+    each_deleted_span(record, ask, &mut |span| {
+        is_deleted |= record.contains(span, key);
+    });
+    is_deleted
 }
 
 /// The puts of an answered request, those of the branch taken alone.

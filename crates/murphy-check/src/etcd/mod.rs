@@ -22,6 +22,7 @@ mod registry;
 mod scene;
 mod sighting;
 mod store;
+mod suspects;
 mod sweep;
 mod timeline;
 pub(crate) mod trouble;

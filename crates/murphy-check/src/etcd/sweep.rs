@@ -12,8 +12,9 @@ use super::{
     perform::{Mismatch, Stage},
     record::{Answer, Ask, Op, Outcome, Pair, Record},
     registry::Registry,
-    store::{Order, Store, View},
-    timeline::{Hole, Suspects, Timeline, each_written_span, op_of, place, revision_of},
+    store::{Order, Store, View, World},
+    suspects::{Candidates, Suspects},
+    timeline::{Hole, Timeline, each_written_span, op_of, place, revision_of},
     worlds::{Search, Step, explains, search},
 };
 use crate::intern::{Id, Interner, NONE, next_id};
@@ -121,6 +122,7 @@ pub(crate) fn sweep(
         stage,
         timeline: &timeline,
         suspects,
+        doubted: 0,
         lessor,
         next_hole: 0,
         recalled: 0,
@@ -137,6 +139,7 @@ pub(crate) fn sweep(
     sweeper.run();
     let Sweeper {
         stage,
+        suspects,
         steps,
         local_steps,
         mut found,
@@ -144,7 +147,10 @@ pub(crate) fn sweep(
     } = sweeper;
     let store = stage.view;
     if !found.open.is_empty() {
-        let mut try_all = |steps: &[Step]| search(record, &order, pairs, &store, steps, limit);
+        let mut try_all = |steps: &[Step]| {
+            let mut stage = Stage::new(record, &order, pairs, World::new(&store));
+            search(&mut stage, &suspects, steps, limit)
+        };
         let merged = merge(&steps, local_steps);
         // With the serializable reads first: where all is well, one search says so.
         match try_all(&merged) {
@@ -283,10 +289,12 @@ fn oldest_read(record: &Record, ask: Ask, answer: Answer) -> Option<i64> {
     }
 }
 
-struct Sweeper<'r> {
+struct Sweeper<'r, 's> {
     stage: Stage<'r, Store>,
     timeline: &'r Timeline,
-    suspects: Suspects<'r>,
+    suspects: Suspects<'s>,
+    /// How many suspects can have filled an open revision: the keys they write are uncertain.
+    doubted: usize,
     lessor: Lessor<'r>,
     next_hole: usize,
     /// How much of the past's log has been replayed.
@@ -307,7 +315,7 @@ struct Sweeper<'r> {
     found: Sweep,
 }
 
-impl Sweeper<'_> {
+impl Sweeper<'_, '_> {
     fn run(&mut self) {
         if let (Some((from, _)), None) = (self.timeline.jump, self.found.begins_at) {
             self.fault(Fault::Unfillable {
@@ -566,22 +574,23 @@ impl Sweeper<'_> {
             return self.fill_with(hole, *only);
         }
         let by_client = leases.is_empty();
-        candidates.extend(leases);
-        match (candidates.as_slice(), hole.evidence.is_empty()) {
-            ([], _) => {
-                self.apply_evidence(hole);
-                if self.found.begins_at.is_none() {
-                    let evidence = hole.evidence.clone();
-                    self.fault(Fault::Unfillable {
-                        revision: hole.revision,
-                        evidence,
-                    });
-                }
+        candidates.named.extend(leases);
+        if !self.suspects.has_any(&candidates) {
+            self.apply_evidence(hole);
+            if self.found.begins_at.is_none() {
+                let evidence = hole.evidence.clone();
+                self.fault(Fault::Unfillable {
+                    revision: hole.revision,
+                    evidence,
+                });
             }
+            return;
+        }
+        match (candidates.named.as_slice(), hole.evidence.is_empty()) {
             ([only], false) => self.fill_with(hole, *only),
             (_, false) if hole.is_exact => {
                 if by_client {
-                    self.shared.push((hole.revision, candidates.clone()));
+                    (self.shared).push((hole.revision, candidates.named.clone()));
                 }
                 self.apply_evidence(hole);
                 self.guess_if_uncertain(hole, candidates);
@@ -650,7 +659,11 @@ impl Sweeper<'_> {
         if self.stage.uncertain {
             // Which branch it took is a guess, so whatever either branch writes is one.
             self.doubt(writer, hole.revision);
-            return self.guess_if_uncertain(hole, vec![writer]);
+            let only = Candidates {
+                named: vec![writer],
+                ..Candidates::default()
+            };
+            return self.guess_if_uncertain(hole, only);
         }
         if !explains(self.stage.pairs, &self.stage.events, &hole.evidence, false) {
             if self.stage.events.is_empty() {
@@ -696,7 +709,7 @@ impl Sweeper<'_> {
             .any(|pair| pair.key == gone.key && between.contains(&pair.mod_revision))
     }
 
-    fn guess_if_uncertain(&mut self, hole: &Hole, candidates: Vec<Id>) {
+    fn guess_if_uncertain(&mut self, hole: &Hole, candidates: Candidates) {
         if self.stage.uncertain {
             let Hole {
                 revision,
@@ -714,14 +727,16 @@ impl Sweeper<'_> {
     }
 
     /// Nothing tells who wrote the revision: every key the candidates can have written is uncertain.
-    fn open(&mut self, hole: &Hole, candidates: Vec<Id>) {
-        let record = self.stage.record;
-        for id in &candidates {
-            each_written_span(record, record.ask(op_of(record, *id)), &mut |span| {
-                self.stage
-                    .view
-                    .doubt(self.stage.order.ranks(span), hole.revision);
-            });
+    fn open(&mut self, hole: &Hole, candidates: Candidates) {
+        // What a suspect writes is uncertain from the first open revision on that it can have filled.
+        for place in self.doubted..candidates.until {
+            if let Some(id) = self.suspects.free(&candidates, place) {
+                self.doubt(id, hole.revision);
+            }
+        }
+        self.doubted = self.doubted.max(candidates.until);
+        for id in &candidates.named {
+            self.doubt(*id, hole.revision);
         }
         self.found.open.push(hole.revision);
         self.stage.uncertain = true;

@@ -1,9 +1,7 @@
 //! A timeline is the order that the revisions in the answers give to the operations, with the holes:
 //! the revisions that no acknowledged write owns.
 
-use rustc_hash::FxHashMap;
-
-use super::record::{Ask, Op, Outcome, Pair, Record};
+use super::record::{Ask, Op, Outcome, Pair, Record, Span};
 use crate::intern::{Id, Interner, NONE, next_id};
 
 /// A revision that exists, because a later one does, and that no acknowledged write owns.
@@ -200,163 +198,6 @@ fn told_by_watches(record: &Record, pairs: &Interner<Pair>, revision: i64) -> Op
         .map(|(_, events)| events.to_vec())
 }
 
-/// Which unknown writes could have written what.
-pub(crate) struct Suspects<'r> {
-    record: &'r Record,
-    unknown: &'r [Id],
-    puts: FxHashMap<(Id, Id), Vec<Id>>,
-    states: Vec<Suspect>,
-}
-
-/// What is known of an unknown write.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Suspect {
-    /// It may have happened anywhere or nowhere.
-    Free,
-    /// It alone can have written something that was seen, so that no other hole is its.
-    Seen,
-    /// It has its revision.
-    Placed,
-}
-
-impl<'r> Suspects<'r> {
-    /// All unknown writes; those that alone can have written some evidence are not free for other holes.
-    pub fn new(record: &'r Record, pairs: &Interner<Pair>, timeline: &'r Timeline) -> Self {
-        let unknown = &timeline.unknown;
-        let mut puts: FxHashMap<(Id, Id), Vec<Id>> = FxHashMap::default();
-        for id in unknown {
-            each_put(
-                record,
-                record.ask(&record.ops[*id as usize]),
-                &mut |key, value| {
-                    let writers = puts.entry((key, value)).or_default();
-                    if writers.last() != Some(id) {
-                        writers.push(*id);
-                    }
-                },
-            );
-        }
-        let states = vec![Suspect::Free; unknown.len()];
-        let mut suspects = Self {
-            record,
-            unknown,
-            puts,
-            states,
-        };
-        for id in timeline.holes.iter().flat_map(|hole| &hole.evidence) {
-            let pair = pairs.get(*id);
-            if let Some([writer]) = suspects
-                .puts
-                .get(&(pair.key, pair.value))
-                .map(Vec::as_slice)
-            {
-                let writer = *writer;
-                suspects.set(writer, Suspect::Seen);
-            }
-        }
-        suspects
-    }
-
-    fn set(&mut self, op: Id, state: Suspect) {
-        if let Ok(place) = self.unknown.binary_search(&op) {
-            self.states[place] = state;
-        }
-    }
-
-    /// `op` has its revision.
-    pub fn place(&mut self, op: Id) {
-        self.set(op, Suspect::Placed);
-    }
-
-    /// Those that can have filled `hole`.
-    pub fn of(&self, pairs: &Interner<Pair>, hole: &Hole) -> Vec<Id> {
-        let writers = hole.evidence.iter().find_map(|id| {
-            let pair = pairs.get(*id);
-            self.puts.get(&(pair.key, pair.value))
-        });
-        let fits = |id: Id| {
-            let state = self
-                .unknown
-                .binary_search(&id)
-                .map_or(Suspect::Placed, |place| self.states[place]);
-            let is_free = state == Suspect::Free || state == Suspect::Seen && writers.is_some();
-            is_free
-                && self.record.ops[id as usize].call <= hole.deadline
-                && self.could_write(pairs, id, &hole.evidence)
-        };
-        writers
-            .map_or(self.unknown, Vec::as_slice)
-            .iter()
-            .copied()
-            .filter(|id| fits(*id))
-            .collect()
-    }
-
-    /// The first of the `wanted` revisions for which no candidate is left when each write has at most one.
-    pub fn left_over(&self, wanted: &[(i64, Vec<Id>)]) -> Option<i64> {
-        let is_free = |id: &Id| {
-            self.unknown
-                .binary_search(id)
-                .is_ok_and(|place| self.states[place] != Suspect::Placed)
-        };
-        let mut taken: FxHashMap<Id, usize> = FxHashMap::default();
-        let stuck = (0..wanted.len()).find(|number| {
-            let mut tried = Vec::new();
-            !find_writer(wanted, *number, &is_free, &mut taken, &mut tried)
-        })?;
-        Some(wanted[stuck].0)
-    }
-
-    fn could_write(&self, pairs: &Interner<Pair>, op: Id, evidence: &[Id]) -> bool {
-        let ask = self.record.ask(&self.record.ops[op as usize]);
-        evidence
-            .iter()
-            .all(|id| could_write(self.record, ask, &pairs.get(*id)))
-    }
-}
-
-/// One augmenting path of a bipartite matching, by breadth, between revisions and writes.
-fn find_writer(
-    wanted: &[(i64, Vec<Id>)],
-    number: usize,
-    is_free: &impl Fn(&Id) -> bool,
-    taken: &mut FxHashMap<Id, usize>,
-    tried: &mut Vec<(Id, usize)>,
-) -> bool {
-    let mut next = vec![number];
-    while let Some(number) = next.pop() {
-        for id in wanted[number].1.iter().filter(|id| is_free(id)) {
-            if tried.iter().any(|(known, _)| known == id) {
-                continue;
-            }
-            tried.push((*id, number));
-            let Some(owner) = taken.get(id) else {
-                give(*id, number, tried, taken);
-                return true;
-            };
-            next.push(*owner);
-        }
-    }
-    false
-}
-
-/// Gives `id` to revision `number`, and what that had to the revision from which the path came.
-fn give(id: Id, number: usize, tried: &[(Id, usize)], taken: &mut FxHashMap<Id, usize>) {
-    let (mut id, mut number) = (id, number);
-    loop {
-        let had = taken
-            .iter()
-            .find(|(_, owner)| **owner == number)
-            .map(|(id, _)| *id);
-        taken.insert(id, number);
-        let Some(had) = had else { return };
-        let Some((_, from)) = tried.iter().find(|(known, _)| *known == had) else {
-            return;
-        };
-        (id, number) = (had, *from);
-    }
-}
-
 /// Calls `each` with key and value of every put that a request asks for, in whatever branch.
 pub(crate) fn each_put(record: &Record, ask: Ask, each: &mut impl FnMut(Id, Id)) {
     match ask {
@@ -398,18 +239,30 @@ pub(crate) fn could_write(record: &Record, ask: Ask, pair: &Pair) -> bool {
     }
 }
 
-/// The ranges of keys that some branch of `ask` writes.
-pub(crate) fn each_written_span(
-    record: &Record,
-    ask: Ask,
-    each: &mut impl FnMut(super::record::Span),
-) {
+/// The ranges of keys that some branch of `ask` deletes, the ends of leases apart.
+pub(crate) fn each_deleted_span(record: &Record, ask: Ask, each: &mut impl FnMut(Span)) {
     match ask {
-        Ask::Put { key, .. } => each(super::record::Span { key, end: NONE }),
+        Ask::Delete { span, .. } => each(span),
+        Ask::Txn(txn) => {
+            let txn = record.txns[txn as usize];
+            for run in [txn.success, txn.failure] {
+                for ask in &record.asks[run.range()] {
+                    each_deleted_span(record, *ask, each);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The ranges of keys that some branch of `ask` writes.
+pub(crate) fn each_written_span(record: &Record, ask: Ask, each: &mut impl FnMut(Span)) {
+    match ask {
+        Ask::Put { key, .. } => each(Span { key, end: NONE }),
         Ask::Delete { span, .. } => each(span),
         Ask::LeaseGrant { lease } | Ask::LeaseRevoke { lease } => {
             for key in &record.lease_keys[lease as usize] {
-                each(super::record::Span {
+                each(Span {
                     key: *key,
                     end: NONE,
                 });

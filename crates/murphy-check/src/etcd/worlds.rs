@@ -4,10 +4,13 @@
 //! Only the operations that touch a key some candidate may have written are replayed, hole by hole with
 //! backtracking, and only up to a limit: beyond it the answer is "undecided", never a guess.
 
+use rustc_hash::FxHashSet;
+
 use super::{
     perform::Stage,
-    record::{Pair, Record},
-    store::{Order, Store, World},
+    record::Pair,
+    store::World,
+    suspects::{Candidates, Suspects},
     timeline::op_of,
 };
 use crate::intern::{Id, Interner};
@@ -20,7 +23,7 @@ pub(crate) enum Step {
     /// A revision to be filled by one of the candidates, consistently with the evidence.
     Hole {
         revision: i64,
-        candidates: Vec<Id>,
+        candidates: Candidates,
         evidence: Vec<Id>,
         is_exact: bool,
     },
@@ -39,22 +42,75 @@ pub(crate) enum Search {
 
 struct Choice {
     step: usize,
-    next: usize,
+    next: Next,
     guessed: usize,
+}
+
+/// Which candidate to try.
+#[derive(Clone, Copy)]
+enum Next {
+    /// The first unused suspect behind this entry of [`Unused`].
+    Suspect(usize),
+    /// The one with this number among those that are named.
+    Named(usize),
+}
+
+/// The suspects that fill no hole, as a list in order; entry 0 is its begin and its end, and the suspect at a place has
+/// the entry behind that place.
+struct Unused {
+    next: Vec<usize>,
+    previous: Vec<usize>,
+    /// Every operation that fills a hole, in the order of the holes.
+    used: Vec<Id>,
+    is_used: FxHashSet<Id>,
+}
+
+impl Unused {
+    fn new(suspects: &Suspects<'_>) -> Self {
+        let mut unused = Self {
+            next: vec![0; suspects.len() + 1],
+            previous: vec![0; suspects.len() + 1],
+            used: Vec::new(),
+            is_used: FxHashSet::default(),
+        };
+        for entry in suspects.unseen().map(|place| place + 1) {
+            let last = unused.previous[0];
+            (unused.previous[entry], unused.previous[0]) = (last, entry);
+            unused.next[last] = entry;
+        }
+        unused
+    }
+
+    /// `op` fills the next hole.
+    fn take(&mut self, suspects: &Suspects<'_>, op: Id) {
+        self.used.push(op);
+        self.is_used.insert(op);
+        if let Some(place) = suspects.unseen_place_of(op) {
+            let (previous, next) = (self.previous[place + 1], self.next[place + 1]);
+            (self.next[previous], self.previous[next]) = (next, previous);
+        }
+    }
+
+    /// Only the first `count` holes are filled.
+    fn put_back(&mut self, suspects: &Suspects<'_>, count: usize) {
+        for op in self.used.drain(count.min(self.used.len())..).rev() {
+            self.is_used.remove(&op);
+            if let Some(place) = suspects.unseen_place_of(op) {
+                let (previous, next) = (self.previous[place + 1], self.next[place + 1]);
+                (self.next[previous], self.previous[next]) = (place + 1, place + 1);
+            }
+        }
+    }
 }
 
 /// Looks for one way to fill the holes.
 pub(crate) fn search(
-    record: &Record,
-    order: &Order,
-    pairs: &mut Interner<Pair>,
-    base: &Store,
+    stage: &mut Stage<'_, World<'_>>,
+    suspects: &Suspects<'_>,
     steps: &[Step],
     limit: u64,
 ) -> Search {
-    let world = World::new(base);
-    let mut stage = Stage::new(record, order, pairs, world);
-    let mut used: Vec<Id> = Vec::new();
+    let mut unused = Unused::new(suspects);
     let mut choices: Vec<Choice> = Vec::new();
     let (mut at, mut furthest, mut effort) = (0, 0, 0);
     while let Some(step) = steps.get(at) {
@@ -62,23 +118,23 @@ pub(crate) fn search(
         effort += 1;
         let mut goes_on = false;
         match step {
-            Step::Op { op, revision } => goes_on = agrees(&mut stage, *op, *revision),
+            Step::Op { op, revision } => goes_on = agrees(stage, *op, *revision),
             Step::Hole { .. } => choices.push(Choice {
                 step: at,
-                next: 0,
+                next: Next::Suspect(0),
                 guessed: stage.view.guessed(),
             }),
         }
         while !goes_on {
-            used.truncate(choices.len().saturating_sub(1));
+            unused.put_back(suspects, choices.len().saturating_sub(1));
             let Some(choice) = choices.last_mut() else {
                 return Search::Impossible(furthest);
             };
             stage.view.take_back(choice.guessed);
             at = choice.step;
-            match next_candidate(&mut stage, &steps[at], choice, &used, &mut effort) {
+            match next_candidate(stage, suspects, &steps[at], choice, &unused, &mut effort) {
                 Some(op) => {
-                    used.push(op);
+                    unused.take(suspects, op);
                     goes_on = true;
                 }
                 None => drop(choices.pop()),
@@ -104,9 +160,10 @@ fn agrees(stage: &mut Stage<'_, World<'_>>, op: Id, revision: i64) -> bool {
 /// Tries the candidates from `choice.next` on; the one that fits stays performed.
 fn next_candidate(
     stage: &mut Stage<'_, World<'_>>,
+    suspects: &Suspects<'_>,
     step: &Step,
     choice: &mut Choice,
-    used: &[Id],
+    unused: &Unused,
     effort: &mut u64,
 ) -> Option<Id> {
     let Step::Hole {
@@ -118,20 +175,36 @@ fn next_candidate(
     else {
         return None;
     };
-    while let Some(op) = candidates.get(choice.next) {
-        choice.next += 1;
-        if used.contains(op) {
-            continue;
-        }
+    loop {
+        let op = match choice.next {
+            Next::Suspect(entry) => {
+                let entry = unused.next[entry];
+                let is_over = entry == 0 || entry > candidates.until;
+                choice.next = if is_over {
+                    Next::Named(0)
+                } else {
+                    Next::Suspect(entry)
+                };
+                if is_over {
+                    continue;
+                }
+                suspects.free(candidates, entry - 1)
+            }
+            Next::Named(number) => {
+                choice.next = Next::Named(number + 1);
+                let op = *candidates.named.get(number)?;
+                Some(op).filter(|op| !unused.is_used.contains(op))
+            }
+        };
+        let Some(op) = op else { continue };
         *effort += 1;
         stage.view.now = *revision - 1;
-        stage.perform(stage.record.ask(op_of(stage.record, *op)), None, *revision);
+        stage.perform(stage.record.ask(op_of(stage.record, op)), None, *revision);
         if !stage.events.is_empty() && explains(stage.pairs, &stage.events, evidence, *is_exact) {
-            return Some(*op);
+            return Some(op);
         }
         stage.view.take_back(choice.guessed);
     }
-    None
 }
 
 /// Whether `events` are what the evidence tells of keys and values.

@@ -5,7 +5,7 @@ use std::time::Instant;
 use rustc_hash::FxHashSet;
 
 use super::{
-    quick::{Monitored, Quick, accesses},
+    quick::{Monitored, Quick, accesses, is_plain},
     words::Teller,
 };
 use crate::{
@@ -52,7 +52,7 @@ where
     /// that speaks of less.
     pub fn judge(&self) -> (Vec<Judgement>, Option<Explanation>) {
         let sessions = || Guarantee::ALL.iter().map(|guarantee| guarantee.name());
-        let has_sessions = accesses(self.model, self.operations).is_some();
+        let has_sessions = is_plain(self.model, self.operations);
         let lesser = || {
             [SEQUENTIAL]
                 .into_iter()

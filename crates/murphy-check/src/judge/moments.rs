@@ -18,7 +18,7 @@ struct Event {
 
 /// Gives the operations new moments where need be, which are in the same order.
 pub(super) fn untangle<A, R>(recording: &Recording, operations: &mut [Operation<A, R>]) {
-    let tangled = tangled(operations);
+    let tangled = tangled(recording, operations);
     if tangled.is_empty() {
         return;
     }
@@ -52,15 +52,17 @@ pub(super) fn untangle<A, R>(recording: &Recording, operations: &mut [Operation<
 }
 
 /// The moments at which a process was answered and asked again.
-fn tangled<A, R>(operations: &[Operation<A, R>]) -> FxHashSet<u64> {
-    let mut ended = rustc_hash::FxHashMap::default();
+fn tangled<A, R>(recording: &Recording, operations: &[Operation<A, R>]) -> FxHashSet<u64> {
+    // For each process, when it was answered last; never, in the beginning.
+    let mut ended = vec![u64::MAX; recording.process_count()];
     let mut tangled = FxHashSet::default();
     for operation in operations {
-        if ended.get(&operation.process) == Some(&operation.call) {
+        let ended = &mut ended[operation.process as usize];
+        if *ended == operation.call {
             tangled.insert(operation.call);
         }
         if operation.answer.is_some() {
-            ended.insert(operation.process, operation.end);
+            *ended = operation.end;
         }
     }
     tangled

@@ -47,6 +47,13 @@ pub(super) enum Plain {
     Neither,
 }
 
+/// Whether a history has nothing but reads and writes.
+pub(super) fn is_plain<M: Quick>(model: &M, operations: &[OperationOf<M>]) -> bool {
+    let plain =
+        |operation: &OperationOf<M>| model.access(&operation.ask, operation.answer.as_ref());
+    !(operations.iter()).any(|operation| matches!(plain(operation), Plain::Neither))
+}
+
 /// The reads and writes of a history with their positions, where it has nothing else.
 pub(super) fn accesses<M: Quick>(
     model: &M,
@@ -74,7 +81,7 @@ pub(super) fn accesses<M: Quick>(
 /// The operations of which something is made, for a monitor.
 fn events<M: Model, E>(
     operations: &[OperationOf<M>],
-    event: impl Fn(&OperationOf<M>) -> Option<E>,
+    mut event: impl FnMut(&OperationOf<M>) -> Option<E>,
 ) -> (Vec<monitors::Operation<E>>, Vec<u32>) {
     let made = (0..).zip(operations).filter_map(|(position, operation)| {
         let event = event(operation)?;
@@ -92,21 +99,24 @@ fn events<M: Model, E>(
 
 /// Registers by key, from reads and writes.
 fn registers<M: Quick>(model: &M, operations: &[OperationOf<M>]) -> Option<Monitored> {
-    let (accesses, positions) = accesses(model, operations)?;
-    let (events, keys): (Vec<_>, Vec<_>) = (accesses.iter().zip(&positions))
-        .map(|(access, position)| {
-            let operation = &operations[*position as usize];
-            let event = access.access;
-            (
-                monitors::Operation {
-                    call: operation.call,
-                    end: operation.end,
-                    event,
-                },
-                access.key,
-            )
-        })
-        .unzip();
+    let (mut keys, mut is_plain) = (Vec::with_capacity(operations.len()), true);
+    let access = |operation: &OperationOf<M>| match model
+        .access(&operation.ask, operation.answer.as_ref())
+    {
+        Plain::Access(key, access) => {
+            keys.push(key);
+            Some(access)
+        }
+        Plain::Nothing => None,
+        Plain::Neither => {
+            is_plain = false;
+            None
+        }
+    };
+    let (events, positions) = events::<M, _>(operations, access);
+    if !is_plain {
+        return None;
+    }
     Some(Monitored {
         outcome: monitors::register::check_per_key(&events, &keys),
         positions,
@@ -134,10 +144,10 @@ impl Quick for KeyValue {
 
     fn access(&self, ask: &key_value::Ask, answer: Option<&key_value::Answer>) -> Plain {
         use key_value::{Act, Answer};
-        let access = match (&ask.act, answer) {
-            (Act::Put(_, value), _) => Access::Write(*value),
+        let access = match (ask.act, answer) {
+            (Act::Put(value), _) => Access::Write(value),
             (Act::Delete, _) => Access::Write(NIL),
-            (Act::Get, Some(Answer::Value(_, value))) => Access::Read(*value),
+            (Act::Get, Some(Answer::Value(value))) => Access::Read(*value),
             (Act::Get, _) => return Plain::Nothing,
             (Act::Append(_) | Act::Cas(..), _) => return Plain::Neither,
         };

@@ -1,26 +1,37 @@
 //! Model `key-value`: texts under keys, which are read, put, appended to, deleted and compared-and-set.
 
-use std::{
-    hash::{Hash, Hasher},
-    sync::Arc,
-};
+use std::hash::{Hash, Hasher};
 
+use indexmap::IndexSet;
+use rustc_hash::FxBuildHasher;
 use smallvec::SmallVec;
+use smol_str::SmolStr;
 
 use super::words::{pair, unknown_f, wrong};
 use crate::{
-    atoms::{Atom, Atoms},
+    atoms::{Atom, Atoms, NIL},
     model::{Model, Part, Request, Vocabulary},
     value::Value,
 };
 
 /// A store that is empty in the beginning. A key that is not there and the empty text are the same.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct KeyValue {
     keys: Atoms,
-    /// Whether there was nothing but `get`, `put` and `delete`.
+    /// Whether there was anything but `get`, `put` and `delete`.
     is_not_plain: bool,
-    texts: Atoms,
+    /// The texts of the history; the first is the empty one, so that its number is that of nil.
+    texts: IndexSet<Text, FxBuildHasher>,
+}
+
+impl Default for KeyValue {
+    fn default() -> Self {
+        Self {
+            keys: Atoms::default(),
+            is_not_plain: false,
+            texts: IndexSet::from_iter([Text::new(SmolStr::default())]),
+        }
+    }
 }
 
 /// A text with its hash, which is the text read as a number to base [`BASE`] modulo 2^64: that of two texts joined
@@ -28,25 +39,24 @@ pub struct KeyValue {
 #[derive(Clone, Debug)]
 pub struct Text {
     hash: u64,
-    text: Arc<str>,
+    text: SmolStr,
 }
 
 /// Odd, and of no other use.
 const BASE: u64 = 0x0100_0000_01b3_9e37;
 
 impl Text {
-    fn new(text: &str) -> Self {
-        let hash = hash(0, text);
-        Self {
-            hash,
-            text: text.into(),
-        }
+    fn new(text: SmolStr) -> Self {
+        let hash = hash(0, &text);
+        Self { hash, text }
     }
 
     fn joined(&self, more: &Self) -> Self {
         Self {
             hash: hash(self.hash, &more.text),
-            text: [&*self.text, &*more.text].concat().into(),
+            text: [self.text.as_str(), more.text.as_str()]
+                .into_iter()
+                .collect(),
         }
     }
 
@@ -63,7 +73,7 @@ fn hash(start: u64, text: &str) -> u64 {
 
 impl PartialEq for Text {
     fn eq(&self, other: &Self) -> bool {
-        self.hash == other.hash && (Arc::ptr_eq(&self.text, &other.text) || self.text == other.text)
+        self.hash == other.hash && self.text == other.text
     }
 }
 
@@ -76,7 +86,7 @@ impl Hash for Text {
 }
 
 /// A request to a store.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ask {
     /// Which key.
     pub key: Atom,
@@ -84,28 +94,28 @@ pub struct Ask {
     pub act: Act,
 }
 
-/// What to do with a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What to do with a key. Numbers stand for texts; 0 for the empty one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
     /// `get`, of `[key]` or `[key, nil]`; its answer is `[key, value]`.
     Get,
-    /// `put`, of `[key, value]`; the number stands for the value.
-    Put(Text, Atom),
+    /// `put`, of `[key, value]`.
+    Put(Atom),
     /// `append`, of `[key, value]`.
-    Append(Text),
+    Append(Atom),
     /// `delete`, of `[key]`.
     Delete,
     /// `cas`, of `[key, [old, new]]`.
-    Cas(Text, Text),
+    Cas(Atom, Atom),
 }
 
 /// An answer of a store.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// It was done.
     Done,
-    /// The value, and the number that stands for it.
-    Value(Text, Atom),
+    /// The value.
+    Value(Atom),
     /// Whether the value was the one expected.
     Swapped(bool),
 }
@@ -129,15 +139,16 @@ impl Model for KeyValue {
     ) {
         let place = state.binary_search_by_key(&ask.key, |(key, _)| *key);
         let held = place.ok().map(|place| &state[place].1);
-        let is = |text: &Text| held.map_or(text.is_empty(), |held| held == text);
-        let new = match (&ask.act, answer) {
-            (Act::Get, Some(Answer::Value(text, _))) if !is(text) => return,
+        let is = |text| held.map_or(text == NIL, |held| held == self.text(text));
+        let new = match (ask.act, answer) {
+            (Act::Get, Some(Answer::Value(text))) if !is(*text) => return,
             (Act::Get, _) => return next(state.clone()),
-            (Act::Put(text, _), _) => Some(text.clone()),
+            (Act::Put(text), _) => self.text(text).clone(),
             (Act::Append(more), _) => {
-                Some(held.map_or_else(|| more.clone(), |held| held.joined(more)))
+                let more = self.text(more);
+                held.map_or_else(|| more.clone(), |held| held.joined(more))
             }
-            (Act::Delete, _) => None,
+            (Act::Delete, _) => self.text(NIL).clone(),
             (Act::Cas(old, _), Some(Answer::Swapped(false))) => {
                 if !is(old) {
                     next(state.clone());
@@ -145,18 +156,28 @@ impl Model for KeyValue {
                 return;
             }
             (Act::Cas(old, _), _) if !is(old) => return,
-            (Act::Cas(_, new), _) => Some(new.clone()),
+            (Act::Cas(_, new), _) => self.text(new).clone(),
         };
         let mut state = state.clone();
-        match (new.filter(|new| !new.is_empty()), place) {
-            (None, Err(_)) => {}
-            (None, Ok(place)) => {
-                state.remove(place);
-            }
-            (Some(text), Ok(place)) => state[place].1 = text,
-            (Some(text), Err(place)) => state.insert(place, (ask.key, text)),
+        match place {
+            Ok(place) if new.is_empty() => drop(state.remove(place)),
+            Ok(place) => state[place].1 = new,
+            Err(_) if new.is_empty() => {}
+            Err(place) => state.insert(place, (ask.key, new)),
         }
         next(state);
+    }
+
+    fn allows(&self, state: &Self::State, ask: &Ask, answer: Option<&Answer>) -> bool {
+        let (text, is_wanted) = match (ask.act, answer) {
+            (Act::Get, Some(Answer::Value(text))) => (*text, true),
+            (Act::Cas(old, _), Some(Answer::Swapped(false))) => (old, false),
+            (Act::Cas(old, _), _) => (old, true),
+            _ => return true,
+        };
+        let held = state.iter().find(|(key, _)| *key == ask.key);
+        let held = held.map_or_else(|| self.text(NIL), |(_, held)| held);
+        (held == self.text(text)) == is_wanted
     }
 
     fn part(&self, ask: &Ask, _: Option<&Answer>) -> Part {
@@ -168,9 +189,9 @@ impl Model for KeyValue {
     }
 
     fn group(&self, ask: &Ask, answer: Option<&Answer>) -> Option<u64> {
-        let value = match (&ask.act, answer) {
-            (Act::Put(_, value), _) | (Act::Get, Some(Answer::Value(_, value))) => *value,
-            (Act::Delete, _) => 0,
+        let value = match (ask.act, answer) {
+            (Act::Put(value), _) | (Act::Get, Some(&Answer::Value(value))) => value,
+            (Act::Delete, _) => NIL,
             _ => return None,
         };
         (!self.is_not_plain).then(|| u64::from(ask.key) << 32 | u64::from(value))
@@ -192,26 +213,28 @@ impl Model for KeyValue {
         answer: &Answer,
         mut between: impl Iterator<Item = &'a Ask>,
     ) -> bool {
-        let wanted = match (&ask.act, answer) {
-            (Act::Get, Answer::Value(text, _)) => text,
+        let wanted = match (ask.act, answer) {
+            (Act::Get, Answer::Value(text)) => *text,
             (Act::Cas(old, _), Answer::Swapped(true)) => old,
             _ => return true,
         };
+        let text = |text: Atom| self.text(text).text.as_str();
+        let wanted = text(wanted);
         let held = state
             .iter()
             .find(|(key, _)| *key == ask.key)
             .map_or("", |(_, text)| &text.text);
-        if held == &*wanted.text {
+        if held == wanted {
             return true;
         }
         // Texts grow at their end, by what comes next in the one wanted, until one is put in their place.
-        let rest = wanted.text.strip_prefix(held);
+        let rest = wanted.strip_prefix(held);
         between.any(|other| {
             other.key == ask.key
-                && match &other.act {
+                && match other.act {
                     Act::Get => false,
-                    Act::Append(more) => rest.is_some_and(|rest| rest.starts_with(&*more.text)),
-                    Act::Put(text, _) | Act::Cas(_, text) => wanted.text.starts_with(&*text.text),
+                    Act::Append(more) => rest.is_some_and(|rest| rest.starts_with(text(more))),
+                    Act::Put(put) | Act::Cas(_, put) => wanted.starts_with(text(put)),
                     Act::Delete => true,
                 }
         })
@@ -219,18 +242,20 @@ impl Model for KeyValue {
 }
 
 impl KeyValue {
-    /// A text and its number; what is not text is taken as it is written, nil as the empty text.
-    fn text(&mut self, value: &Value) -> (Text, Atom) {
-        match value {
-            Value::Nil => (Text::new(""), 0),
-            Value::Text(text) if text.is_empty() => (Text::new(""), 0),
-            Value::Text(text) => (Text::new(text), self.texts.of(value)),
-            other => {
-                let text = other.to_string();
-                let atom = self.texts.of(&Value::text(text.as_str()));
-                (Text::new(&text), atom)
-            }
-        }
+    /// The text with a number.
+    fn text(&self, number: Atom) -> &Text {
+        &self.texts[number as usize]
+    }
+
+    /// The number of a text; what is not text is taken as it is written, nil as the empty text.
+    fn number(&mut self, value: &Value) -> Atom {
+        let text = match value {
+            Value::Nil => return NIL,
+            Value::Text(text) => text.clone(),
+            other => other.to_string().into(),
+        };
+        let place = self.texts.insert_full(Text::new(text)).0;
+        Atom::try_from(place).unwrap_or(Atom::MAX)
     }
 }
 
@@ -249,32 +274,28 @@ impl Vocabulary for KeyValue {
         let act = match f {
             "get" => Act::Get,
             "delete" => Act::Delete,
-            "put" => {
-                let (text, atom) = self.text(value);
-                Act::Put(text, atom)
-            }
+            "put" => Act::Put(self.number(value)),
             "append" => {
                 self.is_not_plain = true;
-                Act::Append(self.text(value).0)
+                Act::Append(self.number(value))
             }
             _ => {
                 self.is_not_plain = true;
                 let (old, new) = pair(f, value)?;
-                Act::Cas(self.text(old).0, self.text(new).0)
+                Act::Cas(self.number(old), self.number(new))
             }
         };
         Ok(Ask { key, act })
     }
 
     fn answer(&mut self, ask: &Ask, value: &Value) -> Result<Answer, Box<str>> {
-        match &ask.act {
+        match ask.act {
             Act::Get => {
                 let (key, value) = pair("get", value)?;
                 if self.keys.of(key) != ask.key {
                     return wrong("get", "the key that was asked for", key);
                 }
-                let (text, atom) = self.text(value);
-                Ok(Answer::Value(text, atom))
+                Ok(Answer::Value(self.number(value)))
             }
             Act::Cas(..) => Ok(Answer::Swapped(*value != Value::Bool(false))),
             _ => Ok(Answer::Done),
@@ -288,9 +309,10 @@ impl Vocabulary for KeyValue {
 
     fn say_ask(&self, ask: &Ask) -> String {
         let key = self.keys.value(ask.key);
-        match &ask.act {
+        let say = |text| say(self.text(text));
+        match ask.act {
             Act::Get => format!("get {key}"),
-            Act::Put(text, _) => format!("put {key} = {}", say(text)),
+            Act::Put(text) => format!("put {key} = {}", say(text)),
             Act::Append(text) => format!("append {} to {key}", say(text)),
             Act::Delete => format!("delete {key}"),
             Act::Cas(old, new) => format!("cas {key} from {} to {}", say(old), say(new)),
@@ -298,9 +320,9 @@ impl Vocabulary for KeyValue {
     }
 
     fn say_answer(&self, _: &Ask, answer: &Answer) -> String {
-        match answer {
+        match *answer {
             Answer::Done => String::new(),
-            Answer::Value(text, _) => say(text),
+            Answer::Value(text) => say(self.text(text)),
             Answer::Swapped(true) => "swapped".into(),
             Answer::Swapped(false) => "another value".into(),
         }

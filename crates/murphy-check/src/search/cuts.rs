@@ -78,11 +78,17 @@ pub(super) fn advance<M: Model>(
             })
         };
         let known = unknown.len();
-        if !window.fill(from..end, &mut unknown) {
-            unknown.truncate(known);
-            return rest(&states, &frontier, &unknown);
-        }
-        match window.explore(&frontier, &unknown, &mut states, budget) {
+        let is_alone = end == from + 1 && unknown.is_empty();
+        let passed = is_alone.then(|| window.pass(from, &frontier, &mut states));
+        let exits = if let Some(exits) = passed.flatten() {
+            let spent = budget.spend(|| states.bytes()).map_err(Stop::Limit);
+            spent.map(|()| exits)
+        } else if window.fill(from..end, &mut unknown) {
+            window.explore(&frontier, &unknown, &mut states, budget)
+        } else {
+            Err(Stop::Wide)
+        };
+        match exits {
             Ok(exits) if exits.is_empty() => {
                 return Advance::Done(Found::Illegal(window.illegal(&frontier, &states)));
             }
@@ -170,6 +176,8 @@ struct Window<'a, 'c, M: Model> {
     /// For each operation of unknown outcome, the last one before it that asks for the same.
     twins: Vec<Option<usize>>,
     nodes: Vec<Node>,
+    /// Those that are still to be gone on from.
+    stack: Vec<u32>,
     seen: Seen,
     range: std::ops::Range<usize>,
 }
@@ -184,9 +192,29 @@ impl<'a, 'c, M: Model> Window<'a, 'c, M> {
             before_unknown: Vec::new(),
             twins: Vec::new(),
             nodes: Vec::new(),
+            stack: Vec::new(),
             seen: Seen::default(),
             range: 0..0,
         }
+    }
+
+    /// The states behind an operation that stands alone; `None` where it was not answered, or is impossible.
+    fn pass(
+        &self,
+        at: usize,
+        frontier: &[Config],
+        states: &mut States<'_, M>,
+    ) -> Option<Vec<Config>> {
+        let operation = self.case.operations[at];
+        operation.answer.as_ref()?;
+        let (mut exits, mut next) = (Vec::new(), SmallVec::new());
+        for config in frontier {
+            states.step(operation, config.state, &mut next);
+            for state in next.drain(..) {
+                leave(&mut exits, Config { state, ..*config });
+            }
+        }
+        (!exits.is_empty()).then_some(exits)
     }
 
     /// Takes the operations of the window, those of unknown outcome also into `unknown`; false where it is too wide.
@@ -236,12 +264,12 @@ impl<'a, 'c, M: Model> Window<'a, 'c, M> {
         let all = u64::MAX >> (64 - self.members.len().max(1));
         let all = if self.members.is_empty() { 0 } else { all };
         let mut exits: Vec<Config> = Vec::new();
-        let mut stack = Vec::new();
+        self.stack.clear();
         for config in frontier.iter().rev() {
-            stack.push(self.enter(ROOT, 0, 0, *config));
+            self.enter(ROOT, 0, 0, *config);
         }
         let mut next = SmallVec::<[u32; 4]>::new();
-        while let Some(at) = stack.pop() {
+        while let Some(at) = self.stack.pop() {
             let Node { done, config, .. } = self.nodes[at as usize];
             if done == all {
                 leave(&mut exits, config);
@@ -251,11 +279,10 @@ impl<'a, 'c, M: Model> Window<'a, 'c, M> {
                 return Err(Stop::Wide);
             }
             (budget.spend(|| states.bytes() + self.seen.bytes())).map_err(Stop::Limit)?;
-            if let Some((bit, state)) = self.read(done, config.state, states) {
+            if let Some(bit) = self.read(done, states.get(config.state)) {
                 let position = self.members[bit].position;
-                let config = Config { state, ..config };
                 // What leads to one place only need not be remembered.
-                stack.push(self.enter(at, position, done | 1 << bit, config));
+                self.enter(at, position, done | 1 << bit, config);
                 continue;
             }
             for mover in self.movers(done, config.used, unknown) {
@@ -276,7 +303,7 @@ impl<'a, 'c, M: Model> Window<'a, 'c, M> {
                         continue;
                     }
                     let config = Config { state, used };
-                    stack.push(self.enter(at, position, done, config));
+                    self.enter(at, position, done, config);
                 }
             }
         }
@@ -312,33 +339,26 @@ impl<'a, 'c, M: Model> Window<'a, 'c, M> {
         movers
     }
 
-    /// A read that can come next, with the state it leaves.
-    fn read(&self, done: u64, state: u32, states: &mut States<'_, M>) -> Option<(usize, u32)> {
-        let mut next = SmallVec::new();
-        for (bit, member) in self.members.iter().enumerate() {
-            if !member.is_read || done & 1 << bit != 0 || member.before & !done != 0 {
-                continue;
-            }
-            states.step(
-                self.case.operations[member.position as usize],
-                state,
-                &mut next,
-            );
-            if let Some(state) = next.pop() {
-                return Some((bit, state));
-            }
-        }
-        None
+    /// A read that can come next; it leaves the state as it is.
+    fn read(&self, done: u64, state: &M::State) -> Option<usize> {
+        let fits = |(bit, member): &(usize, &Member)| {
+            let operation = self.case.operations[member.position as usize];
+            member.is_read
+                && done & 1 << bit == 0
+                && member.before & !done == 0
+                && (self.model).allows(state, &operation.ask, operation.answer.as_ref())
+        };
+        Some(self.members.iter().enumerate().find(fits)?.0)
     }
 
-    fn enter(&mut self, parent: u32, position: u32, done: u64, config: Config) -> u32 {
+    fn enter(&mut self, parent: u32, position: u32, done: u64, config: Config) {
+        (self.stack).push(u32::try_from(self.nodes.len()).unwrap_or(ROOT));
         self.nodes.push(Node {
             parent,
             position,
             done,
             config,
         });
-        u32::try_from(self.nodes.len() - 1).unwrap_or(ROOT)
     }
 
     /// Why nothing goes on.

@@ -19,6 +19,8 @@ pub(super) struct Footprints {
     keys: Vec<Keys>,
     /// How many keys there are.
     pub count: usize,
+    /// Whether every operation has the same one key, and so is in the way of every other.
+    is_one: bool,
 }
 
 impl Footprints {
@@ -36,9 +38,13 @@ impl Footprints {
                 Part::Keys(keys) => Some(keys.into_iter().map(&mut number).collect()),
             }
         };
+        let keys: Vec<Keys> = case.operations.iter().map(of).collect();
+        let has_one = |keys: &Keys| keys.as_ref().is_some_and(|keys| keys.len() == 1);
+        let count = numbers.len();
         Self {
-            keys: case.operations.iter().map(of).collect(),
-            count: numbers.len(),
+            is_one: count == 1 && keys.iter().all(has_one),
+            keys,
+            count,
         }
     }
 
@@ -49,7 +55,10 @@ impl Footprints {
 
     /// Which of `candidates` can be in the way of `first`: those for which the answer is true, in their order.
     pub fn in_the_way(&self, first: u32, candidates: &[u32]) -> SmallVec<[bool; 64]> {
-        let mut is_in = SmallVec::from_elem(false, candidates.len());
+        let mut is_in = SmallVec::from_elem(self.is_one, candidates.len());
+        if self.is_one {
+            return is_in;
+        }
         let Some(keys) = &self.keys[first as usize] else {
             is_in.fill(true);
             return is_in;
