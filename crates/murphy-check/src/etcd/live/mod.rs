@@ -21,6 +21,7 @@ use super::{
     figures,
     load::Loader,
     record::{Outcome, Stream},
+    sweep::Fault,
 };
 use crate::{
     read::{self, ReadError},
@@ -192,7 +193,7 @@ impl Live {
         let record = &self.loader.record;
         let judgements = examination.judgements.iter();
         let is_broken = judgements.clone().any(|j| j.verdict == Verdict::Broken);
-        if is_broken && self.forgotten > 0 && !examination.truth.timeline.holes.is_empty() {
+        if is_broken && self.forgotten > 0 && rests_on_unknown(&examination) {
             self.lost = Some(format!(
                 "what was seen needs a write of unknown outcome, {} of which were forgotten",
                 self.forgotten
@@ -292,4 +293,13 @@ impl Live {
             vacuity,
         })
     }
+}
+
+/// Whether what was found may have come from a write that was forgotten: a revision that nobody acknowledged has no
+/// writer, or its content is not told by a watch of every key.
+fn rests_on_unknown(seen: &Examination) -> bool {
+    let is_open = |fault: &Fault| matches!(fault, Fault::Unfillable { .. } | Fault::NoOrder { .. });
+    seen.sweep.faults.iter().any(is_open)
+        || seen.sweep.local.no_order.is_some()
+        || (seen.truth.timeline.holes.iter()).any(|hole| !hole.is_exact)
 }
