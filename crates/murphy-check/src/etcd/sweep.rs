@@ -10,11 +10,12 @@ use super::{
     kubernetes::{Clause, Typed, clause_of},
     lessor::Lessor,
     perform::{Mismatch, Stage},
-    record::{Answer, Ask, Op, Outcome, Pair, Record},
+    record::{Answer, Ask, Op, Pair, Record},
     registry::Registry,
-    store::{Order, Store, View},
-    timeline::{Hole, Suspects, Timeline, each_written_span, op_of, place, revision_of},
-    worlds::{Search, Step, explains, search},
+    store::{Order, Store},
+    timeline::{Suspects, Timeline, op_of, place, revision_of},
+    words::Words,
+    worlds::{Search, Step, search},
 };
 use crate::intern::{Id, Interner, NONE, next_id};
 
@@ -95,6 +96,43 @@ pub(crate) struct Truth {
     pub order: Order,
     pub store: Store,
     pub timeline: Timeline,
+    /// How many pairs some member showed: those come first.
+    observed: usize,
+}
+
+impl Truth {
+    /// Whether an event of the replay certainly happened. What a write did to a key of which nobody knows what it was
+    /// before is a guess, unless somebody showed just that, or it follows from the acknowledgement alone.
+    pub fn is_sure(&self, words: &Words<'_>, event: Id) -> bool {
+        let (record, pair) = (words.record, words.pairs.get(event));
+        let rank = self.order.rank(pair.key);
+        let acknowledges = |id: Id| {
+            let op = op_of(record, id);
+            let answer = record.answer(op);
+            answer.is_some_and(|answer| acknowledges(record, record.ask(op), answer, &pair))
+        };
+        pair.mod_revision < self.store.certain_before(rank)
+            || (event as usize) < self.observed
+            || self.timeline.owners(pair.mod_revision).any(acknowledges)
+    }
+}
+
+/// Whether the answer alone says that the request wrote `pair`, whatever was there before.
+fn acknowledges(record: &Record, ask: Ask, answer: Answer, pair: &Pair) -> bool {
+    match (ask, answer) {
+        (Ask::Put { key, value, .. }, _) => key == pair.key && value == pair.value,
+        (Ask::Delete { span, .. }, Answer::Delete { deleted: 1, .. }) => {
+            span.end == NONE && span.key == pair.key && pair.is_gone()
+        }
+        (Ask::Txn(txn), Answer::Txn { succeeded, answers }) => {
+            let txn = record.txns[txn as usize];
+            let branch = if succeeded { txn.success } else { txn.failure };
+            let asks = record.asks[branch.range()].iter();
+            asks.zip(&record.answers[answers.range()])
+                .any(|(ask, answer)| acknowledges(record, *ask, *answer, pair))
+        }
+        _ => false,
+    }
 }
 
 /// Replays `record`; `limit` bounds the search over unknown writes.
@@ -162,6 +200,7 @@ pub(crate) fn sweep(
             order,
             store,
             timeline,
+            observed,
         },
         found,
     )
@@ -275,26 +314,27 @@ fn oldest_read(record: &Record, ask: Ask, answer: Answer) -> Option<i64> {
     }
 }
 
-struct Sweeper<'r> {
-    stage: Stage<'r, Store>,
-    timeline: &'r Timeline,
-    suspects: Suspects<'r>,
-    lessor: Lessor<'r>,
-    next_hole: usize,
-    steps: Vec<Step>,
+/// A sweep on its way through the history.
+pub(super) struct Sweeper<'r> {
+    pub(super) stage: Stage<'r, Store>,
+    pub(super) timeline: &'r Timeline,
+    pub(super) suspects: Suspects<'r>,
+    pub(super) lessor: Lessor<'r>,
+    pub(super) next_hole: usize,
+    pub(super) steps: Vec<Step>,
     /// Serializable reads among the steps: each with how many steps come before it.
     local_steps: Vec<(usize, Step)>,
     /// Revisions whose content is known, but not which of several writes it is.
-    shared: Vec<(i64, Vec<Id>)>,
+    pub(super) shared: Vec<(i64, Vec<Id>)>,
     /// The latest call among the operations before, and whose it is.
     latest: (u64, Id),
     compacted: Vec<(u64, i64, Id)>,
     /// How many pairs some member showed.
-    observed: usize,
+    pub(super) observed: usize,
     registry: &'r Registry,
     /// The same for each resource type.
     latest_of: Vec<(u64, Id)>,
-    found: Sweep,
+    pub(super) found: Sweep,
 }
 
 impl Sweeper<'_> {
@@ -344,7 +384,7 @@ impl Sweeper<'_> {
         }
     }
 
-    fn fault(&mut self, fault: Fault) {
+    pub(super) fn fault(&mut self, fault: Fault) {
         if !self
             .found
             .faults
@@ -490,225 +530,6 @@ impl Sweeper<'_> {
                 revision,
                 mismatch,
             });
-        }
-    }
-
-    fn fill_holes_before(&mut self, end: u64) {
-        let timeline = self.timeline;
-        while let Some(hole) = timeline
-            .holes
-            .get(self.next_hole)
-            .filter(|hole| place(hole.revision) < end)
-        {
-            self.next_hole += 1;
-            self.fill(hole);
-        }
-    }
-
-    fn fill(&mut self, hole: &Hole) {
-        let mut candidates = self.suspects.of(self.stage.pairs, hole);
-        let leases = self.ends_of_leases(hole);
-        if let [only] = leases.as_slice()
-            && !self.lessor.is_grant(*only)
-            && op_of(self.stage.record, *only).outcome == Outcome::Ok
-        {
-            // An acknowledged revocation that finds keys has the revision in its answer.
-            return self.fill_with(hole, *only);
-        }
-        let by_client = leases.is_empty();
-        candidates.extend(leases);
-        match (candidates.as_slice(), hole.evidence.is_empty()) {
-            ([], _) => {
-                self.apply_evidence(hole);
-                if self.found.begins_at.is_none() {
-                    let evidence = hole.evidence.clone();
-                    self.fault(Fault::Unfillable {
-                        revision: hole.revision,
-                        evidence,
-                    });
-                }
-            }
-            ([only], false) => self.fill_with(hole, *only),
-            (_, false) if hole.is_exact => {
-                if by_client {
-                    self.shared.push((hole.revision, candidates.clone()));
-                }
-                self.apply_evidence(hole);
-                self.guess_if_uncertain(hole, candidates);
-            }
-            _ => self.open(hole, candidates),
-        }
-    }
-
-    /// The ends of leases that may have been `hole`: of those whose keys were seen to go, or, where nothing was seen,
-    /// of all that have keys.
-    fn ends_of_leases(&mut self, hole: &Hole) -> Vec<Id> {
-        if self.lessor.is_idle() {
-            return Vec::new();
-        }
-        let mut leases: Vec<u32> = Vec::new();
-        let gone = hole.evidence.first().map(|id| self.stage.pairs.get(*id));
-        match gone {
-            Some(pair) if !pair.is_gone() => return Vec::new(),
-            Some(pair) => {
-                let rank = self.stage.order.rank(pair.key);
-                let head = self.stage.view.head(self.stage.pairs, rank);
-                if self.stage.view.is_uncertain((rank, rank + 1)) {
-                    let keys = &self.stage.record.lease_keys;
-                    let has = |lease: &u32| keys[*lease as usize].binary_search(&pair.key).is_ok();
-                    leases.extend(self.lessor.leases().filter(has));
-                } else if head != NONE {
-                    let lease = self.stage.pairs.get(head).lease;
-                    leases.extend(Some(self.stage.record.known_lease(lease)).filter(|l| *l > 0));
-                }
-            }
-            None => {
-                let all: Vec<u32> = self.lessor.leases().collect();
-                for lease in all {
-                    if !self.stage.attached(lease).is_empty() {
-                        leases.push(lease);
-                    }
-                }
-            }
-        }
-        leases
-            .into_iter()
-            .flat_map(|lease| self.lessor.enders(lease, hole))
-            .collect()
-    }
-
-    /// The evidence names one write: its effect is replayed, not the evidence, so that an event that a
-    /// watch left out is missed there.
-    fn fill_with(&mut self, hole: &Hole, writer: Id) {
-        let record = self.stage.record;
-        let ask = record.ask(op_of(record, writer));
-        if let Ask::LeaseGrant { lease } = ask {
-            let halved = self.half_expired(hole, lease);
-            self.found.expired.push(Expired {
-                grant: writer,
-                revision: hole.revision,
-                halved,
-            });
-            if halved.is_some() {
-                return self.apply_evidence(hole);
-            }
-        }
-        self.suspects.place(writer);
-        self.lessor.place(writer, hole.revision);
-        self.stage.perform(ask, None, hole.revision);
-        if self.stage.uncertain {
-            // Which branch it took is a guess, so whatever either branch writes is one.
-            self.doubt(writer, hole.revision);
-            return self.guess_if_uncertain(hole, vec![writer]);
-        }
-        if !explains(self.stage.pairs, &self.stage.events, &hole.evidence, false) {
-            if self.stage.events.is_empty() {
-                self.apply_evidence(hole);
-            }
-            self.fault(Fault::Unfillable {
-                revision: hole.revision,
-                evidence: hole.evidence.clone(),
-            });
-        }
-    }
-
-    /// A key of the lease that stays when others go: a later deletion of it was seen, or a later change.
-    fn half_expired(&mut self, hole: &Hole, lease: u32) -> Option<Id> {
-        let attached = self.stage.attached(lease);
-        if self.stage.uncertain || !hole.is_exact || hole.evidence.len() >= attached.len() {
-            return None;
-        }
-        let pairs = &*self.stage.pairs;
-        let gone: Vec<Id> = hole.evidence.iter().map(|id| pairs.get(*id).key).collect();
-        let stays = |id: Id| {
-            let key = pairs.get(id).key;
-            let of = pairs.all()[..self.observed]
-                .iter()
-                .filter(|pair| pair.key == key);
-            !gone.contains(&key)
-                && of
-                    .filter(|pair| pair.mod_revision > hole.revision)
-                    .any(|pair| {
-                        pair.is_gone() && self.is_first_end(pair, hole.revision)
-                            || !pair.is_gone() && pair.create_revision < hole.revision
-                    })
-        };
-        attached.into_iter().map(|(_, id)| id).find(|id| stays(*id))
-    }
-
-    /// Whether a deletion is the first thing that was seen of its key behind `revision`.
-    fn is_first_end(&self, gone: &Pair, revision: i64) -> bool {
-        let between = revision + 1..gone.mod_revision;
-        let pairs = self.stage.pairs.all()[..self.observed].iter();
-        !pairs
-            .clone()
-            .any(|pair| pair.key == gone.key && between.contains(&pair.mod_revision))
-    }
-
-    fn guess_if_uncertain(&mut self, hole: &Hole, candidates: Vec<Id>) {
-        if self.stage.uncertain {
-            let Hole {
-                revision,
-                evidence,
-                is_exact,
-                ..
-            } = hole.clone();
-            self.steps.push(Step::Hole {
-                revision,
-                candidates,
-                evidence,
-                is_exact,
-            });
-        }
-    }
-
-    /// Nothing tells who wrote the revision: every key the candidates can have written is uncertain.
-    fn open(&mut self, hole: &Hole, candidates: Vec<Id>) {
-        let record = self.stage.record;
-        for id in &candidates {
-            each_written_span(record, record.ask(op_of(record, *id)), &mut |span| {
-                self.stage
-                    .view
-                    .doubt(self.stage.order.ranks(span), hole.revision);
-            });
-        }
-        self.found.open.push(hole.revision);
-        self.stage.uncertain = true;
-        self.guess_if_uncertain(hole, candidates);
-    }
-
-    fn doubt(&mut self, op: Id, revision: i64) {
-        let record = self.stage.record;
-        each_written_span(record, record.ask(op_of(record, op)), &mut |span| {
-            self.stage
-                .view
-                .doubt(self.stage.order.ranks(span), revision);
-        });
-    }
-
-    /// Writes what was seen of a revision whose writer is not known.
-    fn apply_evidence(&mut self, hole: &Hole) {
-        let stage = &mut self.stage;
-        stage.uncertain = false;
-        for id in &hole.evidence {
-            let told = stage.pairs.get(*id);
-            let rank = stage.order.rank(told.key);
-            stage.uncertain |= stage.view.is_uncertain((rank, rank + 1));
-            if told.is_gone() {
-                let gone = stage.pairs.id(Pair::gone(told.key, hole.revision));
-                stage.view.write(rank, gone, true);
-                continue;
-            }
-            let head = stage.view.head(stage.pairs, rank);
-            let prev = (head != NONE).then(|| stage.pairs.get(head));
-            let pair = Pair {
-                mod_revision: hole.revision,
-                create_revision: prev.map_or(hole.revision, |prev| prev.create_revision),
-                version: prev.map_or(1, |prev| prev.version.saturating_add(1)),
-                ..told
-            };
-            let id = stage.pairs.id(stage.record.as_recorded(pair));
-            stage.view.write(rank, id, false);
         }
     }
 }

@@ -78,7 +78,10 @@ impl Reader<'_> {
                 break;
             }
             self.at += 1;
-            if missing.is_none() && self.follower.is_owed(pair.key) {
+            if missing.is_none()
+                && self.follower.is_owed(pair.key)
+                && self.truth.is_sure(words, *id)
+            {
                 missing = Some((pair.mod_revision, Some(*id)));
             }
         }
@@ -141,6 +144,9 @@ impl Reader<'_> {
             if delivered.iter().any(|found| self.is_same(*id, *found)) {
                 self.found
                     .judged(Rule::IsCreate, u64::from(!pair.is_gone()));
+                continue;
+            }
+            if !self.truth.is_sure(words, *id) {
                 continue;
             }
             let other = delivered
