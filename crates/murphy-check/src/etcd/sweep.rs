@@ -10,9 +10,9 @@ use super::{
     kubernetes::{Clause, Typed, clause_of},
     lessor::Lessor,
     perform::{Mismatch, Stage},
-    record::{Answer, Ask, Op, Pair, Record},
+    record::{Answer, Ask, Op, Pair, Record, Span},
     registry::Registry,
-    store::{Order, Store},
+    store::{Order, Store, View},
     timeline::{Suspects, Timeline, op_of, place, revision_of},
     words::Words,
     worlds::{Search, Step, search},
@@ -54,7 +54,7 @@ pub(crate) struct LocalReads {
     pub no_order: Option<(Id, i64)>,
     /// The first that is wrong: operation, revision, difference.
     pub wrong: Option<(Id, i64, Mismatch)>,
-    /// The first that was answered with a revision before an operation of a lower one was asked.
+    /// The first that was answered with a revision before a write of a lower one was asked.
     pub early: Option<(Id, Id)>,
 }
 
@@ -111,8 +111,15 @@ impl Truth {
             let answer = record.answer(op);
             answer.is_some_and(|answer| acknowledges(record, record.ask(op), answer, &pair))
         };
-        pair.mod_revision < self.store.certain_before(rank)
+        let is_shown = |id: &Id| {
+            let shown = words.pairs.get(*id);
+            shown.key == pair.key && shown.is_gone() == pair.is_gone()
+        };
+        let holes = &self.timeline.holes;
+        let hole = holes.binary_search_by_key(&pair.mod_revision, |hole| hole.revision);
+        self.store.is_certain(rank, pair.mod_revision)
             || (event as usize) < self.observed
+            || hole.is_ok_and(|hole| holes[hole].evidence.iter().any(is_shown))
             || self.timeline.owners(pair.mod_revision).any(acknowledges)
     }
 }
@@ -161,6 +168,7 @@ pub(crate) fn sweep(
         local_steps: Vec::new(),
         shared: Vec::new(),
         latest: (0, NONE),
+        latest_write: (0, NONE),
         compacted: compactions(record),
         observed,
         registry,
@@ -188,7 +196,10 @@ pub(crate) fn sweep(
             result => {
                 let alone = try_all(&steps);
                 note_search(&mut found, alone, &steps);
-                if let (Search::Possible, Search::Impossible(step)) = (alone, result) {
+                let is_sound = found.faults.is_empty();
+                if let (Search::Possible, Search::Impossible(step), true) =
+                    (alone, result, is_sound)
+                {
                     found.local.no_order = place_of(&merged[step]);
                 }
             }
@@ -328,6 +339,8 @@ pub(super) struct Sweeper<'r> {
     pub(super) shared: Vec<(i64, Vec<Id>)>,
     /// The latest call among the operations before, and whose it is.
     latest: (u64, Id),
+    /// The same among the writes.
+    latest_write: (u64, Id),
     compacted: Vec<(u64, i64, Id)>,
     /// How many pairs some member showed.
     pub(super) observed: usize,
@@ -396,12 +409,17 @@ impl Sweeper<'_> {
     }
 
     fn note_call(&mut self, id: Id) {
-        let op = op_of(self.stage.record, id);
-        if self.stage.record.is_local(self.stage.record.ask(op)) {
+        let record = self.stage.record;
+        let op = op_of(record, id);
+        if record.is_local(record.ask(op)) {
             return;
         }
         if op.call > self.latest.0 {
             self.latest = (op.call, id);
+        }
+        let wrote = record.answer(op).is_some_and(|answer| record.wrote(answer));
+        if wrote && op.call > self.latest_write.0 {
+            self.latest_write = (op.call, id);
         }
         if let Some(resource) = self.type_of(id) {
             let latest = &mut self.latest_of[resource as usize];
@@ -460,6 +478,9 @@ impl Sweeper<'_> {
             return;
         };
         let typed = &mut self.found.typed;
+        if self.stage.contested {
+            return;
+        }
         typed.count(clause);
         let (call, later) = self.latest_of[resource as usize];
         if !record.is_local(record.ask(op)) {
@@ -494,23 +515,40 @@ impl Sweeper<'_> {
         let mismatch = self.stage.perform(ask, record.answer(op), revision);
         let mismatch = mismatch.or_else(|| self.compacted(op));
         let mismatch = mismatch.or_else(|| self.lease_ended(ask, revision));
+        let is_contested = self.stage.contested;
+        let mismatch = mismatch.filter(|_| !is_contested);
         if let (Ask::LeaseRevoke { .. }, None) = (ask, mismatch) {
             self.lessor.place(id, revision);
         }
         if !self.registry.is_empty() && self.found.begins_at.is_none() {
             self.replay_typed(id, revision, mismatch);
         }
+        let is_certain = !self.stage.uncertain && !record.is_local(ask);
+        if let Some(mismatch) = mismatch.filter(|_| is_certain) {
+            self.contest(ask, mismatch);
+        }
+        if let Some(answer) = record.answer(op).filter(|_| !record.is_local(ask)) {
+            self.settle(ask, answer, revision);
+        }
         if record.is_local(ask) {
+            // What a member showed was there for every write and every linearizable read that was asked for later.
             let local = &mut self.found.local;
-            if self.latest.0 > op.end && local.early.is_none() {
-                local.early = Some((id, self.latest.1));
+            if self.latest_write.0 > op.end {
+                local.early.get_or_insert((id, self.latest_write.1));
+            } else if self.latest.0 > op.end {
+                let later = self.latest.1;
+                self.fault(Fault::Backwards { earlier: id, later });
+            }
+            if is_contested {
+                return;
             }
             if self.stage.uncertain {
-                local.doubtful += 1;
+                self.found.local.doubtful += 1;
                 self.local_steps
                     .push((self.steps.len(), Step::Op { op: id, revision }));
                 return;
             }
+            let local = &mut self.found.local;
             local.judged += 1;
             if let (Some(mismatch), None) = (mismatch, &local.wrong) {
                 local.wrong = Some((id, revision, mismatch));
@@ -522,7 +560,7 @@ impl Sweeper<'_> {
             let later = self.latest.1;
             self.fault(Fault::Backwards { earlier: id, later });
         }
-        if self.stage.uncertain {
+        if self.stage.uncertain && !is_contested {
             self.steps.push(Step::Op { op: id, revision });
         } else if let Some(mismatch) = mismatch {
             self.fault(Fault::Wrong {
@@ -530,6 +568,84 @@ impl Sweeper<'_> {
                 revision,
                 mismatch,
             });
+        }
+    }
+
+    /// Answer and replay differ, and one of them is wrong: what follows says nothing more of the keys.
+    fn contest(&mut self, ask: Ask, mismatch: Mismatch) {
+        let record = self.stage.record;
+        let mut spans = Vec::new();
+        match mismatch {
+            Mismatch::Pair { key, .. } => spans.push(Span { key, end: NONE }),
+            Mismatch::Kept { pair } => {
+                let key = self.stage.pairs.get(pair).key;
+                spans.push(Span { key, end: NONE });
+            }
+            Mismatch::Count { .. } | Mismatch::Deleted { .. } => each_span(record, ask, &mut spans),
+            Mismatch::Branch { .. } => each_condition(record, ask, &mut spans),
+            _ => {}
+        }
+        for span in spans {
+            let (first, end) = self.stage.order.ranks(span);
+            for rank in first..end {
+                self.stage.view.contest(self.stage.pairs, rank);
+            }
+        }
+    }
+
+    /// Whatever was there before, behind an acknowledged deletion there is nothing.
+    fn settle(&mut self, ask: Ask, answer: Answer, revision: i64) {
+        let record = self.stage.record;
+        match (ask, answer) {
+            (Ask::Delete { span, .. }, Answer::Delete { .. }) => {
+                let ranks = self.stage.order.ranks(span);
+                for rank in self.stage.view.settle(ranks, revision) {
+                    let pairs = &mut *self.stage.pairs;
+                    if self.stage.view.head(pairs, rank) != NONE {
+                        let key = self.stage.order.key(rank);
+                        let gone = pairs.id(Pair::gone(key, revision));
+                        self.stage.view.write(rank, gone, true);
+                    }
+                }
+            }
+            (Ask::Txn(txn), Answer::Txn { succeeded, answers }) => {
+                let txn = record.txns[txn as usize];
+                let branch = if succeeded { txn.success } else { txn.failure };
+                let asks = record.asks[branch.range()].iter();
+                for (ask, answer) in asks.zip(&record.answers[answers.range()]) {
+                    self.settle(*ask, *answer, revision);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The keys that a request reads or deletes.
+fn each_span(record: &Record, ask: Ask, spans: &mut Vec<Span>) {
+    match ask {
+        Ask::Range { span, .. } | Ask::Delete { span, .. } => spans.push(span),
+        Ask::Txn(txn) => {
+            let txn = record.txns[txn as usize];
+            for run in [txn.success, txn.failure] {
+                for ask in &record.asks[run.range()] {
+                    each_span(record, *ask, spans);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The keys that a transaction compares, and those of transactions in it.
+fn each_condition(record: &Record, ask: Ask, spans: &mut Vec<Span>) {
+    let Ask::Txn(txn) = ask else { return };
+    let txn = record.txns[txn as usize];
+    let conditions = &record.conditions[txn.compare.range()];
+    spans.extend(conditions.iter().map(|condition| condition.span));
+    for run in [txn.success, txn.failure] {
+        for ask in &record.asks[run.range()] {
+            each_condition(record, *ask, spans);
         }
     }
 }

@@ -192,7 +192,7 @@ impl Reader<'_> {
         let pairs = self.follower.words.pairs;
         let (ours, found) = (pairs.get(ours), pairs.get(found));
         let rank = self.truth.order.rank(ours.key);
-        let is_certain = ours.mod_revision < self.truth.store.certain_before(rank);
+        let is_certain = self.truth.store.is_certain(rank, ours.mod_revision);
         !is_certain && ours.key == found.key && ours.value == found.value
     }
 
@@ -219,7 +219,7 @@ impl Reader<'_> {
         }
         let key = words.pairs.get(stream.events[event]).key;
         let rank = self.truth.order.rank(key);
-        if revision > self.truth.store.certain_before(rank) {
+        if !self.truth.store.is_certain(rank, revision - 1) {
             return;
         }
         self.found.judged(Rule::PrevKv, 1);
