@@ -1,6 +1,9 @@
 //! A check judges every promise of model `etcd` on one history.
 
-use std::{cell::OnceCell, io::Read};
+use std::{
+    cell::{OnceCell, RefCell},
+    io::Read,
+};
 
 use rustc_hash::FxHashSet;
 
@@ -11,7 +14,7 @@ use super::{
     lease, linear,
     members::{self, Agreement},
     promises::{LEASE_EXPIRY, PROMISES, SERIALIZABLE_READS, is_always_judged},
-    proof::prove,
+    proof::{Proof, prove},
     record::Record,
     registry::Registry,
     sweep::{Sweep, Truth, sweep},
@@ -60,7 +63,16 @@ pub fn check(source: impl Read, options: &Options) -> Result<Report, ReadError> 
 }
 
 /// Judges the promises on a history that was read before.
-pub fn check_record(mut record: Record, options: &Options) -> Report {
+pub fn check_record(record: Record, options: &Options) -> Report {
+    examine(record, options, &mut |_, _| {})
+}
+
+/// The same, and calls `each` with the proof of every broken promise.
+pub(crate) fn examine(
+    mut record: Record,
+    options: &Options,
+    each: &mut dyn FnMut(&Asked<'_>, &Proof),
+) -> Report {
     let mut pairs = std::mem::take(&mut record.pairs);
     let observed = pairs.all().len();
     let registry = Registry::new(&record);
@@ -82,6 +94,7 @@ pub fn check_record(mut record: Record, options: &Options) -> Report {
     let mut case = Case {
         words: &words,
         asked: OnceCell::new(),
+        each: RefCell::new(each),
         truth: &truth,
         sweep: &sweep,
         agreement: &agreement,
@@ -101,6 +114,8 @@ struct Case<'a> {
     words: &'a Words<'a>,
     /// Read once something is broken.
     asked: OnceCell<Asked<'a>>,
+    /// Who wants to know of proofs.
+    each: RefCell<&'a mut dyn FnMut(&Asked<'_>, &Proof)>,
     truth: &'a Truth,
     sweep: &'a Sweep,
     agreement: &'a Agreement,
@@ -214,7 +229,9 @@ impl Case<'_> {
 
     fn broken(&self, promise: &str, trouble: &Trouble) -> Judgement {
         let asked = self.asked.get_or_init(|| Asked::new(self.words));
-        trouble.judgement(promise, self.words, &prove(asked, &trouble.facts))
+        let proof = prove(asked, &trouble.facts);
+        (self.each.borrow_mut())(asked, &proof);
+        trouble.judgement(promise, self.words, &proof)
     }
 
     fn lease(&self, promise: &str) -> Option<Judgement> {

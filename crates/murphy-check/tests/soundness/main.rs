@@ -4,11 +4,13 @@
 
 #![allow(clippy::print_stderr, reason = "a soak run prints its figures")]
 
+mod blame;
 mod shapes;
 mod weakening;
 
 use std::collections::BTreeMap;
 
+use blame::breakable;
 use murphy_check::{
     etcd::{
         self, Options,
@@ -111,6 +113,12 @@ fn mutated_histories_are_all_caught() {
             let Some(witness) = &judgement.witness else {
                 continue;
             };
+            let blamed = judgement.promise.as_str();
+            assert!(
+                breakable(MUTATIONS[class]).contains(&blamed),
+                "{blamed}: {}",
+                told()
+            );
             if !witness.confirmed {
                 let reason: String = judgement
                     .reason

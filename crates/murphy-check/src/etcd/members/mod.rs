@@ -103,7 +103,8 @@ fn stray_pairs(words: &Words<'_>, truth: &Truth, sweep: &Sweep, observed: usize)
         let is_contested = truth
             .store
             .is_contested((rank, rank + 1), pair.mod_revision);
-        if is_contested && last != NONE && words.pairs.get(last).unnumbered() == pair.unnumbered() {
+        let ours = (last != NONE).then(|| words.pairs.get(last).unnumbered());
+        if is_contested && ours.is_some_and(|ours| ours.agrees(&pair.unnumbered())) {
             return false;
         }
         !(pair.value == UNREAD && last != NONE && words.pairs.get(last).agrees(&pair))
