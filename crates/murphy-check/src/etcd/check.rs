@@ -68,11 +68,7 @@ pub fn check_record(record: Record, options: &Options) -> Report {
 }
 
 /// The same, and calls `each` with the proof of every broken promise.
-pub(crate) fn examine(
-    mut record: Record,
-    options: &Options,
-    each: &mut dyn FnMut(&Asked<'_>, &Proof),
-) -> Report {
+pub(crate) fn examine(mut record: Record, options: &Options, each: &mut Listener<'_>) -> Report {
     let mut pairs = std::mem::take(&mut record.pairs);
     let observed = pairs.all().len();
     let registry = Registry::new(&record);
@@ -109,13 +105,15 @@ pub(crate) fn examine(
     }
 }
 
+/// Who wants to know of proofs, with what the history says of who asked for what.
+type Listener<'l> = dyn FnMut(&Asked<'_>, &Proof) + 'l;
+
 /// A history with its replay, about to be judged.
 struct Case<'a> {
     words: &'a Words<'a>,
     /// Read once something is broken.
     asked: OnceCell<Asked<'a>>,
-    /// Who wants to know of proofs.
-    each: RefCell<&'a mut dyn FnMut(&Asked<'_>, &Proof)>,
+    each: RefCell<&'a mut Listener<'a>>,
     truth: &'a Truth,
     sweep: &'a Sweep,
     agreement: &'a Agreement,

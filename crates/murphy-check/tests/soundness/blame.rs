@@ -3,7 +3,7 @@
 use murphy_check::etcd::generate::mutation::Mutation;
 
 /// The promises that rest on the answers having the revisions of what they tell of.
-const ORDER: [&str; 16] = [
+const ORDER: [&str; 17] = [
     "linearizable",
     "durable",
     "members-agree",
@@ -14,6 +14,8 @@ const ORDER: [&str; 16] = [
     "watch.reliable",
     "watch.prev-kv",
     "watch.live",
+    // Which put attached a key to a lease.
+    "lease.expiry",
     "kubernetes.strict-serializability",
     "kubernetes.optimistic-write",
     "kubernetes.exact-revision",
