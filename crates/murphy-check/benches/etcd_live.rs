@@ -35,10 +35,7 @@ fn main() -> Result<()> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
         [WRITE, operations] => write(operations.parse()?),
-        ["minutes", minutes] => judge(
-            1_000_000_000,
-            Some(Duration::from_secs(60 * minutes.parse::<u64>()?)),
-        ),
+        ["minutes", minutes] => judge(1_000_000_000, Some(Duration::from_mins(minutes.parse()?))),
         _ => judge(1_000_000, None),
     }
 }
@@ -68,7 +65,7 @@ fn judge(operations: usize, time: Option<Duration>) -> Result<()> {
     let mut source = writer.stdout.take().ok_or("no pipe")?;
     let mut live = Live::default();
     let mut piece = vec![0; 1 << 20];
-    let (began, mut busy, mut minute) = (Instant::now(), Duration::ZERO, 1);
+    let (began, mut busy, mut minute) = (Instant::now(), Duration::ZERO, 1_u64);
     println!("| after | operations | a second of judging | kept | unknown | memory |");
     println!("|---:|---:|---:|---:|---:|---:|");
     loop {
@@ -81,7 +78,7 @@ fn judge(operations: usize, time: Option<Duration>) -> Result<()> {
             return Err(format!("a correct history is broken: {report:#?}").into());
         }
         busy += start.elapsed();
-        if began.elapsed() >= Duration::from_secs(60) * minute {
+        if began.elapsed() >= Duration::from_mins(minute) {
             minute += 1;
             row(&live, began, busy);
         }

@@ -1,6 +1,9 @@
 //! A check judges every promise of model `etcd` on one history.
 
-use std::{cell::OnceCell, io::Read};
+use std::{
+    cell::{OnceCell, RefCell},
+    io::Read,
+};
 
 use rustc_hash::FxHashSet;
 
@@ -11,7 +14,7 @@ use super::{
     lease, linear,
     members::{self, Agreement},
     promises::{LEASE_EXPIRY, PROMISES, SERIALIZABLE_READS, is_always_judged},
-    proof::prove,
+    proof::{Proof, prove},
     record::{Pair, Record},
     registry::Registry,
     sweep::{Sweep, Truth, sweep},
@@ -63,7 +66,7 @@ pub fn check(source: impl Read, options: &Options) -> Result<Report, ReadError> 
 /// Judges the promises on a history that was read before.
 pub fn check_record(mut record: Record, options: &Options) -> Report {
     Report {
-        judgements: examine(&mut record, options).judgements,
+        judgements: examine(&mut record, options, &mut |_, _| {}).judgements,
         vacuity: figures::figures(&record),
     }
 }
@@ -79,8 +82,13 @@ pub(super) struct Examination {
     pub pairs: Interner<Pair>,
 }
 
-/// Judges the promises on what is in `record`, from which the pairs are taken.
-pub(super) fn examine(record: &mut Record, options: &Options) -> Examination {
+/// Judges the promises on what is in `record`, from which the pairs are taken, and calls `each` with the proof of every
+/// broken promise.
+pub(super) fn examine(
+    record: &mut Record,
+    options: &Options,
+    each: &mut Listener<'_>,
+) -> Examination {
     let mut pairs = std::mem::take(&mut record.pairs);
     let observed = pairs.all().len();
     let registry = Registry::new(record);
@@ -102,6 +110,7 @@ pub(super) fn examine(record: &mut Record, options: &Options) -> Examination {
     let mut case = Case {
         words: &words,
         asked: OnceCell::new(),
+        each: RefCell::new(each),
         truth: &truth,
         sweep: &sweep,
         agreement: &agreement,
@@ -123,11 +132,15 @@ pub(super) fn examine(record: &mut Record, options: &Options) -> Examination {
     }
 }
 
+/// Who wants to know of proofs, with what the history says of who asked for what.
+type Listener<'l> = dyn FnMut(&Asked<'_>, &Proof) + 'l;
+
 /// A history with its replay, about to be judged.
 struct Case<'a> {
     words: &'a Words<'a>,
     /// Read once something is broken.
     asked: OnceCell<Asked<'a>>,
+    each: RefCell<&'a mut Listener<'a>>,
     truth: &'a Truth,
     sweep: &'a Sweep,
     agreement: &'a Agreement,
@@ -253,7 +266,9 @@ impl Case<'_> {
 
     fn broken(&self, promise: &str, trouble: &Trouble) -> Judgement {
         let asked = self.asked.get_or_init(|| Asked::new(self.words));
-        trouble.judgement(promise, self.words, &prove(asked, &trouble.facts))
+        let proof = prove(asked, &trouble.facts);
+        (self.each.borrow_mut())(asked, &proof);
+        trouble.judgement(promise, self.words, &proof)
     }
 
     fn lease(&self, promise: &str) -> Option<Judgement> {

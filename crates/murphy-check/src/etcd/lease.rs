@@ -7,6 +7,7 @@
 use rustc_hash::FxHashMap;
 
 use super::{
+    linear::source_of,
     record::{Answer, Ask, Op, Outcome, Record},
     sighting::{Fact, each_sighting},
     sweep::{Expired, Sweep, Truth},
@@ -225,8 +226,9 @@ impl<'a> Inquiry<'a> {
         if pair == NONE {
             return None;
         }
-        let written = self.words.pairs.get(pair).mod_revision;
-        self.truth.timeline.owners(written).next().map(Fact::Op)
+        let words = self.words;
+        let written = words.pairs.get(pair).mod_revision;
+        source_of(words.record, words, self.truth, written, pair)
     }
 
     /// Some keys went, and others stayed.

@@ -16,6 +16,8 @@ pub(crate) struct Lessor<'r> {
     record: &'r Record,
     /// For each lease the operations that may end it.
     enders: FxHashMap<u32, Vec<Id>>,
+    /// The acknowledged revocations of each revision, with their leases.
+    revoked: FxHashMap<i64, Vec<(u32, Id)>>,
     placed: FxHashSet<Id>,
     /// The last revision in which each lease ended, as far as is certain.
     ended: FxHashMap<u32, i64>,
@@ -25,18 +27,26 @@ impl<'r> Lessor<'r> {
     /// The lessor of `record`, before any lease has ended.
     pub fn new(record: &'r Record) -> Self {
         let mut enders: FxHashMap<u32, Vec<Id>> = FxHashMap::default();
+        let mut revoked: FxHashMap<i64, Vec<(u32, Id)>> = FxHashMap::default();
         if record.leases.len() > 1 {
             for (id, op) in record.ops.iter().enumerate() {
-                if let (Ask::LeaseGrant { lease } | Ask::LeaseRevoke { lease }, true) =
-                    (record.ask(op), op.outcome != Outcome::Fail)
-                {
-                    enders.entry(lease).or_default().push(next_id(id));
+                let ask = record.ask(op);
+                let (Ask::LeaseGrant { lease } | Ask::LeaseRevoke { lease }, true) =
+                    (ask, op.outcome != Outcome::Fail)
+                else {
+                    continue;
+                };
+                enders.entry(lease).or_default().push(next_id(id));
+                if matches!(ask, Ask::LeaseRevoke { .. }) && op.outcome == Outcome::Ok {
+                    let of = revoked.entry(op.revision).or_default();
+                    of.push((lease, next_id(id)));
                 }
             }
         }
         Self {
             record,
             enders,
+            revoked,
             placed: FxHashSet::default(),
             ended: FxHashMap::default(),
         }
@@ -66,6 +76,12 @@ impl<'r> Lessor<'r> {
     pub fn is_grant(&self, op: Id) -> bool {
         let op = &self.record.ops[op as usize];
         matches!(self.record.ask(op), Ask::LeaseGrant { .. })
+    }
+
+    /// The acknowledged revocations that were answered with the revision of `hole`, each with its lease.
+    pub fn revoked_in(&self, hole: &Hole) -> impl Iterator<Item = (u32, Id)> {
+        let revoked = self.revoked.get(&hole.revision);
+        revoked.into_iter().flatten().copied()
     }
 
     /// What may have ended `lease` in `hole`: an acknowledged revocation with that revision, and else whatever

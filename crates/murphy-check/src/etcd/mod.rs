@@ -6,6 +6,7 @@ mod decode;
 mod durable;
 mod figures;
 pub mod generate;
+mod holes;
 mod kubernetes;
 mod lease;
 mod lessor;

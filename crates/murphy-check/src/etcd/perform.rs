@@ -45,6 +45,8 @@ pub(crate) struct Stage<'r, V> {
     pub events: Vec<Id>,
     /// Whether the request performed last looked at something uncertain.
     pub uncertain: bool,
+    /// Whether it looked at something about which the history contradicts itself.
+    pub contested: bool,
     revision: i64,
     /// The revision before, where the request writes; the newest that its reads can name.
     before: i64,
@@ -67,6 +69,7 @@ impl<'r, V: View> Stage<'r, V> {
             view,
             events: Vec::new(),
             uncertain: false,
+            contested: false,
             revision: 0,
             before: 0,
             mismatch: None,
@@ -79,6 +82,7 @@ impl<'r, V: View> Stage<'r, V> {
     pub fn perform(&mut self, ask: Ask, answer: Option<Answer>, revision: i64) -> Option<Mismatch> {
         self.events.clear();
         self.uncertain = false;
+        self.contested = false;
         self.mismatch = None;
         self.revision = revision;
         let writes = answer.is_none_or(|answer| self.record.wrote(answer));
@@ -98,6 +102,7 @@ impl<'r, V: View> Stage<'r, V> {
 
     fn look(&mut self, ranks: (u32, u32)) {
         self.uncertain |= self.view.is_uncertain(ranks);
+        self.contested |= self.view.is_contested(ranks, i64::MAX);
     }
 
     fn head(&mut self, rank: u32) -> Id {
@@ -219,6 +224,9 @@ impl<'r, V: View> Stage<'r, V> {
         let options = self.record.options[options as usize];
         let ranks = self.order.ranks(span);
         self.look(ranks);
+        if options.revision > 0 {
+            self.contested |= self.view.is_contested(ranks, options.revision);
+        }
         if options.revision > self.before {
             return self.differ(Mismatch::Future {
                 revision: options.revision,

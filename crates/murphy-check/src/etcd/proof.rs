@@ -296,3 +296,65 @@ fn spans_of(record: &Record, ask: Ask, answer: Option<Answer>, spans: &mut Vec<S
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::etcd::{
+        Options,
+        check::examine,
+        generate::{Profile, Story, mutation::MUTATIONS},
+    };
+
+    /// A quarter of the histories has leases, another the keys of Kubernetes.
+    fn profile(seed: u64) -> Profile {
+        let base = if seed % 4 == 1 {
+            Profile::leased(200)
+        } else {
+            Profile::mixed(200)
+        };
+        Profile {
+            clients: 8,
+            keys: 12,
+            members: 1 + usize::try_from(seed % 3).unwrap(),
+            unknown_per_mille: 20,
+            registry: seed % 4 == 2,
+            kills: usize::from(seed % 5 < 2),
+            ..base
+        }
+    }
+
+    #[test]
+    fn proofs_of_mutated_histories_are_confirmed_and_can_do_without_no_fact() {
+        let count = if std::env::var_os("MURPHY_SOAK").is_some() {
+            3_000
+        } else {
+            150
+        };
+        let mut proofs = 0;
+        for seed in 0..count {
+            let class = usize::try_from(seed).unwrap() % MUTATIONS.len();
+            let story = Story::generate(&profile(seed / 15), seed);
+            let Some(spoilt) = MUTATIONS[class].apply(&story, seed) else {
+                continue;
+            };
+            let mut record = Record::read(spoilt.bytes().as_slice()).unwrap();
+            examine(&mut record, &Options::default(), &mut |asked, proof| {
+                proofs += 1;
+                let context = || format!("seed {seed}, {:?}: {:?}", MUTATIONS[class], proof.facts);
+                assert!(proof.is_confirmed, "{}", context());
+                // What sets the scene is told besides.
+                let clashing = proof.facts.iter().filter(|(_, clashes)| *clashes);
+                let clashing: Vec<Fact> = clashing.map(|(fact, _)| *fact).collect();
+                assert!(confirms(asked, &clashing), "{}", context());
+                for place in 0..clashing.len() {
+                    let mut without = clashing.clone();
+                    let fact = without.remove(place);
+                    let is_needless = confirms(asked, &without);
+                    assert!(!is_needless, "{} without {fact:?}", context());
+                }
+            });
+        }
+        assert!(proofs > count / 2, "{proofs} proofs of {count} histories");
+    }
+}

@@ -1,5 +1,7 @@
 //! A store is the key space replayed revision by revision: every key with the chain of its pairs.
 
+use std::collections::BTreeMap;
+
 use rustc_hash::FxHashMap;
 
 use super::record::{Pair, Record, Span};
@@ -66,6 +68,8 @@ pub(crate) trait View {
     fn write(&mut self, rank: u32, id: Id, gone: bool);
     /// Whether the content of these ranks rests on a guess.
     fn is_uncertain(&self, ranks: (u32, u32)) -> bool;
+    /// Whether the history contradicts itself about one of these ranks at `revision`.
+    fn is_contested(&self, ranks: (u32, u32), revision: i64) -> bool;
 }
 
 /// The replayed key space.
@@ -81,6 +85,8 @@ pub(crate) struct Store {
     /// For each rank the first revision of which it is not certain.
     uncertain_from: Vec<i64>,
     uncertain_spans: Vec<(u32, u32)>,
+    /// For each rank about which the history contradicts itself, from and up to which revisions.
+    contested: BTreeMap<u32, Vec<(i64, i64)>>,
 }
 
 impl Store {
@@ -93,7 +99,39 @@ impl Store {
             log: Vec::new(),
             uncertain_from: Vec::new(),
             uncertain_spans: Vec::new(),
+            contested: BTreeMap::new(),
         }
+    }
+
+    /// The history contradicts itself about the key: from its last write on nothing can be said of it.
+    pub fn contest(&mut self, pairs: &Interner<Pair>, rank: u32) {
+        let last = self.last_write(pairs, rank, i64::MAX);
+        let from = if last == NONE {
+            1
+        } else {
+            pairs.get(last).mod_revision
+        };
+        let spans = self.contested.entry(rank).or_default();
+        if spans.last().is_none_or(|(_, to)| *to < i64::MAX) {
+            spans.push((from, i64::MAX));
+        }
+    }
+
+    /// Whatever was said of the keys, behind `revision` they are gone. These were contested.
+    pub fn settle(&mut self, ranks: (u32, u32), revision: i64) -> Vec<u32> {
+        let mut settled = Vec::new();
+        for (rank, spans) in self.contested.range_mut(ranks.0..ranks.1) {
+            if let Some((_, to)) = spans.last_mut().filter(|(_, to)| *to == i64::MAX) {
+                *to = revision;
+                settled.push(*rank);
+            }
+        }
+        settled
+    }
+
+    /// Whether the content of the key at `rank` in `revision` is beyond doubt.
+    pub fn is_certain(&self, rank: u32, revision: i64) -> bool {
+        revision < self.certain_before(rank) && !self.is_contested((rank, rank + 1), revision)
     }
 
     /// From `revision` on the content of `ranks` is not certain.
@@ -204,6 +242,13 @@ impl View for Store {
             .iter()
             .any(|(lo, hi)| *lo < end && first < *hi)
     }
+
+    #[inline]
+    fn is_contested(&self, (first, end): (u32, u32), revision: i64) -> bool {
+        let is_within = |(from, to): &(i64, i64)| (*from..=*to).contains(&revision);
+        !self.contested.is_empty()
+            && (self.contested.range(first..end)).any(|(_, spans)| spans.iter().any(is_within))
+    }
 }
 
 /// A store with guesses laid over it: what the key space would be if unknown writes had filled the
@@ -288,6 +333,10 @@ impl View for World<'_> {
     }
 
     fn is_uncertain(&self, _: (u32, u32)) -> bool {
+        false
+    }
+
+    fn is_contested(&self, _: (u32, u32), _: i64) -> bool {
         false
     }
 }

@@ -175,6 +175,15 @@ impl<'r> Suspects<'r> {
         is_free.then(|| self.unknown[place])
     }
 
+    /// The same candidates, all of them named.
+    pub fn named(&self, candidates: &Candidates) -> Candidates {
+        let free = (0..candidates.until).filter_map(|place| self.free(candidates, place));
+        Candidates {
+            named: free.chain(candidates.named.iter().copied()).collect(),
+            ..Candidates::default()
+        }
+    }
+
     /// Whether there is any candidate.
     pub fn has_any(&self, candidates: &Candidates) -> bool {
         let mut places = (0..candidates.until).rev();

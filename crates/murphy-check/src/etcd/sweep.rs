@@ -10,12 +10,13 @@ use super::{
     kubernetes::{Clause, Typed, clause_of},
     lessor::Lessor,
     perform::{Mismatch, Stage},
-    record::{Answer, Ask, Op, Outcome, Pair, Record},
+    record::{Answer, Ask, Op, Pair, Record, Span},
     registry::Registry,
     store::{Order, Store, View, World},
-    suspects::{Candidates, Suspects},
-    timeline::{Hole, Timeline, each_written_span, op_of, place, revision_of},
-    worlds::{Search, Step, explains, search},
+    suspects::Suspects,
+    timeline::{Timeline, op_of, place, revision_of},
+    words::Words,
+    worlds::{Search, Step, search},
 };
 use crate::intern::{Id, Interner, NONE, next_id};
 
@@ -54,7 +55,7 @@ pub(crate) struct LocalReads {
     pub no_order: Option<(Id, i64)>,
     /// The first that is wrong: operation, revision, difference.
     pub wrong: Option<(Id, i64, Mismatch)>,
-    /// The first that was answered with a revision before an operation of a lower one was asked.
+    /// The first that was answered with a revision before a write of a lower one was asked.
     pub early: Option<(Id, Id)>,
 }
 
@@ -100,6 +101,50 @@ pub(crate) struct Truth {
     pub order: Order,
     pub store: Store,
     pub timeline: Timeline,
+    /// How many pairs some member showed: those come first.
+    observed: usize,
+}
+
+impl Truth {
+    /// Whether an event of the replay certainly happened. What a write did to a key of which nobody knows what it was
+    /// before is a guess, unless somebody showed just that, or it follows from the acknowledgement alone.
+    pub fn is_sure(&self, words: &Words<'_>, event: Id) -> bool {
+        let (record, pair) = (words.record, words.pairs.get(event));
+        let rank = self.order.rank(pair.key);
+        let acknowledges = |id: Id| {
+            let op = op_of(record, id);
+            let answer = record.answer(op);
+            answer.is_some_and(|answer| acknowledges(record, record.ask(op), answer, &pair))
+        };
+        let is_shown = |id: &Id| {
+            let shown = words.pairs.get(*id);
+            shown.key == pair.key && shown.is_gone() == pair.is_gone()
+        };
+        let holes = &self.timeline.holes;
+        let hole = holes.binary_search_by_key(&pair.mod_revision, |hole| hole.revision);
+        self.store.is_certain(rank, pair.mod_revision)
+            || (event as usize) < self.observed
+            || hole.is_ok_and(|hole| holes[hole].evidence.iter().any(is_shown))
+            || self.timeline.owners(pair.mod_revision).any(acknowledges)
+    }
+}
+
+/// Whether the answer alone says that the request wrote `pair`, whatever was there before.
+fn acknowledges(record: &Record, ask: Ask, answer: Answer, pair: &Pair) -> bool {
+    match (ask, answer) {
+        (Ask::Put { key, value, .. }, _) => key == pair.key && value == pair.value,
+        (Ask::Delete { span, .. }, Answer::Delete { deleted: 1, .. }) => {
+            span.end == NONE && span.key == pair.key && pair.is_gone()
+        }
+        (Ask::Txn(txn), Answer::Txn { succeeded, answers }) => {
+            let txn = record.txns[txn as usize];
+            let branch = if succeeded { txn.success } else { txn.failure };
+            let asks = record.asks[branch.range()].iter();
+            asks.zip(&record.answers[answers.range()])
+                .any(|(ask, answer)| acknowledges(record, *ask, *answer, pair))
+        }
+        _ => false,
+    }
 }
 
 /// Replays `record`; `limit` bounds the search over unknown writes.
@@ -130,6 +175,7 @@ pub(crate) fn sweep(
         local_steps: Vec::new(),
         shared: Vec::new(),
         latest: (0, NONE),
+        latest_write: (0, NONE),
         compacted: compactions(record),
         observed,
         registry,
@@ -161,7 +207,10 @@ pub(crate) fn sweep(
             result => {
                 let alone = try_all(&steps);
                 note_search(&mut found, alone, &steps);
-                if let (Search::Possible, Search::Impossible(step)) = (alone, result) {
+                let is_sound = found.faults.is_empty();
+                if let (Search::Possible, Search::Impossible(step), true) =
+                    (alone, result, is_sound)
+                {
                     found.local.no_order = place_of(&merged[step]);
                 }
             }
@@ -173,6 +222,7 @@ pub(crate) fn sweep(
             order,
             store,
             timeline,
+            observed,
         },
         found,
     )
@@ -289,30 +339,33 @@ fn oldest_read(record: &Record, ask: Ask, answer: Answer) -> Option<i64> {
     }
 }
 
-struct Sweeper<'r, 's> {
-    stage: Stage<'r, Store>,
-    timeline: &'r Timeline,
-    suspects: Suspects<'s>,
+/// A sweep on its way through the history.
+pub(super) struct Sweeper<'r, 's> {
+    pub(super) stage: Stage<'r, Store>,
+    pub(super) timeline: &'r Timeline,
+    pub(super) suspects: Suspects<'s>,
     /// How many suspects can have filled an open revision: the keys they write are uncertain.
-    doubted: usize,
-    lessor: Lessor<'r>,
-    next_hole: usize,
+    pub(super) doubted: usize,
+    pub(super) lessor: Lessor<'r>,
+    pub(super) next_hole: usize,
     /// How much of the past's log has been replayed.
     recalled: usize,
-    steps: Vec<Step>,
+    pub(super) steps: Vec<Step>,
     /// Serializable reads among the steps: each with how many steps come before it.
     local_steps: Vec<(usize, Step)>,
     /// Revisions whose content is known, but not which of several writes it is.
-    shared: Vec<(i64, Vec<Id>)>,
+    pub(super) shared: Vec<(i64, Vec<Id>)>,
     /// The latest call among the operations before, and whose it is.
     latest: (u64, Id),
+    /// The same among the writes.
+    latest_write: (u64, Id),
     compacted: Vec<(u64, i64, Id)>,
     /// How many pairs some member showed.
-    observed: usize,
+    pub(super) observed: usize,
     registry: &'r Registry,
     /// The same for each resource type.
     latest_of: Vec<(u64, Id)>,
-    found: Sweep,
+    pub(super) found: Sweep,
 }
 
 impl Sweeper<'_, '_> {
@@ -396,7 +449,7 @@ impl Sweeper<'_, '_> {
         floor > 0 && (revision < floor || oldest.is_some_and(|oldest| oldest < floor))
     }
 
-    fn fault(&mut self, fault: Fault) {
+    pub(super) fn fault(&mut self, fault: Fault) {
         if !self
             .found
             .faults
@@ -408,12 +461,17 @@ impl Sweeper<'_, '_> {
     }
 
     fn note_call(&mut self, id: Id) {
-        let op = op_of(self.stage.record, id);
-        if self.stage.record.is_local(self.stage.record.ask(op)) {
+        let record = self.stage.record;
+        let op = op_of(record, id);
+        if record.is_local(record.ask(op)) {
             return;
         }
         if op.call > self.latest.0 {
             self.latest = (op.call, id);
+        }
+        let wrote = record.answer(op).is_some_and(|answer| record.wrote(answer));
+        if wrote && op.call > self.latest_write.0 {
+            self.latest_write = (op.call, id);
         }
         if let Some(resource) = self.type_of(id) {
             let latest = &mut self.latest_of[resource as usize];
@@ -472,6 +530,9 @@ impl Sweeper<'_, '_> {
             return;
         };
         let typed = &mut self.found.typed;
+        if self.stage.contested {
+            return;
+        }
         typed.count(clause);
         let (call, later) = self.latest_of[resource as usize];
         if !record.is_local(record.ask(op)) {
@@ -512,23 +573,40 @@ impl Sweeper<'_, '_> {
         let mismatch = self.stage.perform(ask, record.answer(op), revision);
         let mismatch = mismatch.or_else(|| self.compacted(op));
         let mismatch = mismatch.or_else(|| self.lease_ended(ask, revision));
+        let is_contested = self.stage.contested;
+        let mismatch = mismatch.filter(|_| !is_contested);
         if let (Ask::LeaseRevoke { .. }, None) = (ask, mismatch) {
             self.lessor.place(id, revision);
         }
         if !self.registry.is_empty() && self.found.begins_at.is_none() {
             self.replay_typed(id, revision, mismatch);
         }
+        let is_certain = !self.stage.uncertain && !record.is_local(ask);
+        if let Some(mismatch) = mismatch.filter(|_| is_certain) {
+            self.contest(ask, mismatch);
+        }
+        if let Some(answer) = record.answer(op).filter(|_| !record.is_local(ask)) {
+            self.settle(ask, answer, revision);
+        }
         if record.is_local(ask) {
+            // What a member showed was there for every write and every linearizable read that was asked for later.
             let local = &mut self.found.local;
-            if self.latest.0 > op.end && local.early.is_none() {
-                local.early = Some((id, self.latest.1));
+            if self.latest_write.0 > op.end {
+                local.early.get_or_insert((id, self.latest_write.1));
+            } else if self.latest.0 > op.end {
+                let later = self.latest.1;
+                self.fault(Fault::Backwards { earlier: id, later });
+            }
+            if is_contested {
+                return;
             }
             if self.stage.uncertain {
-                local.doubtful += 1;
+                self.found.local.doubtful += 1;
                 self.local_steps
                     .push((self.steps.len(), Step::Op { op: id, revision }));
                 return;
             }
+            let local = &mut self.found.local;
             local.judged += 1;
             if let (Some(mismatch), None) = (mismatch, &local.wrong) {
                 local.wrong = Some((id, revision, mismatch));
@@ -540,7 +618,7 @@ impl Sweeper<'_, '_> {
             let later = self.latest.1;
             self.fault(Fault::Backwards { earlier: id, later });
         }
-        if self.stage.uncertain {
+        if self.stage.uncertain && !is_contested {
             self.steps.push(Step::Op { op: id, revision });
         } else if let Some(mismatch) = mismatch {
             self.fault(Fault::Wrong {
@@ -551,230 +629,81 @@ impl Sweeper<'_, '_> {
         }
     }
 
-    fn fill_holes_before(&mut self, end: u64) {
-        let timeline = self.timeline;
-        while let Some(hole) = timeline
-            .holes
-            .get(self.next_hole)
-            .filter(|hole| place(hole.revision) < end)
-        {
-            self.next_hole += 1;
-            self.fill(hole);
+    /// Answer and replay differ, and one of them is wrong: what follows says nothing more of the keys.
+    fn contest(&mut self, ask: Ask, mismatch: Mismatch) {
+        let record = self.stage.record;
+        let mut spans = Vec::new();
+        match mismatch {
+            Mismatch::Pair { key, .. } => spans.push(Span { key, end: NONE }),
+            Mismatch::Kept { pair } => {
+                let key = self.stage.pairs.get(pair).key;
+                spans.push(Span { key, end: NONE });
+            }
+            Mismatch::Count { .. } | Mismatch::Deleted { .. } => each_span(record, ask, &mut spans),
+            Mismatch::Branch { .. } => each_condition(record, ask, &mut spans),
+            _ => {}
+        }
+        for span in spans {
+            let (first, end) = self.stage.order.ranks(span);
+            for rank in first..end {
+                self.stage.view.contest(self.stage.pairs, rank);
+            }
         }
     }
 
-    fn fill(&mut self, hole: &Hole) {
-        let mut candidates = self.suspects.of(self.stage.pairs, hole);
-        let leases = self.ends_of_leases(hole);
-        if let [only] = leases.as_slice()
-            && !self.lessor.is_grant(*only)
-            && op_of(self.stage.record, *only).outcome == Outcome::Ok
-        {
-            // An acknowledged revocation that finds keys has the revision in its answer.
-            return self.fill_with(hole, *only);
-        }
-        let by_client = leases.is_empty();
-        candidates.named.extend(leases);
-        if !self.suspects.has_any(&candidates) {
-            self.apply_evidence(hole);
-            if self.found.begins_at.is_none() {
-                let evidence = hole.evidence.clone();
-                self.fault(Fault::Unfillable {
-                    revision: hole.revision,
-                    evidence,
-                });
-            }
-            return;
-        }
-        match (candidates.named.as_slice(), hole.evidence.is_empty()) {
-            ([only], false) => self.fill_with(hole, *only),
-            (_, false) if hole.is_exact => {
-                if by_client {
-                    (self.shared).push((hole.revision, candidates.named.clone()));
-                }
-                self.apply_evidence(hole);
-                self.guess_if_uncertain(hole, candidates);
-            }
-            _ => self.open(hole, candidates),
-        }
-    }
-
-    /// The ends of leases that may have been `hole`: of those whose keys were seen to go, or, where nothing was seen,
-    /// of all that have keys.
-    fn ends_of_leases(&mut self, hole: &Hole) -> Vec<Id> {
-        if self.lessor.is_idle() {
-            return Vec::new();
-        }
-        let mut leases: Vec<u32> = Vec::new();
-        let gone = hole.evidence.first().map(|id| self.stage.pairs.get(*id));
-        match gone {
-            Some(pair) if !pair.is_gone() => return Vec::new(),
-            Some(pair) => {
-                let rank = self.stage.order.rank(pair.key);
-                let head = self.stage.view.head(self.stage.pairs, rank);
-                if self.stage.view.is_uncertain((rank, rank + 1)) {
-                    let keys = &self.stage.record.lease_keys;
-                    let has = |lease: &u32| keys[*lease as usize].binary_search(&pair.key).is_ok();
-                    leases.extend(self.lessor.leases().filter(has));
-                } else if head != NONE {
-                    let lease = self.stage.pairs.get(head).lease;
-                    leases.extend(Some(self.stage.record.known_lease(lease)).filter(|l| *l > 0));
-                }
-            }
-            None => {
-                let all: Vec<u32> = self.lessor.leases().collect();
-                for lease in all {
-                    if !self.stage.attached(lease).is_empty() {
-                        leases.push(lease);
+    /// Whatever was there before, behind an acknowledged deletion there is nothing.
+    fn settle(&mut self, ask: Ask, answer: Answer, revision: i64) {
+        let record = self.stage.record;
+        match (ask, answer) {
+            (Ask::Delete { span, .. }, Answer::Delete { .. }) => {
+                let ranks = self.stage.order.ranks(span);
+                for rank in self.stage.view.settle(ranks, revision) {
+                    let pairs = &mut *self.stage.pairs;
+                    if self.stage.view.head(pairs, rank) != NONE {
+                        let key = self.stage.order.key(rank);
+                        let gone = pairs.id(Pair::gone(key, revision));
+                        self.stage.view.write(rank, gone, true);
                     }
                 }
             }
+            (Ask::Txn(txn), Answer::Txn { succeeded, answers }) => {
+                let txn = record.txns[txn as usize];
+                let branch = if succeeded { txn.success } else { txn.failure };
+                let asks = record.asks[branch.range()].iter();
+                for (ask, answer) in asks.zip(&record.answers[answers.range()]) {
+                    self.settle(*ask, *answer, revision);
+                }
+            }
+            _ => {}
         }
-        leases
-            .into_iter()
-            .flat_map(|lease| self.lessor.enders(lease, hole))
-            .collect()
     }
+}
 
-    /// The evidence names one write: its effect is replayed, not the evidence, so that an event that a
-    /// watch left out is missed there.
-    fn fill_with(&mut self, hole: &Hole, writer: Id) {
-        let record = self.stage.record;
-        let ask = record.ask(op_of(record, writer));
-        if let Ask::LeaseGrant { lease } = ask {
-            let halved = self.half_expired(hole, lease);
-            self.found.expired.push(Expired {
-                grant: writer,
-                revision: hole.revision,
-                halved,
-            });
-            if halved.is_some() {
-                return self.apply_evidence(hole);
+/// The keys that a request reads or deletes.
+fn each_span(record: &Record, ask: Ask, spans: &mut Vec<Span>) {
+    match ask {
+        Ask::Range { span, .. } | Ask::Delete { span, .. } => spans.push(span),
+        Ask::Txn(txn) => {
+            let txn = record.txns[txn as usize];
+            for run in [txn.success, txn.failure] {
+                for ask in &record.asks[run.range()] {
+                    each_span(record, *ask, spans);
+                }
             }
         }
-        self.suspects.place(writer);
-        self.lessor.place(writer, hole.revision);
-        self.found.placed.push((writer, hole.revision));
-        self.stage.perform(ask, None, hole.revision);
-        if self.stage.uncertain {
-            // Which branch it took is a guess, so whatever either branch writes is one.
-            self.doubt(writer, hole.revision);
-            let only = Candidates {
-                named: vec![writer],
-                ..Candidates::default()
-            };
-            return self.guess_if_uncertain(hole, only);
-        }
-        if !explains(self.stage.pairs, &self.stage.events, &hole.evidence, false) {
-            if self.stage.events.is_empty() {
-                self.apply_evidence(hole);
-            }
-            self.fault(Fault::Unfillable {
-                revision: hole.revision,
-                evidence: hole.evidence.clone(),
-            });
-        }
+        _ => {}
     }
+}
 
-    /// A key of the lease that stays when others go: a later deletion of it was seen, or a later change.
-    fn half_expired(&mut self, hole: &Hole, lease: u32) -> Option<Id> {
-        let attached = self.stage.attached(lease);
-        if self.stage.uncertain || !hole.is_exact || hole.evidence.len() >= attached.len() {
-            return None;
-        }
-        let pairs = &*self.stage.pairs;
-        let gone: Vec<Id> = hole.evidence.iter().map(|id| pairs.get(*id).key).collect();
-        let stays = |id: Id| {
-            let key = pairs.get(id).key;
-            let of = pairs.all()[..self.observed]
-                .iter()
-                .filter(|pair| pair.key == key);
-            !gone.contains(&key)
-                && of
-                    .filter(|pair| pair.mod_revision > hole.revision)
-                    .any(|pair| {
-                        pair.is_gone() && self.is_first_end(pair, hole.revision)
-                            || !pair.is_gone() && pair.create_revision < hole.revision
-                    })
-        };
-        attached.into_iter().map(|(_, id)| id).find(|id| stays(*id))
-    }
-
-    /// Whether a deletion is the first thing that was seen of its key behind `revision`.
-    fn is_first_end(&self, gone: &Pair, revision: i64) -> bool {
-        let between = revision + 1..gone.mod_revision;
-        let pairs = self.stage.pairs.all()[..self.observed].iter();
-        !pairs
-            .clone()
-            .any(|pair| pair.key == gone.key && between.contains(&pair.mod_revision))
-    }
-
-    fn guess_if_uncertain(&mut self, hole: &Hole, candidates: Candidates) {
-        if self.stage.uncertain {
-            let Hole {
-                revision,
-                evidence,
-                is_exact,
-                ..
-            } = hole.clone();
-            self.steps.push(Step::Hole {
-                revision,
-                candidates,
-                evidence,
-                is_exact,
-            });
-        }
-    }
-
-    /// Nothing tells who wrote the revision: every key the candidates can have written is uncertain.
-    fn open(&mut self, hole: &Hole, candidates: Candidates) {
-        // What a suspect writes is uncertain from the first open revision on that it can have filled.
-        for place in self.doubted..candidates.until {
-            if let Some(id) = self.suspects.free(&candidates, place) {
-                self.doubt(id, hole.revision);
-            }
-        }
-        self.doubted = self.doubted.max(candidates.until);
-        for id in &candidates.named {
-            self.doubt(*id, hole.revision);
-        }
-        self.found.open.push(hole.revision);
-        self.stage.uncertain = true;
-        self.guess_if_uncertain(hole, candidates);
-    }
-
-    fn doubt(&mut self, op: Id, revision: i64) {
-        let record = self.stage.record;
-        each_written_span(record, record.ask(op_of(record, op)), &mut |span| {
-            self.stage
-                .view
-                .doubt(self.stage.order.ranks(span), revision);
-        });
-    }
-
-    /// Writes what was seen of a revision whose writer is not known.
-    fn apply_evidence(&mut self, hole: &Hole) {
-        let stage = &mut self.stage;
-        stage.uncertain = false;
-        for id in &hole.evidence {
-            let told = stage.pairs.get(*id);
-            let rank = stage.order.rank(told.key);
-            stage.uncertain |= stage.view.is_uncertain((rank, rank + 1));
-            if told.is_gone() {
-                let gone = stage.pairs.id(Pair::gone(told.key, hole.revision));
-                stage.view.write(rank, gone, true);
-                continue;
-            }
-            let head = stage.view.head(stage.pairs, rank);
-            let prev = (head != NONE).then(|| stage.pairs.get(head));
-            let pair = Pair {
-                mod_revision: hole.revision,
-                create_revision: prev.map_or(hole.revision, |prev| prev.create_revision),
-                version: prev.map_or(1, |prev| prev.version.saturating_add(1)),
-                ..told
-            };
-            let id = stage.pairs.id(stage.record.as_recorded(pair));
-            stage.view.write(rank, id, false);
+/// The keys that a transaction compares, and those of transactions in it.
+fn each_condition(record: &Record, ask: Ask, spans: &mut Vec<Span>) {
+    let Ask::Txn(txn) = ask else { return };
+    let txn = record.txns[txn as usize];
+    let conditions = &record.conditions[txn.compare.range()];
+    spans.extend(conditions.iter().map(|condition| condition.span));
+    for run in [txn.success, txn.failure] {
+        for ask in &record.asks[run.range()] {
+            each_condition(record, *ask, spans);
         }
     }
 }

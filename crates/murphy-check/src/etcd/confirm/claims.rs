@@ -83,10 +83,17 @@ impl Reader<'_> {
         self.life(pair, seen);
     }
 
-    /// A put of version 1 created its key, and no other did.
+    /// A put of version 1 created its key, and no other did; and it attached it to its lease.
     pub(super) fn life(&mut self, pair: &Pair, seen: u64) {
         if pair.is_gone() {
             return;
+        }
+        if pair.lease != 0 {
+            self.claims.push(Claim::Attached {
+                revision: pair.mod_revision,
+                key: self.key(pair.key),
+                lease: pair.lease,
+            });
         }
         let (created, changed, version) = (pair.create_revision, pair.mod_revision, pair.version);
         let is_first = created == changed;

@@ -72,8 +72,8 @@ pub(super) struct Lives<'a> {
 struct Reading {
     revision: i64,
     writes: bool,
-    /// Whether it writes the key itself: then its reads may come before or after that.
-    touches: bool,
+    /// How often it writes the key itself: its reads may come before or after that.
+    touches: u32,
 }
 
 impl<'a> Lives<'a> {
@@ -408,8 +408,8 @@ impl<'a> Lives<'a> {
         let Some(answer) = record.answer(op).filter(|_| Record::is_kv(ask)) else {
             return;
         };
-        let mut touches = false;
-        each_done(record, ask, answer, self.key, &mut |_| touches = true);
+        let mut touches = 0;
+        each_done(record, ask, answer, self.key, &mut |_| touches += 1);
         let writes = record.wrote(answer);
         if writes {
             let told = self.told.entry(op.revision).or_default();
@@ -457,7 +457,17 @@ impl<'a> Lives<'a> {
                 if record.contains(span, self.key) =>
             {
                 let options = record.options[options as usize];
-                if options.count_only || options.revision == 0 && of.writes && of.touches {
+                if options.count_only {
+                    return;
+                }
+                if options.revision == 0 && of.writes && of.touches > 0 {
+                    let found = self.find(kvs);
+                    if found != NONE && of.touches == 1 {
+                        // The pair tells whether the read came before or after the write.
+                        let shown = self.asked.words.pairs.get(found).mod_revision;
+                        let is_before = shown < of.revision;
+                        self.shown(if is_before { before } else { of.revision }, found);
+                    }
                     return;
                 }
                 let at = if options.revision > 0 {

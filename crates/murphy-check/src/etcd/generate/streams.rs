@@ -294,7 +294,7 @@ fn silent_watch(places: &Places<'_>, spoilt: &mut Story, rng: &mut ChaCha8Rng) -
             .rposition(|line| !events(&places.entries[*line]).is_empty());
         *lines = last.map_or(Vec::new(), |last| lines[last..].to_vec());
     }
-    // That the event happened is vouched for by an acknowledgement.
+    // That the event happened is vouched for by an acknowledgement, or by what the members hold in the end.
     let acked: BTreeSet<i64> = places
         .acks
         .iter()

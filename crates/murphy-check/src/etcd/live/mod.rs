@@ -173,7 +173,7 @@ impl Live {
     /// Judges the window.
     fn examine(&mut self) -> Examination {
         self.loader.record.complete();
-        let examination = examine(&mut self.loader.record, &self.options);
+        let examination = examine(&mut self.loader.record, &self.options, &mut |_, _| {});
         let record = &self.loader.record;
         let unread = |id: &&u32| record.ops[**id as usize].end_line > self.judged;
         let forgotten = examination.sweep.forgotten.iter().filter(unread).count();

@@ -14,6 +14,7 @@ use super::{
     linear::source_of,
     record::{Answer, Ask, Outcome, UNREAD},
     sighting::{Dump, Fact, dumps, each_sighting},
+    store::View,
     sweep::{Fault, Sweep, Truth},
     timeline::op_of,
     trouble::Trouble,
@@ -102,6 +103,13 @@ fn stray_pairs(words: &Words<'_>, truth: &Truth, sweep: &Sweep, observed: usize)
             return false;
         }
         let last = truth.store.last_write(words.pairs, rank, pair.mod_revision);
+        let is_contested = truth
+            .store
+            .is_contested((rank, rank + 1), pair.mod_revision);
+        let ours = (last != NONE).then(|| words.pairs.get(last).unnumbered());
+        if is_contested && ours.is_some_and(|ours| ours.agrees(&pair.unnumbered())) {
+            return false;
+        }
         !(pair.value == UNREAD && last != NONE && words.pairs.get(last).agrees(&pair))
     };
     let mut stray: Vec<Id> = (0..next_id(observed)).filter(is_stray).collect();

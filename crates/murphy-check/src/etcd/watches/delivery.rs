@@ -79,7 +79,10 @@ impl Reader<'_> {
                 break;
             }
             self.at += 1;
-            if missing.is_none() && self.follower.is_owed(pair.key) {
+            if missing.is_none()
+                && self.follower.is_owed(pair.key)
+                && self.truth.is_sure(words, *id)
+            {
                 missing = Some((pair.mod_revision, Some(*id)));
             }
         }
@@ -144,6 +147,9 @@ impl Reader<'_> {
                     .judged(Rule::IsCreate, u64::from(!pair.is_gone()));
                 continue;
             }
+            if !self.truth.is_sure(words, *id) {
+                continue;
+            }
             let other = delivered
                 .iter()
                 .position(|found| words.pairs.get(*found).key == pair.key);
@@ -187,7 +193,7 @@ impl Reader<'_> {
         let pairs = self.follower.words.pairs;
         let (ours, found) = (pairs.get(ours), pairs.get(found));
         let rank = self.truth.order.rank(ours.key);
-        let is_certain = ours.mod_revision < self.truth.store.certain_before(rank);
+        let is_certain = self.truth.store.is_certain(rank, ours.mod_revision);
         !is_certain && ours.key == found.key && ours.value == found.value
     }
 
@@ -214,7 +220,7 @@ impl Reader<'_> {
         }
         let key = words.pairs.get(stream.events[event]).key;
         let rank = self.truth.order.rank(key);
-        if revision > self.truth.store.certain_before(rank) {
+        if !self.truth.store.is_certain(rank, revision - 1) {
             return;
         }
         self.found.judged(Rule::PrevKv, 1);

@@ -153,7 +153,7 @@ impl Reader<'_> {
             .iter()
             .map(|id| (words.pairs.get(*id), *id))
             .take_while(|(pair, _)| pair.mod_revision <= last)
-            .find(|(pair, _)| self.follower.is_owed(pair.key))
+            .find(|(pair, id)| self.follower.is_owed(pair.key) && self.truth.is_sure(words, *id))
             .map(|(pair, id)| (pair.mod_revision, id))
     }
 }

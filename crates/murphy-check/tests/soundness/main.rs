@@ -4,8 +4,13 @@
 
 #![allow(clippy::print_stderr, reason = "a soak run prints its figures")]
 
+mod blame;
+mod shapes;
+mod weakening;
+
 use std::collections::BTreeMap;
 
+use blame::breakable;
 use murphy_check::{
     etcd::{
         self, Options,
@@ -13,9 +18,8 @@ use murphy_check::{
     },
     verdict::{Report, Verdict},
 };
-
-mod shapes;
-use shapes::{SHAPES, profile};
+use shapes::{SHAPES, any, profile};
+use weakening::weaken;
 
 fn count() -> u64 {
     if std::env::var_os("MURPHY_SOAK").is_some() {
@@ -54,6 +58,35 @@ fn valid_histories_raise_no_alarm() {
     eprintln!("{undecided:#?}");
 }
 
+/// How many histories of any shape are judged, each as it is and weakened.
+fn shapeless() -> u64 {
+    if std::env::var_os("MURPHY_SOAK").is_some() {
+        20_000
+    } else {
+        1_000
+    }
+}
+
+#[test]
+fn valid_histories_of_any_shape_raise_no_alarm_however_little_they_say() {
+    let mut verdicts: BTreeMap<(&str, String), u64> = BTreeMap::new();
+    for seed in 0..shapeless() {
+        let story = Story::generate(&any(seed), seed);
+        for story in [&story, &weaken(&story, seed)] {
+            for judgement in check(story).judgements {
+                assert_ne!(
+                    judgement.verdict,
+                    Verdict::Broken,
+                    "seed {seed}: {judgement:#?}"
+                );
+                let verdict = (judgement.verdict.word(), judgement.promise);
+                *verdicts.entry(verdict).or_default() += 1;
+            }
+        }
+    }
+    eprintln!("{verdicts:#?}");
+}
+
 #[test]
 fn mutated_histories_are_all_caught() {
     let mut caught = [0; MUTATIONS.len()];
@@ -80,6 +113,12 @@ fn mutated_histories_are_all_caught() {
             let Some(witness) = &judgement.witness else {
                 continue;
             };
+            let blamed = judgement.promise.as_str();
+            assert!(
+                breakable(MUTATIONS[class]).contains(&blamed),
+                "{blamed}: {}",
+                told()
+            );
             if !witness.confirmed {
                 let reason: String = judgement
                     .reason
