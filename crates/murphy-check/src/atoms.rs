@@ -1,6 +1,6 @@
 //! Atoms are the numbers that stand for the values of a history, so that models compare and store numbers.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::value::Value;
 
@@ -15,6 +15,8 @@ pub const NIL: Atom = 0;
 pub struct Atoms {
     numbers: FxHashMap<Value, Atom>,
     values: Vec<Value>,
+    /// Numbers of values that were forgotten.
+    free: Vec<Atom>,
 }
 
 impl Default for Atoms {
@@ -22,6 +24,7 @@ impl Default for Atoms {
         Self {
             numbers: std::iter::once((Value::Nil, NIL)).collect(),
             values: vec![Value::Nil],
+            free: Vec::new(),
         }
     }
 }
@@ -32,10 +35,31 @@ impl Atoms {
         if let Some(atom) = self.numbers.get(value) {
             return *atom;
         }
-        let atom = Atom::try_from(self.values.len()).unwrap_or(Atom::MAX);
+        let atom = match self.free.pop() {
+            Some(atom) => {
+                self.values[atom as usize] = value.clone();
+                atom
+            }
+            None => {
+                self.values.push(value.clone());
+                Atom::try_from(self.values.len() - 1).unwrap_or(Atom::MAX)
+            }
+        };
         self.numbers.insert(value.clone(), atom);
-        self.values.push(value.clone());
         atom
+    }
+
+    /// Forgets all other values than `kept` and nil; their numbers go to later ones.
+    pub fn retain(&mut self, kept: &FxHashSet<Atom>) {
+        let (values, free) = (&mut self.values, &mut self.free);
+        self.numbers.retain(|_, atom| {
+            let stays = *atom == NIL || kept.contains(atom);
+            if !stays {
+                values[*atom as usize] = Value::Nil;
+                free.push(*atom);
+            }
+            stays
+        });
     }
 
     /// The value with a number; nil for a number that none has.
@@ -57,5 +81,21 @@ impl Atoms {
     pub fn say_all<'a>(&self, atoms: impl IntoIterator<Item = &'a Atom>) -> String {
         let said: Vec<_> = atoms.into_iter().map(|atom| self.say(*atom)).collect();
         format!("[{}]", said.join(" "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_a_forgotten_value_goes_to_another() {
+        let mut atoms = Atoms::default();
+        let [a, b] = ["a", "b"].map(|text| atoms.of(&Value::text(text)));
+        atoms.retain(&[b].into_iter().collect());
+        assert_eq!(atoms.of(&Value::Nil), NIL);
+        assert_eq!(atoms.of(&Value::text("b")), b);
+        assert_eq!((atoms.of(&Value::text("c")), atoms.say(a)), (a, "c".into()));
+        assert_eq!(atoms.count(), 3);
     }
 }

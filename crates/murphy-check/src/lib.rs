@@ -43,6 +43,7 @@ pub mod isolation;
 mod json;
 pub mod judge;
 mod lines;
+pub mod live;
 pub mod model;
 pub mod models;
 pub mod monitors;

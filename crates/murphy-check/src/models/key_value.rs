@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use super::words::{pair, unknown_f, wrong};
 use crate::{
     atoms::{Atom, Atoms},
-    model::{Model, Part, Request, Vocabulary},
+    model::{Kept, Model, Part, Request, Vocabulary},
     value::Value,
 };
 
@@ -315,6 +315,19 @@ impl Vocabulary for KeyValue {
         } else {
             said.join(", ")
         }
+    }
+
+    fn forget(&mut self, kept: &mut Kept<'_, Self>) {
+        // Keys stay, for there is a state under each. A text that is in a state need not keep its number.
+        let asked = kept.asks.iter().filter_map(|ask| match ask.act {
+            Act::Put(_, text) => Some(text),
+            _ => None,
+        });
+        let read = kept.answers.iter().filter_map(|answer| match answer {
+            Answer::Value(_, text) => Some(*text),
+            _ => None,
+        });
+        self.texts.retain(&asked.chain(read).collect());
     }
 }
 

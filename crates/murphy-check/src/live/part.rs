@@ -1,0 +1,515 @@
+//! A part is the operations of one key, as far as they are not settled.
+//!
+//! An operation is settled when no order of the rest depends on it: everything answered before some moment has
+//! happened, and what there may be at that moment is kept instead ([`crate::search`], crossings). Where nothing is open
+//! that is a few states. Where something is, moments are chosen at which little is.
+
+use rustc_hash::FxHashMap;
+
+use super::{
+    Limits,
+    clock::{Clock, Tick},
+};
+use crate::{
+    intern::Id,
+    judge::quick::{Plain, Quick},
+    model::OperationOf,
+    search::{Bounds, Config, Crossed, Illegal, cross},
+    sessions::Access,
+};
+
+/// So many operations are waited for, where operations are open that change something, before such a moment is crossed.
+const PATIENCE: usize = 16;
+
+/// Widest window that is explored at once.
+const WIDE: usize = 64;
+
+/// So many operations since the last moment at which nothing was half done are remembered, for a witness.
+const REMEMBERED: usize = 256;
+
+/// An operation that is not settled, and when it was asked and answered.
+#[derive(Debug)]
+pub(super) struct Held<M: Quick> {
+    pub operation: OperationOf<M>,
+    pub call: Tick,
+    /// Of an answer.
+    pub end: Option<Tick>,
+}
+
+impl<M: Quick> Held<M> {
+    /// The operation, with its place in the order.
+    fn ranked(&self, clock: &Clock) -> OperationOf<M> {
+        let mut operation = self.operation.clone();
+        operation.call = clock.rank(self.call);
+        operation.end = self.end.map_or(u64::MAX, |end| clock.rank(end));
+        operation
+    }
+}
+
+/// What a part is judged by.
+pub(super) struct Context<'a, M: Quick> {
+    pub model: &'a M,
+    pub clock: &'a Clock,
+    pub limits: &'a Limits,
+}
+
+/// What is known of a part after its last operations.
+#[derive(Debug)]
+pub(super) enum Settled<M: Quick> {
+    /// There is a legal order.
+    Fine,
+    /// There is none.
+    Broken(Box<Evidence<M>>),
+    /// Nothing, from now on, for this reason.
+    Lost(&'static str),
+}
+
+/// Operations that have no legal order.
+#[derive(Debug)]
+pub(super) struct Evidence<M: Quick> {
+    /// The states one of which was there before.
+    pub initial: Vec<M::State>,
+    /// In the order of their calls.
+    pub operations: Vec<OperationOf<M>>,
+    /// How far the search got, where it began at `initial` with `operations`.
+    pub illegal: Option<Illegal<M::State>>,
+    /// Whether the operations prove it on their own; some that matter are forgotten otherwise.
+    pub is_whole: bool,
+}
+
+/// When nothing was half done, for the last time.
+#[derive(Debug)]
+enum Clean<S> {
+    /// Now.
+    Now,
+    /// With these states, before what is remembered since.
+    Then(Vec<S>),
+    /// Too long ago.
+    Forgotten,
+}
+
+/// One part.
+#[derive(Debug)]
+pub(super) struct Part<M: Quick> {
+    /// Operations that are open, with the moments of their calls.
+    pub open: Vec<(Id, u64)>,
+    /// Those answered.
+    pub held: Vec<Held<M>>,
+    /// What there may be before them.
+    pub frontier: Vec<Config<M::State>>,
+    /// Those that may have happened, or may happen still.
+    pub unknown: Vec<Held<M>>,
+    /// Writes among those whose value nobody has read yet, by the value.
+    pub asleep: FxHashMap<u32, Vec<Held<M>>>,
+    /// The last moment at which nothing was half done, and what was settled since.
+    clean: Clean<M::State>,
+    since: Vec<OperationOf<M>>,
+    /// Whether there was nothing but reads and writes.
+    is_plain: bool,
+    /// So many operations have to be held before another moment is tried.
+    retry: usize,
+    /// Why the part is judged no longer.
+    pub lost: bool,
+}
+
+impl<M: Quick> Part<M> {
+    pub fn new(model: &M) -> Self {
+        Self {
+            open: Vec::new(),
+            held: Vec::new(),
+            frontier: vec![config(model.initial())],
+            unknown: Vec::new(),
+            asleep: FxHashMap::default(),
+            clean: Clean::Now,
+            since: Vec::new(),
+            is_plain: true,
+            retry: 0,
+            lost: false,
+        }
+    }
+
+    /// Every operation that is remembered.
+    pub fn operations(&self) -> impl Iterator<Item = &OperationOf<M>> {
+        let asleep = self.asleep.values().flatten();
+        (self.held.iter().chain(&self.unknown).chain(asleep))
+            .map(|held| &held.operation)
+            .chain(&self.since)
+    }
+
+    /// The states that are remembered.
+    pub fn states(&self) -> impl Iterator<Item = &M::State> {
+        let clean = match &self.clean {
+            Clean::Then(states) => states.as_slice(),
+            _ => &[],
+        };
+        self.frontier
+            .iter()
+            .map(|config| &config.state)
+            .chain(clean)
+    }
+
+    /// The earliest moment that an operation speaks of.
+    pub fn earliest(&self) -> Option<u64> {
+        let asleep = self.asleep.values().flatten();
+        let held = self.held.iter().chain(&self.unknown).chain(asleep);
+        let calls = held.map(|held| held.call.moment);
+        calls.chain(self.open.iter().map(|(_, moment)| *moment)).min()
+    }
+
+    /// How many operations of unknown outcome there are.
+    pub fn unknown_count(&self) -> usize {
+        let asleep: usize = self.asleep.values().map(Vec::len).sum();
+        self.unknown.len() + asleep
+    }
+
+    /// Takes an answered operation.
+    pub fn answer(&mut self, model: &M, held: Held<M>) {
+        let operation = &held.operation;
+        let access = model.access(&operation.ask, operation.answer.as_ref());
+        if self.is_plain && matches!(access, Plain::Neither) {
+            self.is_plain = false;
+            // Now it may matter to more than a read of their value that they happened.
+            let asleep = std::mem::take(&mut self.asleep);
+            self.unknown.extend(asleep.into_values().flatten());
+        }
+        self.held.push(held);
+    }
+
+    /// Takes an operation of unknown outcome; false where there are too many.
+    pub fn lose(&mut self, model: &M, held: Held<M>, limits: &Limits) -> bool {
+        match model.access(&held.operation.ask, None) {
+            // It can as well happen just before the first read of its value, and not at all where there is none.
+            Plain::Access(_, Access::Write(value)) if self.is_plain => {
+                self.asleep.entry(value).or_default().push(held);
+                true
+            }
+            _ => {
+                self.unknown.push(held);
+                self.unknown.len() <= limits.unknown_per_part
+            }
+        }
+    }
+
+    /// Forgets everything: the part is judged no longer.
+    pub fn give_up(&mut self, released: &mut Vec<Id>) {
+        released.extend(self.operations().map(|operation| operation.number));
+        let open = std::mem::take(&mut self.open);
+        *self = Self {
+            open,
+            held: Vec::new(),
+            frontier: Vec::new(),
+            unknown: Vec::new(),
+            asleep: FxHashMap::default(),
+            clean: Clean::Now,
+            since: Vec::new(),
+            is_plain: true,
+            retry: 0,
+            lost: true,
+        };
+    }
+
+    /// Settles what can be settled. The moment of every operation that is held is over. Those settled are `released`.
+    pub fn settle(&mut self, context: &Context<'_, M>, released: &mut Vec<Id>) -> Settled<M> {
+        while !self.held.is_empty() && self.held.len() >= self.retry {
+            if self.step(context, released) {
+                continue;
+            }
+            let moments = self.moments(context);
+            if moments.is_empty() {
+                break;
+            }
+            let mut found = None;
+            for until in moments {
+                found = self.cross(context, until, released);
+                if found.is_some() {
+                    break;
+                }
+            }
+            match found {
+                Some(Settled::Fine) => self.retry = 0,
+                Some(other) => return other,
+                None if self.held.len() >= context.limits.held_per_part => {
+                    return Settled::Lost("too many operations overlap");
+                }
+                None => self.retry = self.held.len() * 2,
+            }
+        }
+        if self.held.len() >= context.limits.held_per_part {
+            return Settled::Lost("an operation has been open for too long");
+        }
+        Settled::Fine
+    }
+
+    /// One operation alone, where nothing else is in play.
+    fn step(&mut self, context: &Context<'_, M>, released: &mut Vec<Id>) -> bool {
+        let ([held], true) = (self.held.as_slice(), self.open.is_empty()) else {
+            return false;
+        };
+        let (ask, answer) = (&held.operation.ask, held.operation.answer.as_ref());
+        if !self.unknown.is_empty() || !self.since.is_empty() || self.wakes(context.model, held) {
+            return false;
+        }
+        let mut after: Vec<Config<M::State>> = Vec::new();
+        for config in &self.frontier {
+            context
+                .model
+                .step(&config.state, ask, answer, &mut |state| {
+                    if after.iter().all(|other| other.state != state) {
+                        after.push(self::config(state));
+                    }
+                });
+        }
+        if after.is_empty() || after.len() > context.limits.configs {
+            return false;
+        }
+        self.frontier = after;
+        released.extend(self.held.pop().map(|held| held.operation.number));
+        true
+    }
+
+    /// Whether an operation reads a value that somebody may have written.
+    fn wakes(&self, model: &M, held: &Held<M>) -> bool {
+        let operation = &held.operation;
+        match model.access(&operation.ask, operation.answer.as_ref()) {
+            Plain::Access(_, Access::Read(value)) => self.asleep.contains_key(&value),
+            _ => false,
+        }
+    }
+
+    /// Moments up to which to settle, best first: everything, where nothing is open; otherwise answers that few
+    /// operations span that change something.
+    fn moments(&self, context: &Context<'_, M>) -> Vec<u64> {
+        let clock = context.clock;
+        let is_quiet = self.open.is_empty();
+        if is_quiet && self.held.len() <= WIDE {
+            return vec![u64::MAX - 1];
+        }
+        let horizon = self.open.iter().map(|(_, moment)| *moment).min();
+        let horizon = horizon.unwrap_or(u64::MAX);
+        let is_read = |held: &&Held<M>| {
+            let operation = &held.operation;
+            context
+                .model
+                .is_read(&operation.ask, operation.answer.as_ref())
+        };
+        let mut events: Vec<(u64, bool, bool)> = Vec::with_capacity(self.held.len() * 2);
+        for held in &self.held {
+            let is_read = is_read(&held);
+            events.push((clock.rank(held.call), false, is_read));
+            let end = held.end.map_or(u64::MAX, |end| clock.rank(end));
+            events.push((end, true, is_read));
+        }
+        // Calls before answers of the same moment: they overlap.
+        events.sort_unstable();
+        let (mut spanning, mut changing, mut members, mut ended) = (0_usize, 0_usize, 0, 0);
+        let mut choices: Vec<(usize, std::cmp::Reverse<usize>, u64)> = Vec::new();
+        for (place, (rank, is_end, is_read)) in events.iter().enumerate() {
+            if *rank >= horizon || members > WIDE {
+                break;
+            }
+            if !is_end {
+                spanning += 1;
+                members += 1;
+                changing += usize::from(!is_read);
+                continue;
+            }
+            spanning -= 1;
+            ended += 1;
+            changing -= usize::from(!is_read);
+            let is_last = events.get(place + 1).is_none_or(|next| next.0 != *rank);
+            if is_last && members <= WIDE {
+                choices.push((changing, std::cmp::Reverse(ended), *rank));
+            }
+        }
+        let first = choices.first().copied();
+        choices.sort_unstable();
+        let Some(best) = choices.first().copied() else {
+            return Vec::new();
+        };
+        if best.0 > 0 && self.held.len() < PATIENCE && !is_quiet {
+            return Vec::new();
+        }
+        let mut moments = vec![best.2];
+        moments.extend(first.map(|first| first.2).filter(|first| *first != best.2));
+        moments
+    }
+
+    /// The operations of unknown outcome that a window has to reckon with: all that are awake, and as many of those
+    /// asleep as reads may have seen.
+    fn wake(&mut self, context: &Context<'_, M>, until: u64) {
+        if self.asleep.is_empty() {
+            return;
+        }
+        for held in &self.held {
+            let operation = &held.operation;
+            let access = (context.model).access(&operation.ask, operation.answer.as_ref());
+            let Plain::Access(_, Access::Read(value)) = access else {
+                continue;
+            };
+            if context.clock.rank(held.call) > until {
+                continue;
+            }
+            // The earliest first: what another could do, it can.
+            if let Some(asleep) = self.asleep.get_mut(&value) {
+                let places = 0..asleep.len();
+                let earliest = places.min_by_key(|place| asleep[*place].call.line);
+                (self.unknown).extend(earliest.map(|place| asleep.swap_remove(place)));
+                if asleep.is_empty() {
+                    self.asleep.remove(&value);
+                }
+            }
+        }
+    }
+
+    /// Settles everything up to a moment; `None` where that is too much.
+    fn cross(
+        &mut self,
+        context: &Context<'_, M>,
+        until: u64,
+        released: &mut Vec<Id>,
+    ) -> Option<Settled<M>> {
+        self.wake(context, until);
+        let clock = context.clock;
+        let mut operations: Vec<_> = (self.held.iter().chain(&self.unknown))
+            .map(|held| held.ranked(clock))
+            .filter(|operation| operation.call <= until)
+            .collect();
+        operations.sort_by_key(|operation| (operation.call, operation.number));
+        let bounds = Bounds {
+            nodes: context.limits.nodes,
+            configs: context.limits.configs,
+            memory: context.limits.memory,
+        };
+        let refs = operations.iter().collect();
+        match cross(context.model, refs, &self.frontier, until, bounds) {
+            Crossed::Wide => {
+                self.fall_asleep(context.model);
+                None
+            }
+            Crossed::Illegal(illegal) => {
+                let evidence = self.evidence(operations, illegal);
+                Some(Settled::Broken(Box::new(evidence)))
+            }
+            Crossed::To(configs) => {
+                if matches!(self.clean, Clean::Now) {
+                    self.clean = Clean::Then(states(&self.frontier));
+                }
+                self.frontier = configs;
+                self.forget(until, clock);
+                self.fall_asleep(context.model);
+                self.tidy(released);
+                Some(Settled::Fine)
+            }
+        }
+    }
+
+    /// Puts what was settled among what is remembered.
+    fn forget(&mut self, until: u64, clock: &Clock) {
+        let is_settled =
+            |held: &Held<M>| held.end.is_some_and(|end| clock.rank(end) <= until);
+        for held in self.held.extract_if(.., |held| is_settled(held)) {
+            self.since.push(held.ranked(clock));
+        }
+        // What has happened whatever the way is settled, too.
+        let frontier = &mut self.frontier;
+        let is_used = |held: &Held<M>| {
+            let number = held.operation.number;
+            frontier.iter().all(|config| config.used.contains(&number))
+        };
+        let used: Vec<_> = self.unknown.extract_if(.., |held| is_used(held)).collect();
+        for held in used {
+            let number = held.operation.number;
+            for config in frontier.iter_mut() {
+                config.used.retain(|used| *used != number);
+            }
+            self.since.push(held.ranked(clock));
+        }
+    }
+
+    /// Writes that were woken in vain sleep on.
+    fn fall_asleep(&mut self, model: &M) {
+        if !self.is_plain {
+            return;
+        }
+        let is_used = |held: &Held<M>| {
+            let number = held.operation.number;
+            (self.frontier.iter()).any(|config| config.used.contains(&number))
+        };
+        let unused: Vec<_> = self
+            .unknown
+            .extract_if(.., |held| !is_used(held))
+            .collect();
+        for held in unused {
+            match model.access(&held.operation.ask, None) {
+                Plain::Access(_, Access::Write(value)) => {
+                    self.asleep.entry(value).or_default().push(held);
+                }
+                _ => self.unknown.push(held),
+            }
+        }
+    }
+
+    /// Releases what is remembered for a witness, where nothing is half done or there is too much of it.
+    fn tidy(&mut self, released: &mut Vec<Id>) {
+        let is_clean =
+            (self.frontier.iter()).all(|config| config.taken.is_empty() && config.used.is_empty());
+        if is_clean {
+            released.extend(self.since.drain(..).map(|operation| operation.number));
+            self.clean = Clean::Now;
+        } else if self.since.len() > REMEMBERED {
+            released.extend(self.since.drain(..).map(|operation| operation.number));
+            self.clean = Clean::Forgotten;
+        }
+    }
+
+    /// What shows that there is no legal order.
+    fn evidence(
+        &self,
+        operations: Vec<OperationOf<M>>,
+        illegal: Illegal<M::State>,
+    ) -> Evidence<M> {
+        let frontier = states(&self.frontier);
+        match &self.clean {
+            Clean::Now => Evidence {
+                initial: frontier,
+                operations,
+                illegal: Some(illegal),
+                is_whole: true,
+            },
+            Clean::Then(states) => {
+                let mut all: Vec<_> = self.since.iter().cloned().chain(operations).collect();
+                all.sort_by_key(|operation| (operation.call, operation.number));
+                Evidence {
+                    initial: states.clone(),
+                    operations: all,
+                    illegal: None,
+                    is_whole: true,
+                }
+            }
+            Clean::Forgotten => Evidence {
+                initial: frontier,
+                operations,
+                illegal: Some(illegal),
+                is_whole: false,
+            },
+        }
+    }
+}
+
+fn config<S>(state: S) -> Config<S> {
+    Config {
+        state,
+        taken: smallvec::SmallVec::new(),
+        used: smallvec::SmallVec::new(),
+    }
+}
+
+fn states<S: Clone + PartialEq>(configs: &[Config<S>]) -> Vec<S> {
+    let mut states: Vec<S> = Vec::new();
+    for config in configs {
+        if !states.contains(&config.state) {
+            states.push(config.state.clone());
+        }
+    }
+    states
+}
