@@ -65,6 +65,10 @@ pub(crate) trait Model {
         let _ = line;
         Err(problem)
     }
+    /// Whether no more lines are needed.
+    fn is_over(&self) -> bool {
+        false
+    }
 }
 
 /// Reads a whole history.
@@ -93,6 +97,9 @@ pub(crate) fn read<M: Model>(source: impl Read, target: &mut M) -> Result<(), Re
             target
                 .leave_out(number, flaw.problem)
                 .map_err(|problem| malformed(number, Flaw { at, problem }))?;
+        }
+        if target.is_over() {
+            break;
         }
     }
     if begun {

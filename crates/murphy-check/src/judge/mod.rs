@@ -120,7 +120,7 @@ where
 }
 
 fn orders() -> Vec<String> {
-    [linear::PROMISE, linear::SEQUENTIAL].map(Into::into).into()
+    [PROMISE, linear::SEQUENTIAL].map(Into::into).into()
 }
 
 fn orders_and_sessions() -> Vec<String> {

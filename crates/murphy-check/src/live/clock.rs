@@ -71,9 +71,4 @@ impl Clock {
     pub fn forget(&mut self, before: u64) {
         self.ordered.retain(|moment| *moment >= before);
     }
-
-    /// The moment of the last line.
-    pub fn moment(&self) -> u64 {
-        self.moment
-    }
 }

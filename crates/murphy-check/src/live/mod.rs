@@ -6,7 +6,7 @@
 //! limits come first ([`Limits`]) the verdict is `undecided`, never `held`. docs/live.md has the whole of it.
 //!
 //! ```
-//! use murphy_check::{formats, judge::ModelName, live, verdict::Verdict};
+//! use murphy_check::{formats, live, verdict::Verdict};
 //!
 //! let history = br#"{"murphy":"history","version":1,"model":"register"}
 //! {"type":"invoke","process":"a","f":"write","value":1,"time":1}
@@ -14,12 +14,12 @@
 //! {"type":"invoke","process":"b","f":"read","time":3}
 //! {"type":"ok","process":"b","f":"read","value":null,"time":4}
 //! "#;
-//! let mut judge = None;
-//! formats::follow(&history[..], &formats::Options::default(), &mut |header| {
-//!     let model: ModelName = header.model.parse().map_err(|error| format!("{error}"))?;
-//!     Ok(judge.insert(live::start(model, header, &live::Options::default()).map_err(|e| e.to_string())?))
-//! })?;
-//! let report = judge.ok_or("a header")?.finish();
+//! let start = &mut |header: &_| {
+//!     let options = live::Options::default();
+//!     live::start("register".parse().expect("a model"), header, &options).map_err(|error| error.to_string().into())
+//! };
+//! let mut judge = formats::follow(&history[..], &formats::Options::default(), start, &mut |_| {})?;
+//! let report = judge.finish();
 //! assert_eq!(report.judgements[0].verdict, Verdict::Broken);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

@@ -4,6 +4,8 @@
 //! happened, and what there may be at that moment is kept instead ([`crate::search`], crossings). Where nothing is open
 //! that is a few states. Where something is, moments are chosen at which little is.
 
+use std::time::Duration;
+
 use rustc_hash::FxHashMap;
 
 use super::{
@@ -14,11 +16,13 @@ use crate::{
     intern::Id,
     judge::quick::{Plain, Quick},
     model::OperationOf,
-    search::{Bounds, Config, Crossed, Illegal, cross},
+    search::{self, Bounds, Case, Config, Crossed, Found, Illegal, cross},
     sessions::Access,
 };
 
-/// So many operations are waited for, where operations are open that change something, before such a moment is crossed.
+/// Where more than so many operations that change something span every moment there is, so many operations are waited
+/// for: a better moment may come.
+const FEW: usize = 4;
 const PATIENCE: usize = 16;
 
 /// Widest window that is explored at once.
@@ -51,6 +55,8 @@ pub(super) struct Context<'a, M: Quick> {
     pub model: &'a M,
     pub clock: &'a Clock,
     pub limits: &'a Limits,
+    /// Whether nothing more will come.
+    pub is_end: bool,
 }
 
 /// What is known of a part after its last operations.
@@ -87,6 +93,9 @@ enum Clean<S> {
     /// Too long ago.
     Forgotten,
 }
+
+/// How long a part is searched before it is given up.
+const DECIDED_IN: Duration = Duration::from_secs(2);
 
 /// One part.
 #[derive(Debug)]
@@ -153,7 +162,9 @@ impl<M: Quick> Part<M> {
         let asleep = self.asleep.values().flatten();
         let held = self.held.iter().chain(&self.unknown).chain(asleep);
         let calls = held.map(|held| held.call.moment);
-        calls.chain(self.open.iter().map(|(_, moment)| *moment)).min()
+        calls
+            .chain(self.open.iter().map(|(_, moment)| *moment))
+            .min()
     }
 
     /// How many operations of unknown outcome there are.
@@ -210,7 +221,7 @@ impl<M: Quick> Part<M> {
 
     /// Settles what can be settled. The moment of every operation that is held is over. Those settled are `released`.
     pub fn settle(&mut self, context: &Context<'_, M>, released: &mut Vec<Id>) -> Settled<M> {
-        while !self.held.is_empty() && self.held.len() >= self.retry {
+        while !self.held.is_empty() && (context.is_end || self.held.len() >= self.retry) {
             if self.step(context, released) {
                 continue;
             }
@@ -228,16 +239,58 @@ impl<M: Quick> Part<M> {
             match found {
                 Some(Settled::Fine) => self.retry = 0,
                 Some(other) => return other,
-                None if self.held.len() >= context.limits.held_per_part => {
-                    return Settled::Lost("too many operations overlap");
+                None if context.is_end || self.held.len() >= context.limits.held_per_part => {
+                    return self.decide(context, "too many operations overlap");
                 }
                 None => self.retry = self.held.len() * 2,
             }
         }
         if self.held.len() >= context.limits.held_per_part {
-            return Settled::Lost("an operation has been open for too long");
+            return self.decide(context, "an operation has been open for too long");
         }
         Settled::Fine
+    }
+
+    /// Searches what is held in depth, up to the first operation that is open: that tells whether there is a legal order,
+    /// but not what there may be after it. So the part is lost, or broken.
+    fn decide(&self, context: &Context<'_, M>, why: &'static str) -> Settled<M> {
+        if !matches!(self.clean, Clean::Now) {
+            return Settled::Lost(why);
+        }
+        let clock = context.clock;
+        let horizon = self.open.iter().map(|(_, moment)| *moment).min();
+        let horizon = horizon.unwrap_or(u64::MAX);
+        let asleep = self.asleep.values().flatten();
+        let mut operations: Vec<_> = (self.held.iter().chain(&self.unknown).chain(asleep))
+            .map(|held| held.ranked(clock))
+            .filter(|operation| operation.call < horizon)
+            .collect();
+        for operation in &mut operations {
+            if operation.end >= horizon {
+                // Among what comes later there may be what explains the answer.
+                (operation.answer, operation.end) = (None, u64::MAX);
+            }
+        }
+        operations.sort_by_key(|operation| (operation.call, operation.number));
+        let initial = states(&self.frontier);
+        let case = Case {
+            initial: initial.clone(),
+            operations: operations.iter().collect(),
+        };
+        let limits = search::Limits {
+            memory: context.limits.memory,
+            time: Some(DECIDED_IN),
+            threads: 1,
+        };
+        let Found::Illegal(illegal) = search::search(context.model, &case, &limits) else {
+            return Settled::Lost(why);
+        };
+        Settled::Broken(Box::new(Evidence {
+            initial,
+            operations,
+            illegal: Some(illegal),
+            is_whole: true,
+        }))
     }
 
     /// One operation alone, where nothing else is in play.
@@ -301,19 +354,17 @@ impl<M: Quick> Part<M> {
         }
         // Calls before answers of the same moment: they overlap.
         events.sort_unstable();
-        let (mut spanning, mut changing, mut members, mut ended) = (0_usize, 0_usize, 0, 0);
+        let (mut changing, mut members, mut ended) = (0_usize, 0, 0);
         let mut choices: Vec<(usize, std::cmp::Reverse<usize>, u64)> = Vec::new();
         for (place, (rank, is_end, is_read)) in events.iter().enumerate() {
             if *rank >= horizon || members > WIDE {
                 break;
             }
             if !is_end {
-                spanning += 1;
                 members += 1;
                 changing += usize::from(!is_read);
                 continue;
             }
-            spanning -= 1;
             ended += 1;
             changing -= usize::from(!is_read);
             let is_last = events.get(place + 1).is_none_or(|next| next.0 != *rank);
@@ -326,7 +377,7 @@ impl<M: Quick> Part<M> {
         let Some(best) = choices.first().copied() else {
             return Vec::new();
         };
-        if best.0 > 0 && self.held.len() < PATIENCE && !is_quiet {
+        if best.0 > FEW && self.held.len() < PATIENCE && !is_quiet {
             return Vec::new();
         }
         let mut moments = vec![best.2];
@@ -405,8 +456,7 @@ impl<M: Quick> Part<M> {
 
     /// Puts what was settled among what is remembered.
     fn forget(&mut self, until: u64, clock: &Clock) {
-        let is_settled =
-            |held: &Held<M>| held.end.is_some_and(|end| clock.rank(end) <= until);
+        let is_settled = |held: &Held<M>| held.end.is_some_and(|end| clock.rank(end) <= until);
         for held in self.held.extract_if(.., |held| is_settled(held)) {
             self.since.push(held.ranked(clock));
         }
@@ -435,10 +485,7 @@ impl<M: Quick> Part<M> {
             let number = held.operation.number;
             (self.frontier.iter()).any(|config| config.used.contains(&number))
         };
-        let unused: Vec<_> = self
-            .unknown
-            .extract_if(.., |held| !is_used(held))
-            .collect();
+        let unused: Vec<_> = self.unknown.extract_if(.., |held| !is_used(held)).collect();
         for held in unused {
             match model.access(&held.operation.ask, None) {
                 Plain::Access(_, Access::Write(value)) => {
@@ -463,11 +510,7 @@ impl<M: Quick> Part<M> {
     }
 
     /// What shows that there is no legal order.
-    fn evidence(
-        &self,
-        operations: Vec<OperationOf<M>>,
-        illegal: Illegal<M::State>,
-    ) -> Evidence<M> {
+    fn evidence(&self, operations: Vec<OperationOf<M>>, illegal: Illegal<M::State>) -> Evidence<M> {
         let frontier = states(&self.frontier);
         match &self.clean {
             Clean::Now => Evidence {

@@ -234,7 +234,8 @@ impl<M: Quick> Stream<M> {
         }
         let part = self.part_answered(&asked, answer.as_ref());
         let is_nothing = answer.is_none() && is_read;
-        let Some(kept) = (self.parts.get_mut(part as usize)).filter(|part| !part.lost && !is_nothing)
+        let Some(kept) =
+            (self.parts.get_mut(part as usize)).filter(|part| !part.lost && !is_nothing)
         else {
             self.recorder.release(number);
             return Ok(());
@@ -273,9 +274,12 @@ impl<M: Quick> Stream<M> {
 
     /// Judges a part no longer.
     fn give_up(&mut self, number: u32, why: &'static str) {
+        let part = &mut self.parts[number as usize];
+        if part.lost {
+            return;
+        }
         self.lost.get_or_insert(why);
         self.progress.lost += 1;
-        let part = &mut self.parts[number as usize];
         self.progress.held -= part.held.len();
         self.progress.unknown -= part.unknown_count();
         self.progress.configs -= part.frontier.len();
@@ -291,7 +295,7 @@ impl<M: Quick> Stream<M> {
     }
 
     /// Settles what the last moment allows.
-    fn settle(&mut self) {
+    fn settle(&mut self, is_end: bool) {
         let mut stirred = mem::take(&mut self.stirred);
         stirred.sort_unstable();
         stirred.dedup();
@@ -300,6 +304,7 @@ impl<M: Quick> Stream<M> {
                 model: &self.model,
                 clock: &self.clock,
                 limits: &self.options.limits,
+                is_end,
             };
             let part = &mut self.parts[*number as usize];
             if part.lost || self.broken.is_some() {
@@ -338,7 +343,12 @@ impl<M: Quick> Stream<M> {
     fn sweep(&mut self) {
         let mut kept = Kept {
             states: Vec::new(),
-            asks: self.asked.iter().flatten().map(|asked| &asked.ask).collect(),
+            asks: self
+                .asked
+                .iter()
+                .flatten()
+                .map(|asked| &asked.ask)
+                .collect(),
             answers: Vec::new(),
             processes: FxHashSet::default(),
         };
@@ -353,7 +363,8 @@ impl<M: Quick> Stream<M> {
             earliest = earliest.min(part.earliest().unwrap_or(u64::MAX));
         }
         let open = self.asked.iter().flatten().map(|asked| asked.call.moment);
-        self.clock.forget(open.min().unwrap_or(u64::MAX).min(earliest));
+        self.clock
+            .forget(open.min().unwrap_or(u64::MAX).min(earliest));
         self.since_sweep = 0;
         // Looking through what is kept must not cost more than what it is kept for.
         self.sweep_at = SWEEP_EVERY.max((kept.asks.len() + kept.states.len()) * 2);
@@ -403,8 +414,8 @@ impl<M: Quick> LiveJudge for Stream<M> {
             // Only a failure says something by its error.
             entry.error = None;
         }
-        let taken = (self.recorder.take_one(entry))
-            .map_err(|problem| Misunderstood { line, problem })?;
+        let taken =
+            (self.recorder.take_one(entry)).map_err(|problem| Misunderstood { line, problem })?;
         if taken.number == NONE {
             return Ok(None);
         }
@@ -415,7 +426,7 @@ impl<M: Quick> LiveJudge for Stream<M> {
             invocation.end
         };
         if self.clock.moves(time) {
-            self.settle();
+            self.settle(false);
             if self.broken.is_some() {
                 return Ok(self.broken.clone());
             }
@@ -448,7 +459,11 @@ impl<M: Quick> LiveJudge for Stream<M> {
                 // Nothing is to be understood about what was not answered.
                 let _ = self.complete(number, None);
             }
-            self.settle();
+            // Those that were too wide are tried once more.
+            let all = (0..).zip(&self.parts);
+            let waiting = all.filter(|(_, part)| !part.held.is_empty());
+            self.stirred.extend(waiting.map(|(number, _)| number));
+            self.settle(true);
         }
         let recording = self.recorder.recording();
         let mut judgement = self.judgement();

@@ -218,7 +218,10 @@ impl Vocabulary for MultiRegister {
     fn forget(&mut self, kept: &mut Kept<'_, Self>) {
         let asked = (kept.asks.iter().flat_map(|ask| ask.iter()))
             .flat_map(|micro| [micro.key, micro.write.unwrap_or(NIL)]);
-        let read = kept.answers.iter().flat_map(|answer| answer.iter().copied());
+        let read = kept
+            .answers
+            .iter()
+            .flat_map(|answer| answer.iter().copied());
         let held = (kept.states.iter().flat_map(|state| state.iter()))
             .flat_map(|(key, value)| [*key, *value]);
         self.atoms.retain(&asked.chain(read).chain(held).collect());

@@ -290,11 +290,7 @@ impl<'a, 'c, M: Model> Window<'a, 'c, M> {
                     Mover::Known(bit) => (self.members[bit].position, done | 1 << bit, used),
                 };
                 let is_unseen = matches!(mover, Mover::Unknown(_));
-                states.step(
-                    self.case.operations[position as usize],
-                    state,
-                    &mut next,
-                );
+                states.step(self.case.operations[position as usize], state, &mut next);
                 for after in next.drain(..) {
                     // What nobody has seen and changed nothing might as well not have happened.
                     if (is_unseen && after == state)
@@ -374,7 +370,10 @@ impl<'a, 'c, M: Model> Window<'a, 'c, M> {
     /// Why nothing goes on.
     pub fn illegal(&self, frontier: &[Config], states: &States<'_, M>) -> Illegal<M::State> {
         let state = |config: Config| states.get(config.state).clone();
-        let deepest = self.nodes.iter().max_by_key(|node| node.config.done.count_ones());
+        let deepest = self
+            .nodes
+            .iter()
+            .max_by_key(|node| node.config.done.count_ones());
         let mut longest = Vec::new();
         let mut before = frontier.first().map(|config| state(*config));
         let mut at = deepest;
