@@ -1,8 +1,8 @@
 //! Every model that is built in: small random histories, in order and spoiled, are judged exactly as brute force
 //! judges them, which tries every order; those that were played on the model itself raise no alarm.
 
-mod live;
 mod playing;
+mod prefixes;
 
 use murphy_check::{
     brute::{Precedence, Trust, has_legal_order},
@@ -56,7 +56,7 @@ where
     M::Answer: Sync,
 {
     let (mut legal, mut illegal) = (0, 0);
-    let mut live = live::Tally::default();
+    let mut live = prefixes::Tally::default();
     for seed in 0..count() {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut model = M::default();

@@ -29,6 +29,7 @@ mod figures;
 mod part;
 mod stream;
 mod words;
+mod zones;
 
 use crate::{
     history::Header,

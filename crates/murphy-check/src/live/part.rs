@@ -4,18 +4,19 @@
 //! happened, and what there may be at that moment is kept instead ([`crate::search`], crossings). Where nothing is open
 //! that is a few states. Where something is, moments are chosen at which little is.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
     Limits,
     clock::{Clock, Tick},
+    zones::Zones,
 };
 use crate::{
     intern::Id,
     judge::quick::{Plain, Quick},
-    model::OperationOf,
+    model::{Operation, OperationOf},
     search::{self, Bounds, Case, Config, Crossed, Found, Illegal, cross},
     sessions::Access,
 };
@@ -24,6 +25,9 @@ use crate::{
 /// for: a better moment may come.
 const FEW: usize = 4;
 const PATIENCE: usize = 16;
+
+/// So many operations are held of a register that is not quiet before it is judged by its values.
+const BUSY: usize = 24;
 
 /// Widest window that is explored at once.
 const WIDE: usize = 64;
@@ -42,12 +46,23 @@ pub(super) struct Held<M: Quick> {
 
 impl<M: Quick> Held<M> {
     /// The operation, with its place in the order.
-    fn ranked(&self, clock: &Clock) -> OperationOf<M> {
+    pub fn ranked(&self, clock: &Clock) -> OperationOf<M> {
         let mut operation = self.operation.clone();
         operation.call = clock.rank(self.call);
         operation.end = self.end.map_or(u64::MAX, |end| clock.rank(end));
         operation
     }
+}
+
+/// An operation that is open.
+#[derive(Clone, Debug)]
+pub(super) struct Open<A> {
+    pub number: Id,
+    pub process: u32,
+    pub call: Tick,
+    pub ask: A,
+    /// The value that it writes, where it does nothing else.
+    pub writes: Option<u32>,
 }
 
 /// What a part is judged by.
@@ -100,8 +115,8 @@ const DECIDED_IN: Duration = Duration::from_secs(2);
 /// One part.
 #[derive(Debug)]
 pub(super) struct Part<M: Quick> {
-    /// Operations that are open, with the moments of their calls.
-    pub open: Vec<(Id, u64)>,
+    /// Operations that are open.
+    pub open: Vec<Open<M::Ask>>,
     /// Those answered.
     pub held: Vec<Held<M>>,
     /// What there may be before them.
@@ -115,6 +130,8 @@ pub(super) struct Part<M: Quick> {
     since: Vec<OperationOf<M>>,
     /// Whether there was nothing but reads and writes.
     is_plain: bool,
+    /// What its values were, where it is never quiet.
+    zones: Option<Zones<M>>,
     /// So many operations have to be held before another moment is tried.
     retry: usize,
     /// Why the part is judged no longer.
@@ -132,6 +149,7 @@ impl<M: Quick> Part<M> {
             clean: Clean::Now,
             since: Vec::new(),
             is_plain: true,
+            zones: None,
             retry: 0,
             lost: false,
         }
@@ -143,6 +161,24 @@ impl<M: Quick> Part<M> {
         (self.held.iter().chain(&self.unknown).chain(asleep))
             .map(|held| &held.operation)
             .chain(&self.since)
+            .chain(self.zones.iter().flat_map(Zones::operations))
+    }
+
+    /// How many states, or values, there may be.
+    pub fn configs(&self) -> usize {
+        self.frontier.len() + self.zones.as_ref().map_or(0, Zones::len)
+    }
+
+    /// An operation is open no longer.
+    pub fn close(&mut self, number: Id) {
+        self.open.retain(|open| open.number != number);
+    }
+
+    /// One that was open did certainly not happen.
+    pub fn fail(&mut self, number: Id) {
+        if let Some(zones) = &mut self.zones {
+            zones.fail(number);
+        }
     }
 
     /// The states that are remembered.
@@ -155,6 +191,7 @@ impl<M: Quick> Part<M> {
             .iter()
             .map(|config| &config.state)
             .chain(clean)
+            .chain(self.zones.iter().flat_map(Zones::states))
     }
 
     /// The earliest moment that an operation speaks of.
@@ -163,7 +200,7 @@ impl<M: Quick> Part<M> {
         let held = self.held.iter().chain(&self.unknown).chain(asleep);
         let calls = held.map(|held| held.call.moment);
         calls
-            .chain(self.open.iter().map(|(_, moment)| *moment))
+            .chain(self.open.iter().map(|open| open.call.moment))
             .min()
     }
 
@@ -180,7 +217,7 @@ impl<M: Quick> Part<M> {
         if self.is_plain && matches!(access, Plain::Neither) {
             self.is_plain = false;
             // Now it may matter to more than a read of their value that they happened.
-            let asleep = std::mem::take(&mut self.asleep);
+            let asleep = mem::take(&mut self.asleep);
             self.unknown.extend(asleep.into_values().flatten());
         }
         self.held.push(held);
@@ -188,6 +225,11 @@ impl<M: Quick> Part<M> {
 
     /// Takes an operation of unknown outcome; false where there are too many.
     pub fn lose(&mut self, model: &M, held: Held<M>, limits: &Limits) -> bool {
+        if let Some(zones) = &mut self.zones
+            && zones.has_read(held.operation.number)
+        {
+            return true;
+        }
         match model.access(&held.operation.ask, None) {
             // It can as well happen just before the first read of its value, and not at all where there is none.
             Plain::Access(_, Access::Write(value)) if self.is_plain => {
@@ -204,7 +246,7 @@ impl<M: Quick> Part<M> {
     /// Forgets everything: the part is judged no longer.
     pub fn give_up(&mut self, released: &mut Vec<Id>) {
         released.extend(self.operations().map(|operation| operation.number));
-        let open = std::mem::take(&mut self.open);
+        let open = mem::take(&mut self.open);
         *self = Self {
             open,
             held: Vec::new(),
@@ -214,6 +256,7 @@ impl<M: Quick> Part<M> {
             clean: Clean::Now,
             since: Vec::new(),
             is_plain: true,
+            zones: None,
             retry: 0,
             lost: true,
         };
@@ -221,9 +264,16 @@ impl<M: Quick> Part<M> {
 
     /// Settles what can be settled. The moment of every operation that is held is over. Those settled are `released`.
     pub fn settle(&mut self, context: &Context<'_, M>, released: &mut Vec<Id>) -> Settled<M> {
-        while !self.held.is_empty() && (context.is_end || self.held.len() >= self.retry) {
+        if self.zones.is_some() {
+            return self.settle_values(context, released);
+        }
+        while !self.held.is_empty() && self.is_due(context) {
             if self.step(context, released) {
                 continue;
+            }
+            let is_busy = !self.open.is_empty() && self.held.len() >= BUSY;
+            if is_busy && self.begin_zones(context) {
+                return self.settle_values(context, released);
             }
             let moments = self.moments(context);
             if moments.is_empty() {
@@ -237,8 +287,10 @@ impl<M: Quick> Part<M> {
                 }
             }
             match found {
+                Some(Settled::Fine) if self.retry > self.held.len() => break,
                 Some(Settled::Fine) => self.retry = 0,
                 Some(other) => return other,
+                None if self.begin_zones(context) => return self.settle_values(context, released),
                 None if context.is_end || self.held.len() >= context.limits.held_per_part => {
                     return self.decide(context, "too many operations overlap");
                 }
@@ -251,26 +303,91 @@ impl<M: Quick> Part<M> {
         Settled::Fine
     }
 
-    /// Searches what is held in depth, up to the first operation that is open: that tells whether there is a legal order,
-    /// but not what there may be after it. So the part is lost, or broken.
+    /// Judges by values from now on, where there are only reads and writes, and nothing is half done.
+    fn begin_zones(&mut self, context: &Context<'_, M>) -> bool {
+        if !self.is_plain || !matches!(self.clean, Clean::Now) {
+            return false;
+        }
+        let asked = (self
+            .held
+            .iter()
+            .chain(&self.unknown)
+            .map(|held| held.call.moment))
+        .chain(self.open.iter().map(|open| open.call.moment));
+        let zones = Zones::new(states(&self.frontier), asked.min().unwrap_or_default());
+        // Values that are written twice are told apart by nobody.
+        let mut writes = FxHashSet::default();
+        let is_first = |held: &Held<M>| {
+            let operation = &held.operation;
+            let access = (context.model).access(&operation.ask, operation.answer.as_ref());
+            match access {
+                Plain::Access(_, Access::Write(value)) => writes.insert(value),
+                Plain::Access(_, Access::Read(_)) | Plain::Nothing => true,
+                Plain::Neither => false,
+            }
+        };
+        if !self.unknown.is_empty() || !self.held.iter().all(is_first) {
+            return false;
+        }
+        self.zones = Some(zones);
+        self.frontier.clear();
+        true
+    }
+
+    /// Settles what is held by its values; where nothing is open, states take their place again.
+    fn settle_values(&mut self, context: &Context<'_, M>, released: &mut Vec<Id>) -> Settled<M> {
+        // A write is known before the reads of its value, which may be answered first.
+        let is_no_write = |held: &Held<M>| {
+            let operation = &held.operation;
+            let access = (context.model).access(&operation.ask, operation.answer.as_ref());
+            !matches!(access, Plain::Access(_, Access::Write(_)))
+        };
+        self.held.sort_by_key(is_no_write);
+        let mut left = mem::take(&mut self.held).into_iter();
+        let Some(zones) = &mut self.zones else {
+            return Settled::Fine;
+        };
+        let mut settled = if self.is_plain {
+            Settled::Fine
+        } else {
+            Settled::Lost("a key that is never quiet has more than reads and writes")
+        };
+        while let (Settled::Fine, Some(held)) = (&settled, left.next()) {
+            settled = zones.take(context, held, &self.open, &mut self.asleep, released);
+        }
+        if matches!(settled, Settled::Fine) {
+            settled = zones.prune(context, &self.open, released);
+        }
+        released.extend(left.map(|held| held.operation.number));
+        if matches!(settled, Settled::Fine) && self.open.is_empty() {
+            let states = zones.end(context.model, released);
+            self.frontier = states.into_iter().map(config).collect();
+            self.zones = None;
+        }
+        settled
+    }
+
+    /// Searches what is held in depth: that tells whether there is a legal order, but not what there may be after it. So
+    /// the part is lost, or broken.
     fn decide(&self, context: &Context<'_, M>, why: &'static str) -> Settled<M> {
         if !matches!(self.clean, Clean::Now) {
             return Settled::Lost(why);
         }
         let clock = context.clock;
-        let horizon = self.open.iter().map(|(_, moment)| *moment).min();
-        let horizon = horizon.unwrap_or(u64::MAX);
         let asleep = self.asleep.values().flatten();
+        // What is open may happen, too; its answer is not known.
+        let open = self.open.iter().map(|open| Operation {
+            process: open.process,
+            call: clock.rank(open.call),
+            end: u64::MAX,
+            ask: open.ask.clone(),
+            answer: None,
+            number: open.number,
+        });
         let mut operations: Vec<_> = (self.held.iter().chain(&self.unknown).chain(asleep))
             .map(|held| held.ranked(clock))
-            .filter(|operation| operation.call < horizon)
+            .chain(open)
             .collect();
-        for operation in &mut operations {
-            if operation.end >= horizon {
-                // Among what comes later there may be what explains the answer.
-                (operation.answer, operation.end) = (None, u64::MAX);
-            }
-        }
         operations.sort_by_key(|operation| (operation.call, operation.number));
         let initial = states(&self.frontier);
         let case = Case {
@@ -291,6 +408,12 @@ impl<M: Quick> Part<M> {
             illegal: Some(illegal),
             is_whole: true,
         }))
+    }
+
+    /// Whether it is worth while to settle something: nothing is open, or there is more than at the last time.
+    fn is_due(&self, context: &Context<'_, M>) -> bool {
+        let is_few = self.open.is_empty() && self.held.len() <= WIDE;
+        context.is_end || is_few || self.held.len() >= self.retry
     }
 
     /// One operation alone, where nothing else is in play.
@@ -337,7 +460,7 @@ impl<M: Quick> Part<M> {
         if is_quiet && self.held.len() <= WIDE {
             return vec![u64::MAX - 1];
         }
-        let horizon = self.open.iter().map(|(_, moment)| *moment).min();
+        let horizon = self.open.iter().map(|open| open.call.moment).min();
         let horizon = horizon.unwrap_or(u64::MAX);
         let is_read = |held: &&Held<M>| {
             let operation = &held.operation;
@@ -442,6 +565,14 @@ impl<M: Quick> Part<M> {
                 Some(Settled::Broken(Box::new(evidence)))
             }
             Crossed::To(configs) => {
+                let is_clean = is_clean(&configs);
+                let may_wait = self.is_plain && !self.open.is_empty() && self.held.len() < BUSY;
+                if may_wait && !is_clean && matches!(self.clean, Clean::Now) {
+                    // There is a legal order; what there may be is better said later, or by values.
+                    self.fall_asleep(context.model);
+                    self.retry = self.held.len() + 1;
+                    return Some(Settled::Fine);
+                }
                 if matches!(self.clean, Clean::Now) {
                     self.clean = Clean::Then(states(&self.frontier));
                 }
@@ -498,9 +629,7 @@ impl<M: Quick> Part<M> {
 
     /// Releases what is remembered for a witness, where nothing is half done or there is too much of it.
     fn tidy(&mut self, released: &mut Vec<Id>) {
-        let is_clean =
-            (self.frontier.iter()).all(|config| config.taken.is_empty() && config.used.is_empty());
-        if is_clean {
+        if is_clean(&self.frontier) {
             released.extend(self.since.drain(..).map(|operation| operation.number));
             self.clean = Clean::Now;
         } else if self.since.len() > REMEMBERED {
@@ -537,6 +666,11 @@ impl<M: Quick> Part<M> {
             },
         }
     }
+}
+
+/// Whether nothing is half done.
+fn is_clean<S>(configs: &[Config<S>]) -> bool {
+    (configs.iter()).all(|config| config.taken.is_empty() && config.used.is_empty())
 }
 
 fn config<S>(state: S) -> Config<S> {

@@ -8,7 +8,7 @@ use super::{
     LiveJudge, Options, Progress,
     clock::{Clock, Tick},
     figures::{Faults, Figures},
-    part::{Context, Held, Part, Settled},
+    part::{Context, Held, Open, Part, Settled},
     words,
 };
 use crate::{
@@ -16,10 +16,11 @@ use crate::{
     intern::{Id, NONE},
     judge::{
         PROMISE, doubt,
-        quick::{Partition, Quick},
+        quick::{Partition, Plain, Quick},
     },
     model::{Kept, Misunderstood, Operation, Part as Keys, Request},
     recording::{Entry, Outcome, Recorder, Recording, Strictness, Warning},
+    sessions::Access,
     text::counted,
     value::Value,
     verdict::{Judgement, Report, Verdict, plain},
@@ -169,8 +170,18 @@ impl<M: Quick> Stream<M> {
         self.recorder.recording_mut().invocations[place].ask = Value::Nil;
         self.clock.asked(process, tick);
         let part = self.part_asked(&ask);
+        let writes = match self.model.access(&ask, None) {
+            Plain::Access(_, Access::Write(value)) => Some(value),
+            _ => None,
+        };
         if let Some(part) = self.parts.get_mut(part as usize) {
-            part.open.push((number, tick.moment));
+            part.open.push(Open {
+                number,
+                process,
+                call: tick,
+                ask: ask.clone(),
+                writes,
+            });
         }
         self.progress.open += 1;
         self.asked[place] = Some(Asked {
@@ -194,7 +205,7 @@ impl<M: Quick> Stream<M> {
         self.progress.open -= 1;
         self.figures.end(asked.faults, faults);
         if let Some(part) = self.parts.get_mut(asked.part as usize) {
-            part.open.retain(|(open, _)| *open != number);
+            part.close(number);
             // Others may have waited for it.
             self.stirred.push(asked.part);
         }
@@ -217,6 +228,9 @@ impl<M: Quick> Stream<M> {
                 let error = invocation.error.map(|error| recording.word(error));
                 let failure = self.model.failure(&asked.ask, error);
                 if failure.is_none() {
+                    if let Some(part) = self.parts.get_mut(asked.part as usize) {
+                        part.fail(number);
+                    }
                     self.recorder.release(number);
                     return Ok(());
                 }
@@ -282,7 +296,7 @@ impl<M: Quick> Stream<M> {
         self.progress.lost += 1;
         self.progress.held -= part.held.len();
         self.progress.unknown -= part.unknown_count();
-        self.progress.configs -= part.frontier.len();
+        self.progress.configs -= part.configs();
         part.give_up(&mut self.released);
         self.release();
     }
@@ -310,9 +324,9 @@ impl<M: Quick> Stream<M> {
             if part.lost || self.broken.is_some() {
                 continue;
             }
-            let before = (part.held.len(), part.unknown_count(), part.frontier.len());
+            let before = (part.held.len(), part.unknown_count(), part.configs());
             let settled = part.settle(&context, &mut self.released);
-            let after = (part.held.len(), part.unknown_count(), part.frontier.len());
+            let after = (part.held.len(), part.unknown_count(), part.configs());
             self.progress.held = self.progress.held + after.0 - before.0;
             self.progress.unknown = self.progress.unknown + after.1 - before.1;
             self.progress.configs = self.progress.configs + after.2 - before.2;
