@@ -270,6 +270,18 @@ impl<M: Quick> Zones<M> {
             before.into_iter().chain([number]).filter(is_gone),
         ));
         let cluster = &self.clusters[&value];
+        if (cluster.write.as_ref()).is_some_and(|write| cluster.min_end < write.call) {
+            // It was read before anybody had asked for it to be written.
+            return if cluster
+                .last
+                .as_ref()
+                .is_some_and(|read| read.call <= self.blind)
+            {
+                Settled::Lost("a read was open for too long")
+            } else {
+                self.clash(cluster, cluster)
+            };
+        }
         let clashes =
             |other: &&Cluster<M>| cluster.comes_before(other) && other.comes_before(cluster);
         let others = self.clusters.iter().filter(|(other, _)| **other != value);
