@@ -280,14 +280,17 @@ impl<M: Quick> Part<M> {
                 break;
             }
             let mut found = None;
+            let before = self.held.len();
             for until in moments {
-                found = self.cross(context, until, released);
-                if found.is_some() {
+                let crossed = self.cross(context, until, released);
+                let waits = matches!(crossed, Some(Settled::Fine)) && self.held.len() == before;
+                found = crossed.or(found);
+                if found.is_some() && !waits {
                     break;
                 }
             }
             match found {
-                Some(Settled::Fine) if self.retry > self.held.len() => break,
+                Some(Settled::Fine) if self.held.len() == before => break,
                 Some(Settled::Fine) => self.retry = 0,
                 Some(other) => return other,
                 None if self.begin_zones(context) => return self.settle_values(context, released),
@@ -495,7 +498,7 @@ impl<M: Quick> Part<M> {
                 choices.push((changing, std::cmp::Reverse(ended), *rank));
             }
         }
-        let first = choices.first().copied();
+        let (first, last) = (choices.first().copied(), choices.last().copied());
         choices.sort_unstable();
         let Some(best) = choices.first().copied() else {
             return Vec::new();
@@ -503,8 +506,15 @@ impl<M: Quick> Part<M> {
         if best.0 > FEW && self.held.len() < PATIENCE && !is_quiet {
             return Vec::new();
         }
+        // Where a window is too wide a narrower one may do; where one is left for later there may be no order for all.
+        let others = [first, last.filter(|_| self.is_plain)];
+        let others = others.into_iter().flatten().map(|(_, _, moment)| moment);
         let mut moments = vec![best.2];
-        moments.extend(first.map(|first| first.2).filter(|first| *first != best.2));
+        for moment in others {
+            if !moments.contains(&moment) {
+                moments.push(moment);
+            }
+        }
         moments
     }
 
@@ -570,7 +580,6 @@ impl<M: Quick> Part<M> {
                 if may_wait && !is_clean && matches!(self.clean, Clean::Now) {
                     // There is a legal order; what there may be is better said later, or by values.
                     self.fall_asleep(context.model);
-                    self.retry = self.held.len() + 1;
                     return Some(Settled::Fine);
                 }
                 if matches!(self.clean, Clean::Now) {
