@@ -35,24 +35,17 @@ fn main() {
             .get(at)
             .map_or(otherwise, |word| word.parse().unwrap_or(otherwise))
     };
-    match words.first().map(String::as_str) {
-        Some("soak") => {
-            for (model, keys) in MODELS {
-                soak(
-                    model,
-                    keys,
-                    Duration::from_secs(60 * number(1, 10)),
-                    number(2, 50_000),
-                );
-            }
+    if words.first().is_some_and(|word| word == "soak") {
+        for (model, keys) in MODELS {
+            let time = Duration::from_secs(60 * number(1, 10));
+            soak(model, keys, time, number(2, 50_000));
         }
-        _ => {
-            println!("| model | operations | taken in | operations a second | memory | verdict |");
-            println!("|---|---:|---:|---:|---:|---|");
-            for (model, keys) in MODELS {
-                quick(model, keys, 2_000_000);
-            }
-        }
+        return;
+    }
+    println!("| model | operations | taken in | operations a second | memory | verdict |");
+    println!("|---|---:|---:|---:|---:|---|");
+    for (model, keys) in MODELS {
+        quick(model, keys, 2_000_000);
     }
 }
 

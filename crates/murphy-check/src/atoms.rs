@@ -35,15 +35,12 @@ impl Atoms {
         if let Some(atom) = self.numbers.get(value) {
             return *atom;
         }
-        let atom = match self.free.pop() {
-            Some(atom) => {
-                self.values[atom as usize] = value.clone();
-                atom
-            }
-            None => {
-                self.values.push(value.clone());
-                Atom::try_from(self.values.len() - 1).unwrap_or(Atom::MAX)
-            }
+        let atom = if let Some(atom) = self.free.pop() {
+            self.values[atom as usize] = value.clone();
+            atom
+        } else {
+            self.values.push(value.clone());
+            Atom::try_from(self.values.len() - 1).unwrap_or(Atom::MAX)
         };
         self.numbers.insert(value.clone(), atom);
         atom

@@ -199,7 +199,7 @@ impl Bytes {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Names {
     ids: FxHashMap<Box<str>, Id>,
-    names: Vec<Box<str>>,
+    of: Vec<Box<str>>,
     free: Vec<Id>,
 }
 
@@ -210,15 +210,12 @@ impl Names {
         if let Some(id) = self.ids.get(name) {
             return *id;
         }
-        let id = match self.free.pop() {
-            Some(id) => {
-                self.names[id as usize] = name.into();
-                id
-            }
-            None => {
-                self.names.push(name.into());
-                next_id(self.names.len() - 1)
-            }
+        let id = if let Some(id) = self.free.pop() {
+            self.of[id as usize] = name.into();
+            id
+        } else {
+            self.of.push(name.into());
+            next_id(self.of.len() - 1)
         };
         self.ids.insert(name.into(), id);
         id
@@ -226,7 +223,7 @@ impl Names {
 
     /// The name with number `id`.
     pub fn get(&self, id: Id) -> &str {
-        &self.names[id as usize]
+        &self.of[id as usize]
     }
 
     /// How many there are.
@@ -236,11 +233,11 @@ impl Names {
 
     /// Forgets the others.
     pub fn retain(&mut self, is_needed: impl Fn(Id) -> bool) {
-        let (names, free) = (&mut self.names, &mut self.free);
+        let (of, free) = (&mut self.of, &mut self.free);
         self.ids.retain(|_, id| {
             let stays = is_needed(*id);
             if !stays {
-                names[*id as usize] = Box::default();
+                of[*id as usize] = Box::default();
                 free.push(*id);
             }
             stays

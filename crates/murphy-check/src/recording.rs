@@ -382,15 +382,12 @@ impl Recorder {
             node,
             error: None,
         };
-        let number = match self.free.pop() {
-            Some(free) => {
-                self.recording.invocations[free as usize] = invocation;
-                free
-            }
-            None => {
-                self.recording.invocations.push(invocation);
-                next_id(self.recording.invocations.len() - 1)
-            }
+        let number = if let Some(free) = self.free.pop() {
+            self.recording.invocations[free as usize] = invocation;
+            free
+        } else {
+            self.recording.invocations.push(invocation);
+            next_id(self.recording.invocations.len() - 1)
         };
         self.open[process as usize] = number;
         Ok(Taken { number, given_up })

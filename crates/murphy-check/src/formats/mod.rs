@@ -66,14 +66,13 @@ pub struct Options<'a> {
 /// # Ok::<(), murphy_check::read::ReadError>(())
 /// ```
 pub fn read(mut source: impl Read, options: &Options<'_>) -> Result<Recording, ReadError> {
-    let (format, head) = match options.format {
-        Some(format) => (format, Vec::new()),
-        None => {
-            let mut head = Vec::new();
-            let limited = source.by_ref().take(HEAD as u64);
-            { limited }.read_to_end(&mut head).map_err(unread)?;
-            (detect(&head)?, head)
-        }
+    let (format, head) = if let Some(format) = options.format {
+        (format, Vec::new())
+    } else {
+        let mut head = Vec::new();
+        let limited = source.by_ref().take(HEAD as u64);
+        { limited }.read_to_end(&mut head).map_err(unread)?;
+        (detect(&head)?, head)
     };
     let mut keeper = Keeper::new(options.strictness);
     let guessed = read_into(
@@ -99,12 +98,11 @@ pub fn follow(
     start: Start<'_>,
     watch: &mut dyn FnMut(&dyn LiveJudge),
 ) -> Result<Box<dyn LiveJudge>, ReadError> {
-    let (format, head) = match options.format {
-        Some(format) => (format, Vec::new()),
-        None => {
-            let head = first_line(&mut source).map_err(unread)?;
-            (detect(&head)?, head)
-        }
+    let (format, head) = if let Some(format) = options.format {
+        (format, Vec::new())
+    } else {
+        let head = first_line(&mut source).map_err(unread)?;
+        (detect(&head)?, head)
     };
     let mut follower = Follower::new(start, watch);
     read_into(

@@ -356,7 +356,7 @@ impl<M: Quick> Part<M> {
             Settled::Lost("a key that is never quiet has more than reads and writes")
         };
         while let (Settled::Fine, Some(held)) = (&settled, left.next()) {
-            settled = zones.take(context, held, &self.open, &mut self.asleep, released);
+            settled = zones.take(context, &held, &self.open, &mut self.asleep, released);
         }
         if matches!(settled, Settled::Fine) {
             settled = zones.prune(context, &self.open, released);

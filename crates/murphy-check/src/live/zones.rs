@@ -133,7 +133,7 @@ impl<M: Quick> Zones<M> {
     pub fn take(
         &mut self,
         context: &Context<'_, M>,
-        held: Held<M>,
+        held: &Held<M>,
         open: &[Open<M::Ask>],
         asleep: &mut FxHashMap<u32, Vec<Held<M>>>,
         released: &mut Vec<Id>,
@@ -389,7 +389,7 @@ impl<M: Quick> Zones<M> {
                 states.push(state.clone());
             } else if let Some(write) = &cluster.write {
                 model.step(&model.initial(), &write.ask, None, &mut |state| {
-                    states.push(state)
+                    states.push(state);
                 });
             }
         }

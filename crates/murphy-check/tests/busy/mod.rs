@@ -59,10 +59,10 @@ impl Busy {
         self.lines += 1;
         self.moment += self.random.random_range(1..4);
         let is_due = (self.open.front()).is_some_and(|open| open.end <= self.moment);
-        if self.open.len() == self.clients || is_due {
-            if let Some(open) = self.open.pop_front() {
-                return self.answer(open);
-            }
+        if (self.open.len() == self.clients || is_due)
+            && let Some(open) = self.open.pop_front()
+        {
+            return self.answer(&open);
         }
         self.ask()
     }
@@ -90,15 +90,15 @@ impl Busy {
         entry
     }
 
-    fn answer(&mut self, open: Open) -> Entry<'static> {
+    fn answer(&mut self, open: &Open) -> Entry<'static> {
         let number = open.process[1..].parse().unwrap_or_default();
         if self.random.random_ratio(self.unknown_per_mille, 1_000) {
             self.free.push(self.processes);
             self.processes += 1;
-            return self.entry(Kind::Info, &open);
+            return self.entry(Kind::Info, open);
         }
         self.free.push(number);
-        self.entry(Kind::Ok, &open)
+        self.entry(Kind::Ok, open)
     }
 
     fn entry(&self, kind: Kind, open: &Open) -> Entry<'static> {
@@ -107,10 +107,10 @@ impl Busy {
         let (f, value) = match (self.keys, is_said) {
             (1, false) => (["read", "write"], Value::Nil),
             (1, true) => (["read", "write"], Value::Int(number)),
-            (_, false) => (["get", "put"], self.pair(open.key, Value::Nil)),
+            (_, false) => (["get", "put"], pair(open.key, Value::Nil)),
             (_, true) => (
                 ["get", "put"],
-                self.pair(open.key, Value::text(number.to_string().as_str())),
+                pair(open.key, Value::text(number.to_string().as_str())),
             ),
         };
         Entry {
@@ -125,8 +125,8 @@ impl Busy {
             error: None,
         }
     }
+}
 
-    fn pair(&self, key: u32, value: Value) -> Value {
-        Value::list([Value::text(format!("k{key}").as_str()), value])
-    }
+fn pair(key: u32, value: Value) -> Value {
+    Value::list([Value::text(format!("k{key}").as_str()), value])
 }
