@@ -82,13 +82,7 @@ fn a_register_that_is_never_quiet_is_judged_as_a_whole_one() {
                 judgement.verdict,
                 expected.verdict,
                 "{seed}: {judgement:#?}\n{expected:#?}\n{}",
-                lines
-                    .iter()
-                    .map(|line| format!(
-                        "{} {:?} {} {} {}\n",
-                        line.line, line.kind, line.process, line.f, line.value
-                    ))
-                    .collect::<String>()
+                lines.iter().map(said).collect::<String>()
             );
             if let Some(witness) = &judgement.witness {
                 assert!(witness.confirmed, "{seed}: {witness:#?}");
@@ -104,6 +98,18 @@ fn a_register_that_is_never_quiet_is_judged_as_a_whole_one() {
         held > count / 4 && broken > count / 4 && early > count / 4,
         "{held} {broken} {early}"
     );
+}
+
+fn said(line: &Entry<'_>) -> String {
+    let Entry {
+        line,
+        kind,
+        process,
+        f,
+        value,
+        ..
+    } = line;
+    format!("{line} {kind:?} {process} {f} {value}\n")
 }
 
 /// Gives an answered read another value: one that was or will be written, or none.
