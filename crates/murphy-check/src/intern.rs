@@ -3,7 +3,7 @@
 
 use std::hash::BuildHasher;
 
-use rustc_hash::FxBuildHasher;
+use rustc_hash::{FxBuildHasher, FxHashMap};
 
 /// The number of an interned thing; [`NONE`] is no thing's.
 pub(crate) type Id = u32;
@@ -195,6 +195,56 @@ impl Bytes {
     }
 }
 
+/// Numbers for names that may be forgotten; the number of a forgotten one goes to another.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Names {
+    ids: FxHashMap<Box<str>, Id>,
+    of: Vec<Box<str>>,
+    free: Vec<Id>,
+}
+
+impl Names {
+    /// The number of a name, new or old.
+    #[inline]
+    pub fn id(&mut self, name: &str) -> Id {
+        if let Some(id) = self.ids.get(name) {
+            return *id;
+        }
+        let id = if let Some(id) = self.free.pop() {
+            self.of[id as usize] = name.into();
+            id
+        } else {
+            self.of.push(name.into());
+            next_id(self.of.len() - 1)
+        };
+        self.ids.insert(name.into(), id);
+        id
+    }
+
+    /// The name with number `id`.
+    pub fn get(&self, id: Id) -> &str {
+        &self.of[id as usize]
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Forgets the others.
+    pub fn retain(&mut self, is_needed: impl Fn(Id) -> bool) {
+        let (of, free) = (&mut self.of, &mut self.free);
+        self.ids.retain(|_, id| {
+            let stays = is_needed(*id);
+            if !stays {
+                of[*id as usize] = Box::default();
+                free.push(*id);
+            }
+            stays
+        });
+    }
+}
+
 #[inline]
 fn slice<'a>(text: &'a [u8], ends: &[usize], id: Id) -> &'a [u8] {
     let id = id as usize;
@@ -239,5 +289,15 @@ mod tests {
             assert_eq!(bytes.get(*id), n.to_string().as_bytes());
         }
         assert_eq!((bytes.len(), bytes.find(b"1000")), (1000, None));
+    }
+
+    #[test]
+    fn the_number_of_a_forgotten_name_goes_to_another() {
+        let mut names = Names::default();
+        let [a, b] = ["a", "b"].map(|name| names.id(name));
+        names.retain(|id| id == b);
+        assert_eq!((names.len(), names.id("b")), (1, b));
+        assert_eq!((names.id("c"), names.get(a)), (a, "c"));
+        assert_ne!(names.id("a"), b);
     }
 }

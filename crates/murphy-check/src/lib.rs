@@ -25,6 +25,7 @@
 //! - [`etcd`] is the model of a store whose answers carry revisions: [`etcd::check`] judges every promise
 //!   of [`etcd::PROMISES`] from a stream of bytes; [`etcd::Record::read`] and [`etcd::check_record`] are
 //!   its two halves.
+//! - [`live`] judges a history while it is being written, and forgets what is settled.
 //! - [`isolation`] judges what transactions saw of each other.
 //! - [`verdict`] is what comes out.
 //! - [`etcd::generate`] makes valid histories and spoils them, to judge the judge.
@@ -43,6 +44,7 @@ pub mod isolation;
 mod json;
 pub mod judge;
 mod lines;
+pub mod live;
 pub mod model;
 pub mod models;
 pub mod monitors;

@@ -6,6 +6,8 @@
 
 use std::{fmt::Debug, hash::Hash};
 
+use rustc_hash::FxHashSet;
+
 use crate::{
     recording::{Invocation, Outcome, Recording},
     value::Value,
@@ -134,6 +136,28 @@ pub trait Vocabulary: Model {
 
     /// A few words for a state.
     fn say_state(&self, state: &Self::State) -> String;
+
+    /// Forgets the words that are nowhere in `kept`, and adds to [`Kept::processes`] those that states speak of. A live
+    /// judge asks for it, so that its memory does not grow with the history.
+    fn forget(&mut self, kept: &mut Kept<'_, Self>)
+    where
+        Self: Sized,
+    {
+        let _ = kept;
+    }
+}
+
+/// What is still needed of a history that is forgotten as it is judged ([`Vocabulary::forget`]).
+#[derive(Debug)]
+pub struct Kept<'a, M: Model> {
+    /// The states there may be.
+    pub states: Vec<&'a M::State>,
+    /// What was asked by operations that are not settled.
+    pub asks: Vec<&'a M::Ask>,
+    /// What some of them were answered.
+    pub answers: Vec<&'a M::Answer>,
+    /// The processes whose names are needed.
+    pub processes: FxHashSet<u32>,
 }
 
 /// A request as the history has it.

@@ -65,6 +65,10 @@ pub(crate) trait Model {
         let _ = line;
         Err(problem)
     }
+    /// Whether no more lines are needed.
+    fn is_over(&self) -> bool {
+        false
+    }
 }
 
 /// Reads a whole history.
@@ -78,6 +82,9 @@ pub(crate) fn read<M: Model>(source: impl Read, target: &mut M) -> Result<(), Re
         })?;
         let Some(line) = line else { break };
         read_line(line, number, &mut begun, target)?;
+        if target.is_over() {
+            break;
+        }
     }
     if begun { Ok(()) } else { Err(empty()) }
 }

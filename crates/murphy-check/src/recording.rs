@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 
 use crate::{
     history::{Header, Kind, NEMESIS},
-    intern::{Bytes, Id, NONE, next_id},
+    intern::{Bytes, Id, NONE, Names, next_id},
     value::Value,
 };
 
@@ -130,14 +130,14 @@ pub struct Recording {
     /// How many lines were left out.
     pub left_out: u64,
     words: Bytes,
-    processes: Bytes,
+    processes: Names,
     nodes: Bytes,
 }
 
 impl Recording {
     /// The name of a process.
     pub fn process(&self, id: u32) -> &str {
-        text(&self.processes, id)
+        self.processes.get(id)
     }
 
     /// How many processes there are.
@@ -182,7 +182,24 @@ pub struct Recorder {
     next_index: u64,
     entries: u64,
     untimed: u64,
+    /// Places of invocations that nobody speaks of any more ([`Self::release`]).
+    free: Vec<Id>,
 }
+
+/// What a line did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// The invocation it asked for or completed, by its place in [`Recording::invocations`]; [`NONE`] for none.
+    pub number: Id,
+    /// An earlier one of the same process that will never be completed; [`NONE`] for none.
+    pub given_up: Id,
+}
+
+/// A line that did nothing.
+const NOTHING: Taken = Taken {
+    number: NONE,
+    given_up: NONE,
+};
 
 impl Recorder {
     /// Nothing recorded yet.
@@ -196,7 +213,7 @@ impl Recorder {
                 warnings: Vec::new(),
                 left_out: 0,
                 words: Bytes::default(),
-                processes: Bytes::default(),
+                processes: Names::default(),
                 nodes: Bytes::default(),
             },
             strictness,
@@ -206,14 +223,52 @@ impl Recorder {
             next_index: 0,
             entries: 0,
             untimed: 0,
+            free: Vec::new(),
         }
     }
 
     /// Takes a line. A problem is said of the whole line; a lenient recorder keeps it as a warning instead.
     pub fn take(&mut self, entry: Entry<'_>) -> Result<(), Box<str>> {
+        self.take_one(entry).map(drop)
+    }
+
+    /// The same, and what the line did.
+    pub(crate) fn take_one(&mut self, entry: Entry<'_>) -> Result<Taken, Box<str>> {
         let line = entry.line;
-        self.try_take(entry)
-            .or_else(|problem| self.leave_out(line, problem))
+        self.try_take(entry).or_else(|problem| {
+            self.leave_out(line, problem)?;
+            Ok(NOTHING)
+        })
+    }
+
+    /// What was taken so far and not released.
+    pub(crate) fn recording(&self) -> &Recording {
+        &self.recording
+    }
+
+    /// The same, to be changed: to forget what is not needed.
+    pub(crate) fn recording_mut(&mut self) -> &mut Recording {
+        &mut self.recording
+    }
+
+    /// Gives the place of a completed invocation to a later one.
+    pub(crate) fn release(&mut self, number: Id) {
+        self.free.push(number);
+    }
+
+    /// Forgets the names of processes for which `is_needed` does not hold and that have nothing open. Their numbers
+    /// go to others.
+    pub(crate) fn forget_processes(&mut self, is_needed: impl Fn(Id) -> bool) {
+        let open = &self.open;
+        let is_open = |id: Id| open.get(id as usize).is_some_and(|open| *open != NONE);
+        self.recording
+            .processes
+            .retain(|id| is_open(id) || is_needed(id));
+    }
+
+    /// How many faults act.
+    pub(crate) fn open_faults(&self) -> usize {
+        self.open_faults.len()
     }
 
     /// Says that a line was not understood: the problem again, or a warning where the recorder is lenient.
@@ -231,15 +286,15 @@ impl Recorder {
         self.recording
     }
 
-    fn try_take(&mut self, entry: Entry<'_>) -> Result<(), Box<str>> {
+    fn try_take(&mut self, entry: Entry<'_>) -> Result<Taken, Box<str>> {
         let line = u32::try_from(entry.line).map_err(|_| "more than 4 294 967 295 lines")?;
         let index = self.index(entry.index)?;
         let moment = self.moment(&entry)?;
         if entry.process == NEMESIS {
             self.fault(&entry, moment);
-            return Ok(());
+            return Ok(NOTHING);
         }
-        let process = self.recording.processes.id(entry.process.as_bytes());
+        let process = self.recording.processes.id(&entry.process);
         if self.open.len() <= process as usize {
             self.open.resize(process as usize + 1, NONE);
         }
@@ -281,7 +336,10 @@ impl Recorder {
         if entry.kind == Kind::Ok {
             invocation.answer = entry.value;
         }
-        Ok(())
+        Ok(Taken {
+            number: open,
+            given_up: NONE,
+        })
     }
 
     fn ask(
@@ -291,8 +349,9 @@ impl Recorder {
         index: u64,
         moment: u64,
         process: Id,
-    ) -> Result<(), Box<str>> {
+    ) -> Result<Taken, Box<str>> {
         let open = &mut self.open[process as usize];
+        let given_up = *open;
         if *open != NONE {
             let earlier = self.recording.invocations[*open as usize].line;
             let problem =
@@ -304,12 +363,11 @@ impl Recorder {
             *open = NONE;
             self.leave_out(u64::from(line), problem)?;
         }
-        self.open[process as usize] = next_id(self.recording.invocations.len());
         let f = self.recording.words.id(entry.f.as_bytes());
         let node = entry
             .node
             .map(|node| self.recording.nodes.id(node.as_bytes()));
-        self.recording.invocations.push(Invocation {
+        let invocation = Invocation {
             process,
             f,
             ask: entry.value,
@@ -323,8 +381,16 @@ impl Recorder {
             end_index: index,
             node,
             error: None,
-        });
-        Ok(())
+        };
+        let number = if let Some(free) = self.free.pop() {
+            self.recording.invocations[free as usize] = invocation;
+            free
+        } else {
+            self.recording.invocations.push(invocation);
+            next_id(self.recording.invocations.len() - 1)
+        };
+        self.open[process as usize] = number;
+        Ok(Taken { number, given_up })
     }
 
     /// The index of an entry; without one, its position.

@@ -2,6 +2,7 @@
 //! judges them, which tries every order; those that were played on the model itself raise no alarm.
 
 mod playing;
+mod prefixes;
 
 use murphy_check::{
     brute::{Precedence, Trust, has_legal_order},
@@ -55,6 +56,7 @@ where
     M::Answer: Sync,
 {
     let (mut legal, mut illegal) = (0, 0);
+    let mut live = prefixes::Tally::default();
     for seed in 0..count() {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut model = M::default();
@@ -99,9 +101,11 @@ where
                     "{name} {seed}/{spoils}, {how}: {history:?}"
                 );
             }
+            live.compare(&mut model, domain, &history, expected);
             *if expected { &mut legal } else { &mut illegal } += 1;
         }
     }
+    live.is_enough(M::NAME, count());
     // Both kinds, or nothing has been compared.
     assert!(
         legal > count() && illegal > count() / 4,

@@ -113,3 +113,97 @@ fn what_the_model_does_not_know_is_refused_or_counted() {
     let ended = check(&guard, STALE, &["--html", page.to_str().unwrap()]);
     assert_eq!(ended.code, 3, "{}", ended.stderr);
 }
+
+#[test]
+fn a_followed_history_ends_at_the_first_contradiction() {
+    let guard = Guard::new();
+    let path = guard.dir().join("growing.jsonl");
+    let lines: Vec<&str> = STALE.lines().collect();
+    fs::write(&path, lines[..3].join("\n") + "\n{\"type\":\"inv").unwrap();
+    let writer = {
+        let (path, rest) = (path.clone(), lines[3..].join("\n"));
+        std::thread::spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(400));
+            let mut file = fs::OpenOptions::new().append(true).open(path).unwrap();
+            let rest = rest.strip_prefix("{\"type\":\"inv").expect("the same line");
+            // The next line, by which the moment of the last one is over, and some that nobody reads any more.
+            let next = r#"{"type":"invoke","process":"c","f":"read","time":5000000000}"#;
+            std::io::Write::write_all(&mut file, format!("{rest}\n{next}\nnonsense\n").as_bytes())
+        })
+    };
+    let ended = guard.murphy(["check", "--follow"]).arg(&path).run();
+    writer.join().unwrap().unwrap();
+    assert_eq!(ended.code, 1, "{}{}", ended.stdout, ended.stderr);
+    let said = "BROKEN  linearizable: smallest witness 1 of the first 2 operations";
+    assert!(ended.stdout.contains(said), "{}", ended.stdout);
+}
+
+#[test]
+fn a_followed_history_is_judged_at_its_end() {
+    let guard = Guard::new();
+    let follow = |history: &str, words: &[&str]| {
+        let path = guard.dir().join("history");
+        fs::write(&path, history).expect("a file can be written");
+        let murphy = guard.murphy(["check", "--follow", "--idle", "200ms"]);
+        murphy.arg(path).args(words).run()
+    };
+    let right = STALE.replace("null", "1");
+    let ended = follow(&right, &["--json"]);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let verdict: serde_json::Value = serde_json::from_str(ended.stdout.trim()).unwrap();
+    let promises = verdict["promises"].as_object().unwrap();
+    assert_eq!(
+        promises["linearizable"]["reason"],
+        "2 operations in one order"
+    );
+    assert_eq!(
+        (promises.len(), &verdict["vacuity"]["reads"]),
+        (1, &serde_json::json!(1))
+    );
+    assert_eq!(follow(STALE, &[]).code, 1);
+    // What is cut off is refused, as in a whole history.
+    let cut = &right[..right.len() - 10];
+    for (history, words, said) in [
+        (cut, &[][..], "history:5:"),
+        (
+            APPENDS,
+            &["--model", "list-append"],
+            "model list-append is not judged live",
+        ),
+        (APPENDS, &[], "name the one that is meant"),
+        (
+            &right,
+            &["--promise", "sequential"],
+            "followed live has linearizable",
+        ),
+        (
+            "{\"murphy\":\"history\",\"version\":1,\"model\":\"etcd\"}\n",
+            &[],
+            "model etcd is not judged live yet",
+        ),
+    ] {
+        let ended = follow(history, words);
+        assert_eq!(ended.code, 2, "{said}: {}{}", ended.stdout, ended.stderr);
+        assert!(ended.stderr.contains(said), "{said}\n{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_pipe_is_followed_to_its_end() {
+    let guard = Guard::new();
+    let path = guard.dir().join("history");
+    fs::write(&path, STALE.replace("null", "1")).unwrap();
+    let piped = format!(
+        "cat {} | {} check --follow -",
+        path.display(),
+        env!("CARGO_BIN_EXE_murphy")
+    );
+    let sh = guard.program(std::path::Path::new("sh"));
+    let ended = sh.args(["-c", &piped]).run();
+    assert_eq!(ended.code, 0, "{}{}", ended.stdout, ended.stderr);
+    assert!(
+        ended.stdout.contains("held    linearizable"),
+        "{}",
+        ended.stdout
+    );
+}

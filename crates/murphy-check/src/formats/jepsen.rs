@@ -13,10 +13,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::guess::Guess;
+use super::{guess::Guess, sink::Sink};
 use crate::{
     history::{Header, Kind, NEMESIS},
-    recording::{Entry, Recorder, Recording, Strictness},
+    recording::Entry,
     value::Value,
 };
 
@@ -103,8 +103,8 @@ fn said(value: &Value) -> Option<String> {
 }
 
 /// Takes operations one after the other.
-pub(super) struct Intake {
-    pub recorder: Recorder,
+pub(super) struct Intake<'a, S> {
+    pub sink: &'a mut S,
     /// What the operations say of the model, where nobody else does.
     guess: Option<Guess>,
     nemesis: Nemesis,
@@ -115,23 +115,24 @@ pub(super) struct Intake {
     clients: HashSet<String>,
 }
 
-impl Intake {
+impl<'a, S: Sink> Intake<'a, S> {
     /// `model` where it is known.
-    pub fn new(model: Option<&str>, is_keyed: bool, strictness: Strictness) -> Self {
-        Self {
-            recorder: Recorder::new(Header::new(model.unwrap_or_default()), strictness),
+    pub fn new(model: Option<&str>, is_keyed: bool, sink: &'a mut S) -> Result<Self, Box<str>> {
+        sink.begin(&Header::new(model.unwrap_or_default()))?;
+        Ok(Self {
+            sink,
             guess: model.is_none().then(Guess::default),
             nemesis: Nemesis::default(),
             is_keyed,
             moment: 0,
             clients: HashSet::new(),
-        }
+        })
     }
 
     /// Takes the operation of a line.
     pub fn take(&mut self, line: u64, op: Op) -> Result<(), Box<str>> {
         self.try_take(line, op)
-            .or_else(|problem| self.recorder.leave_out(line, problem))
+            .or_else(|problem| self.sink.leave_out(line, problem))
     }
 
     fn try_take(&mut self, line: u64, op: Op) -> Result<(), Box<str>> {
@@ -162,7 +163,7 @@ impl Intake {
         if is_nemesis {
             entry.process = NEMESIS.into();
             entry.value = self.nemesis.phase(&entry.f, entry.value);
-            return self.recorder.take(entry);
+            return self.sink.take(entry);
         }
         match op.key {
             Some(key) => entry.value = Value::list([key, entry.value]),
@@ -172,7 +173,7 @@ impl Intake {
         if let Some(guess) = &mut self.guess {
             guess.see(line, &entry.f, &entry.value)?;
         }
-        self.recorder.take(entry)
+        self.sink.take(entry)
     }
 
     /// A time that steps back a little is the one before.
@@ -195,13 +196,9 @@ impl Intake {
         kind == Kind::Info && !self.clients.contains(process)
     }
 
-    /// Everything taken so far, with the model told or guessed.
-    pub fn finish(self) -> Result<Recording, Box<str>> {
-        let mut recording = self.recorder.finish();
-        if let Some(guess) = self.guess {
-            guess.model()?.clone_into(&mut recording.header.model);
-        }
-        Ok(recording)
+    /// The model that was guessed, where nobody told it.
+    pub fn guessed(&self) -> Result<Option<&'static str>, Box<str>> {
+        self.guess.as_ref().map(Guess::model).transpose()
     }
 }
 

@@ -10,13 +10,13 @@ use super::{
     Options, edn,
     jepsen::{Intake, Op},
     operations::{malformed, text_of},
+    sink::Sink,
 };
 use crate::{
     history::Kind,
     json::{Flaw, Parse},
     lines::{LIMIT, Lines},
     read::ReadError,
-    recording::Recording,
 };
 
 /// The logger of operations.
@@ -26,9 +26,14 @@ pub(super) const LOGGER: &str = "jepsen.util";
 pub(super) const LEVELS: [&str; 5] = ["INFO", "WARN", "ERROR", "DEBUG", "TRACE"];
 
 /// Reads a whole log.
-pub(super) fn read(source: impl Read, options: &Options<'_>) -> Result<Recording, ReadError> {
+pub(super) fn read(
+    source: impl Read,
+    options: &Options<'_>,
+    sink: &mut impl Sink,
+) -> Result<(), ReadError> {
     let model = options.model.unwrap_or("cas-register");
-    let mut intake = Intake::new(Some(model), false, options.strictness);
+    let unfit = |problem| malformed((1, 1), problem);
+    let mut intake = Intake::new(Some(model), false, sink).map_err(unfit)?;
     let mut lines = Lines::new(source);
     let mut is_empty = true;
     for number in 1.. {
@@ -53,17 +58,18 @@ pub(super) fn read(source: impl Read, options: &Options<'_>) -> Result<Recording
                 .take(number, op)
                 .map_err(|problem| malformed((number, 1), problem)),
             Err(flaw) => intake
-                .recorder
+                .sink
                 .leave_out(number, flaw.problem)
                 .map_err(|problem| malformed((number, flaw.at as u64 + 1), problem)),
         }?;
+        if intake.sink.is_over() {
+            break;
+        }
     }
     if is_empty {
         return Err(malformed((1, 1), "the log is empty".into()));
     }
-    intake
-        .finish()
-        .map_err(|problem| malformed((1, 1), problem))
+    Ok(())
 }
 
 /// An operation, or nothing where another logger speaks.

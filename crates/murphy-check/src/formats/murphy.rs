@@ -2,36 +2,37 @@
 
 use std::io::Read;
 
-use super::Options;
+use super::{Options, sink::Sink};
 use crate::{
     history::Header,
     json::{Cursor, Parse},
     read::{self, Fields, Model, ReadError},
-    recording::{Entry, Recorder, Recording, Strictness},
+    recording::Entry,
     value::Value,
 };
 
 /// Reads a whole history.
-pub(super) fn read(source: impl Read, options: &Options<'_>) -> Result<Recording, ReadError> {
+pub(super) fn read(
+    source: impl Read,
+    options: &Options<'_>,
+    sink: &mut impl Sink,
+) -> Result<(), ReadError> {
     let mut intake = Intake {
-        recorder: Recorder::new(Header::new(""), options.strictness),
+        sink,
         model: options.model,
-        strictness: options.strictness,
         value: Value::Nil,
     };
-    read::read(source, &mut intake)?;
-    Ok(intake.recorder.finish())
+    read::read(source, &mut intake)
 }
 
-struct Intake<'a> {
-    recorder: Recorder,
+struct Intake<'a, S> {
+    sink: &'a mut S,
     model: Option<&'a str>,
-    strictness: Strictness,
     /// The value of the line at hand.
     value: Value,
 }
 
-impl Model for Intake<'_> {
+impl<S: Sink> Model for Intake<'_, S> {
     const IS_ETCD: bool = false;
 
     fn begin(&mut self, header: &Header) -> Result<(), Box<str>> {
@@ -45,8 +46,7 @@ impl Model for Intake<'_> {
             _ if header.model == "etcd" => return Err(super::ETCD_IS_APART.into()),
             _ => {}
         }
-        self.recorder = Recorder::new(header.clone(), self.strictness);
-        Ok(())
+        self.sink.begin(header)
     }
 
     fn define(&mut self, _: &str, cursor: &mut Cursor<'_>) -> Parse<()> {
@@ -69,7 +69,7 @@ impl Model for Intake<'_> {
                 return Err(format!("the {name} is beyond 2^63").into());
             }
         }
-        self.recorder.take(Entry {
+        self.sink.take(Entry {
             line: line.into(),
             index: fields.index,
             kind,
@@ -84,6 +84,10 @@ impl Model for Intake<'_> {
 
     fn leave_out(&mut self, line: u64, problem: Box<str>) -> Result<(), Box<str>> {
         self.value = Value::Nil;
-        self.recorder.leave_out(line, problem)
+        self.sink.leave_out(line, problem)
+    }
+
+    fn is_over(&self) -> bool {
+        self.sink.is_over()
     }
 }

@@ -7,22 +7,25 @@ use super::{
     Options, edn,
     elements::{Element, Elements, Syntax, Trouble},
     jepsen::{Intake, Op, is_known},
+    sink::Sink,
 };
 use crate::{
     json::{self, Flaw, Parse},
     read::ReadError,
-    recording::Recording,
 };
 
-/// Reads a whole history. Where every operation has a key beside its value it is of model `key-value`.
+/// Reads a whole history; the model that was guessed, where nobody told it. Where every operation has a key beside its
+/// value it is of model `key-value`.
 pub(super) fn read(
     source: impl Read,
     syntax: Syntax,
     is_keyed: bool,
     options: &Options<'_>,
-) -> Result<Recording, ReadError> {
+    sink: &mut impl Sink,
+) -> Result<Option<&'static str>, ReadError> {
     let guessed = is_keyed.then_some("key-value");
-    let mut intake = Intake::new(options.model.or(guessed), is_keyed, options.strictness);
+    let unfit = |problem| malformed((1, 1), problem);
+    let mut intake = Intake::new(options.model.or(guessed), is_keyed, sink).map_err(unfit)?;
     let mut elements = Elements::new(source, syntax);
     let mut is_empty = true;
     loop {
@@ -35,19 +38,20 @@ pub(super) fn read(
                 column,
                 problem,
             }) => intake
-                .recorder
+                .sink
                 .leave_out(line, problem)
                 .map_err(|problem| malformed((line, column), problem)),
         };
         is_empty = false;
         found?;
+        if intake.sink.is_over() {
+            break;
+        }
     }
     if is_empty {
         return Err(malformed((1, 1), "the history is empty".into()));
     }
-    intake
-        .finish()
-        .map_err(|problem| malformed((1, 1), problem))
+    intake.guessed().map_err(unfit)
 }
 
 /// The place and the problem as an error.
@@ -59,7 +63,11 @@ pub(super) fn malformed((line, column): (u64, u64), problem: Box<str>) -> ReadEr
     }
 }
 
-fn take(element: &Element<'_>, syntax: Syntax, intake: &mut Intake) -> Result<(), ReadError> {
+fn take<S: Sink>(
+    element: &Element<'_>,
+    syntax: Syntax,
+    intake: &mut Intake<'_, S>,
+) -> Result<(), ReadError> {
     match text_of(element.text).and_then(|text| parse(text, syntax)) {
         Ok(None) => Ok(()),
         Ok(Some(op)) => intake
@@ -68,7 +76,7 @@ fn take(element: &Element<'_>, syntax: Syntax, intake: &mut Intake) -> Result<()
         Err(flaw) => {
             let place = element.place(flaw.at);
             intake
-                .recorder
+                .sink
                 .leave_out(place.0, flaw.problem)
                 .map_err(|problem| malformed(place, problem))
         }

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The promise's name.
-pub(super) const PROMISE: &str = "linearizable";
+pub(crate) const PROMISE: &str = "linearizable";
 
 /// So many states at the end of the longest order are put into words: a large state after each of many steps would be
 /// more text than there is memory.

@@ -23,13 +23,15 @@
 mod figures;
 mod linear;
 mod moments;
-mod quick;
-mod words;
+pub(crate) mod quick;
+pub(crate) mod words;
 
 use std::{fmt, str::FromStr};
 
 use crate::{
+    history::Header,
     isolation::{self, LEVELS, Workload},
+    live::{self, LiveJudge, Stream},
     model::{Misunderstood, OperationOf, Vocabulary, understand},
     models::{
         Bag, Bank, CasRegister, Counter, KeyValue, Log, MultiRegister, Mutex, PriorityQueue, Queue,
@@ -42,6 +44,7 @@ use crate::{
     text::counted,
     verdict::{Judgement, Report, Verdict},
 };
+pub(crate) use linear::PROMISE;
 use quick::Quick;
 
 /// How a recording is judged.
@@ -74,7 +77,11 @@ struct Entry {
     name: &'static str,
     promises: fn() -> Vec<String>,
     judge: fn(&mut Recording, &Options) -> Result<Judged, Misunderstood>,
+    live: Option<StartLive>,
 }
+
+/// Begins to judge a history that is being written.
+type StartLive = fn(&Header, &live::Options) -> Box<dyn LiveJudge>;
 
 impl PartialEq for Entry {
     fn eq(&self, other: &Self) -> bool {
@@ -85,7 +92,7 @@ impl PartialEq for Entry {
 impl Eq for Entry {}
 
 /// A model without sessions that are promised anything.
-const fn of<M: Quick + Default + Sync>() -> Entry
+const fn of<M: Quick + Default + Sync + 'static>() -> Entry
 where
     M::State: Send,
     M::Ask: Sync,
@@ -95,11 +102,12 @@ where
         name: M::NAME,
         promises: orders,
         judge: judge_model::<M>,
+        live: Some(|header, options| Box::new(Stream::<M>::new(header, options))),
     }
 }
 
 /// A model of reads and writes.
-const fn of_registers<M: Quick + Default + Sync>() -> Entry
+const fn of_registers<M: Quick + Default + Sync + 'static>() -> Entry
 where
     M::State: Send,
     M::Ask: Sync,
@@ -112,7 +120,7 @@ where
 }
 
 fn orders() -> Vec<String> {
-    [linear::PROMISE, linear::SEQUENTIAL].map(Into::into).into()
+    [PROMISE, linear::SEQUENTIAL].map(Into::into).into()
 }
 
 fn orders_and_sessions() -> Vec<String> {
@@ -146,11 +154,13 @@ static MODELS: [Entry; 16] = [
         name: "list-append",
         promises: levels,
         judge: |recording, _| transactions(recording, Workload::ListAppend),
+        live: None,
     },
     Entry {
         name: "rw-register",
         promises: levels,
         judge: |recording, _| transactions(recording, Workload::RwRegister),
+        live: None,
     },
 ];
 
@@ -178,6 +188,11 @@ impl ModelName {
     /// Its name, such as `cas-register`.
     pub fn name(self) -> &'static str {
         self.0.name
+    }
+
+    /// Whoever judges it live, where somebody does.
+    pub(crate) fn live(self) -> Option<StartLive> {
+        self.0.live
     }
 
     /// The promises it is judged on.
@@ -283,7 +298,7 @@ fn operations<M: Vocabulary>(
 }
 
 /// Nothing is held by a history of which a part was left out.
-fn doubt(judgement: &mut Judgement, left_out: u64) {
+pub(crate) fn doubt(judgement: &mut Judgement, left_out: u64) {
     let lines = counted(left_out, "line");
     if judgement.verdict == Verdict::Held {
         judgement.verdict = Verdict::Undecided;

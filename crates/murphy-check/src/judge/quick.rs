@@ -13,7 +13,10 @@ use crate::{
 };
 
 /// What a model knows besides its steps.
-pub(super) trait Quick: Vocabulary {
+pub(crate) trait Quick: Vocabulary {
+    /// What a history is judged by, while it is written and nobody knows what is still to come.
+    const PARTITION: Partition = Partition::Whole;
+
     /// What a monitor says, with the places in its history that are positions here; `None` where there is none.
     fn monitor(&self, operations: &[OperationOf<Self>]) -> Option<Monitored>
     where
@@ -30,15 +33,26 @@ pub(super) trait Quick: Vocabulary {
     }
 }
 
+/// What tells the part of an operation before the whole history is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Partition {
+    /// Nothing: a later operation may tie parts together.
+    Whole,
+    /// What is asked has one key.
+    ByAsk,
+    /// The answer has one key; without it the operation is in nobody's way.
+    ByAnswer,
+}
+
 /// What a monitor says.
-pub(super) struct Monitored {
+pub(crate) struct Monitored {
     pub outcome: Outcome,
     /// For each operation that the monitor was given, its position in the history.
     pub positions: Vec<u32>,
 }
 
 /// What an operation is to a session.
-pub(super) enum Plain {
+pub(crate) enum Plain {
     /// A read or a write of a key.
     Access(u32, Access),
     /// A read without an answer.
@@ -55,7 +69,7 @@ pub(super) fn is_plain<M: Quick>(model: &M, operations: &[OperationOf<M>]) -> bo
 }
 
 /// The reads and writes of a history with their positions, where it has nothing else.
-pub(super) fn accesses<M: Quick>(
+pub(crate) fn accesses<M: Quick>(
     model: &M,
     operations: &[OperationOf<M>],
 ) -> Option<(Vec<sessions::Operation>, Vec<u32>)> {
@@ -138,6 +152,8 @@ impl Quick for Register {
 }
 
 impl Quick for KeyValue {
+    const PARTITION: Partition = Partition::ByAsk;
+
     fn monitor(&self, operations: &[OperationOf<Self>]) -> Option<Monitored> {
         registers(self, operations)
     }
@@ -228,4 +244,6 @@ impl Quick for Mutex {}
 impl Quick for Counter {}
 impl Quick for Bank {}
 impl Quick for Log {}
-impl Quick for UniqueIds {}
+impl Quick for UniqueIds {
+    const PARTITION: Partition = Partition::ByAnswer;
+}

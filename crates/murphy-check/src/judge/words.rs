@@ -16,7 +16,7 @@ const STATES_SAID: usize = 4;
 /// How many configurations are entered to find them.
 const CONFIGS_MAX: usize = 1 << 16;
 
-pub(super) struct Teller<'a, M: Vocabulary> {
+pub(crate) struct Teller<'a, M: Vocabulary> {
     pub model: &'a M,
     pub recording: &'a Recording,
 }

@@ -3,7 +3,7 @@
 use super::words::{pair, unknown_f};
 use crate::{
     atoms::{Atom, Atoms, NIL},
-    model::{Model, Request, Vocabulary},
+    model::{Kept, Model, Request, Vocabulary},
     value::Value,
 };
 
@@ -144,5 +144,20 @@ impl Vocabulary for CasRegister {
 
     fn say_state(&self, state: &Atom) -> String {
         self.atoms.say(*state)
+    }
+
+    fn forget(&mut self, kept: &mut Kept<'_, Self>) {
+        let asked = kept.asks.iter().flat_map(|ask| match ask {
+            Ask::Read => [None, None],
+            Ask::Write(value) => [Some(*value), None],
+            Ask::Cas(expected, new) => [Some(*expected), Some(*new)],
+        });
+        let read = kept.answers.iter().filter_map(|answer| match answer {
+            Answer::Value(value) => Some(*value),
+            _ => None,
+        });
+        let states = kept.states.iter().map(|state| **state);
+        let all = asked.flatten().chain(read).chain(states);
+        self.atoms.retain(&all.collect());
     }
 }

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use super::words::{number, unknown_f};
 use crate::{
     atoms::{Atom, Atoms, NIL},
-    model::{Model, Request, Vocabulary},
+    model::{Kept, Model, Request, Vocabulary},
     value::Value,
 };
 
@@ -252,5 +252,15 @@ impl<D: Discipline> Vocabulary for Container<D> {
 
     fn say_state(&self, state: &Self::State) -> String {
         self.atoms.say_all(state)
+    }
+
+    fn forget(&mut self, kept: &mut Kept<'_, Self>) {
+        let put = kept.asks.iter().filter_map(|ask| match ask {
+            Ask::Put(value) => Some(*value),
+            Ask::Take => None,
+        });
+        let taken = kept.answers.iter().map(|value| **value);
+        let held = kept.states.iter().flat_map(|state| state.iter().copied());
+        self.atoms.retain(&put.chain(taken).chain(held).collect());
     }
 }

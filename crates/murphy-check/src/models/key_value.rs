@@ -2,15 +2,13 @@
 
 use std::hash::{Hash, Hasher};
 
-use indexmap::IndexSet;
-use rustc_hash::FxBuildHasher;
 use smallvec::SmallVec;
 use smol_str::SmolStr;
 
 use super::words::{pair, unknown_f, wrong};
 use crate::{
-    atoms::{Atom, Atoms, NIL},
-    model::{Model, Part, Request, Vocabulary},
+    atoms::{Atom, Atoms, NIL, Numbers},
+    model::{Kept, Model, Part, Request, Vocabulary},
     value::Value,
 };
 
@@ -21,7 +19,7 @@ pub struct KeyValue {
     /// Whether there was anything but `get`, `put` and `delete`.
     is_not_plain: bool,
     /// The texts of the history; the first is the empty one, so that its number is that of nil.
-    texts: IndexSet<Text, FxBuildHasher>,
+    texts: Numbers<Text>,
 }
 
 impl Default for KeyValue {
@@ -29,7 +27,7 @@ impl Default for KeyValue {
         Self {
             keys: Atoms::default(),
             is_not_plain: false,
-            texts: IndexSet::from_iter([Text::new(SmolStr::default())]),
+            texts: Numbers::new(EMPTY.clone()),
         }
     }
 }
@@ -41,6 +39,12 @@ pub struct Text {
     hash: u64,
     text: SmolStr,
 }
+
+/// The empty one.
+static EMPTY: Text = Text {
+    hash: 0,
+    text: SmolStr::new_static(""),
+};
 
 /// Odd, and of no other use.
 const BASE: u64 = 0x0100_0000_01b3_9e37;
@@ -244,7 +248,7 @@ impl Model for KeyValue {
 impl KeyValue {
     /// The text with a number.
     fn text(&self, number: Atom) -> &Text {
-        &self.texts[number as usize]
+        self.texts.get(number).unwrap_or(&EMPTY)
     }
 
     /// The number of a text; what is not text is taken as it is written, nil as the empty text.
@@ -254,8 +258,7 @@ impl KeyValue {
             Value::Text(text) => text.clone(),
             other => other.to_string().into(),
         };
-        let place = self.texts.insert_full(Text::new(text)).0;
-        Atom::try_from(place).unwrap_or(Atom::MAX)
+        self.texts.of(&Text::new(text))
     }
 }
 
@@ -337,6 +340,20 @@ impl Vocabulary for KeyValue {
         } else {
             said.join(", ")
         }
+    }
+
+    fn forget(&mut self, kept: &mut Kept<'_, Self>) {
+        // Keys stay, for there is a state under each. A text that is in a state need not keep its number.
+        let asked = kept.asks.iter().flat_map(|ask| match ask.act {
+            Act::Put(text) | Act::Append(text) => [text, NIL],
+            Act::Cas(old, new) => [old, new],
+            Act::Get | Act::Delete => [NIL, NIL],
+        });
+        let read = kept.answers.iter().filter_map(|answer| match answer {
+            Answer::Value(text) => Some(*text),
+            Answer::Done | Answer::Swapped(_) => None,
+        });
+        self.texts.retain(&asked.chain(read).collect());
     }
 }
 

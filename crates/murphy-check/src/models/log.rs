@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::words::{number, unknown_f, wrong};
 use crate::{
     atoms::{Atom, Atoms, NIL},
-    model::{Model, Request, Vocabulary},
+    model::{Kept, Model, Request, Vocabulary},
     value::Value,
 };
 
@@ -132,5 +132,20 @@ impl Vocabulary for Log {
 
     fn say_state(&self, state: &Self::State) -> String {
         self.atoms.say_all(state.iter())
+    }
+
+    fn forget(&mut self, kept: &mut Kept<'_, Self>) {
+        let asked = kept.asks.iter().filter_map(|ask| match ask {
+            Ask::Append(value) => Some(*value),
+            _ => None,
+        });
+        let read = kept.answers.iter().flat_map(|answer| match answer {
+            Answer::Offset(_) => &[][..],
+            Answer::Value(value) => std::slice::from_ref(value),
+            Answer::Values(values) => values,
+        });
+        let held = kept.states.iter().flat_map(|state| state.iter());
+        self.atoms
+            .retain(&asked.chain(read.copied()).chain(held.copied()).collect());
     }
 }

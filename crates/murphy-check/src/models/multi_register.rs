@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use super::words::{pair, unknown_f, wrong};
 use crate::{
     atoms::{Atom, Atoms, NIL},
-    model::{Model, Part, Request, Vocabulary},
+    model::{Kept, Model, Part, Request, Vocabulary},
     value::Value,
 };
 
@@ -213,5 +213,17 @@ impl Vocabulary for MultiRegister {
         } else {
             said.join(", ")
         }
+    }
+
+    fn forget(&mut self, kept: &mut Kept<'_, Self>) {
+        let asked = (kept.asks.iter().flat_map(|ask| ask.iter()))
+            .flat_map(|micro| [micro.key, micro.write.unwrap_or(NIL)]);
+        let read = kept
+            .answers
+            .iter()
+            .flat_map(|answer| answer.iter().copied());
+        let held = (kept.states.iter().flat_map(|state| state.iter()))
+            .flat_map(|(key, value)| [*key, *value]);
+        self.atoms.retain(&asked.chain(read).chain(held).collect());
     }
 }

@@ -2,7 +2,7 @@
 
 use super::words::{number, unknown_f};
 use crate::{
-    model::{Model, Request, Vocabulary},
+    model::{Kept, Model, Request, Vocabulary},
     value::Value,
 };
 
@@ -133,5 +133,10 @@ impl Vocabulary for Mutex {
         let given = (state.given).map_or_else(String::new, |token| format!(", last token {token}"));
         let used = (state.used).map_or_else(String::new, |token| format!(", token {token} used"));
         format!("{held}{given}{used}")
+    }
+
+    fn forget(&mut self, kept: &mut Kept<'_, Self>) {
+        kept.processes
+            .extend(kept.states.iter().filter_map(|state| state.holder));
     }
 }

@@ -3,7 +3,7 @@
 use super::words::unknown_f;
 use crate::{
     atoms::{Atom, Atoms, NIL},
-    model::{Model, Request, Vocabulary},
+    model::{Kept, Model, Request, Vocabulary},
     value::Value,
 };
 
@@ -97,5 +97,15 @@ impl Vocabulary for Register {
 
     fn say_state(&self, state: &Atom) -> String {
         self.atoms.say(*state)
+    }
+
+    fn forget(&mut self, kept: &mut Kept<'_, Self>) {
+        let asked = kept.asks.iter().filter_map(|ask| match ask {
+            Ask::Read => None,
+            Ask::Write(value) => Some(*value),
+        });
+        let seen = kept.states.iter().chain(&kept.answers);
+        let seen = seen.map(|value| **value);
+        self.atoms.retain(&asked.chain(seen).collect());
     }
 }

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use super::words::{unknown_f, wrong};
 use crate::{
     atoms::{Atom, Atoms},
-    model::{Model, Part, Request, Vocabulary},
+    model::{Kept, Model, Part, Request, Vocabulary},
     value::Value,
 };
 
@@ -189,5 +189,18 @@ impl Vocabulary for Set {
 
     fn say_state(&self, state: &Self::State) -> String {
         self.atoms.say_all(state)
+    }
+
+    fn forget(&mut self, kept: &mut Kept<'_, Self>) {
+        let asked = kept.asks.iter().filter_map(|ask| match ask {
+            Ask::Add(value) | Ask::Remove(value) | Ask::Contains(value) => Some(*value),
+            Ask::Read => None,
+        });
+        let read = kept.answers.iter().flat_map(|answer| match answer {
+            Answer::All(all) => all.iter().copied(),
+            _ => [].iter().copied(),
+        });
+        let held = kept.states.iter().flat_map(|state| state.iter().copied());
+        self.atoms.retain(&asked.chain(read).chain(held).collect());
     }
 }

@@ -42,9 +42,12 @@ pub(super) struct Rest<S> {
 
 /// A state there may be at a cut.
 #[derive(Clone, Copy)]
-struct Config {
-    state: u32,
-    used: u128,
+pub(super) struct Config {
+    pub state: u32,
+    /// The operations of unknown outcome that were used up.
+    pub used: u128,
+    /// The answered operations of the window that have happened, by their bits; none at a moment at which none is open.
+    pub done: u64,
 }
 
 /// Goes from cut to cut as far as windows are narrow.
@@ -59,6 +62,7 @@ pub(super) fn advance<M: Model>(
         .map(|state| Config {
             state: states.number(state),
             used: 0,
+            done: 0,
         })
         .collect();
     let mut unknown: Vec<u32> = Vec::new();
@@ -84,7 +88,8 @@ pub(super) fn advance<M: Model>(
             let spent = budget.spend(|| states.bytes()).map_err(Stop::Limit);
             spent.map(|()| exits)
         } else if window.fill(from..end, &mut unknown) {
-            window.explore(&frontier, &unknown, &mut states, budget)
+            let all = window.all();
+            window.explore(&frontier, all, NODES_MAX, &unknown, &mut states, budget)
         } else {
             Err(Stop::Wide)
         };
@@ -94,6 +99,9 @@ pub(super) fn advance<M: Model>(
             }
             Ok(exits) => {
                 frontier = exits;
+                for config in &mut frontier {
+                    config.done = 0;
+                }
                 if states.bytes() > STATES_KEPT {
                     let mut fewer = States::new(model);
                     for config in &mut frontier {
@@ -132,7 +140,7 @@ fn end_of_window<M: Model>(case: &Case<'_, M>, from: usize) -> usize {
     case.operations.len()
 }
 
-enum Stop {
+pub(super) enum Stop {
     Wide,
     Limit(&'static str),
 }
@@ -158,14 +166,13 @@ struct Node {
     parent: u32,
     /// The operation that led here.
     position: u32,
-    done: u64,
     config: Config,
 }
 
 const ROOT: u32 = u32::MAX;
 
 /// The window that is looked at.
-struct Window<'a, 'c, M: Model> {
+pub(super) struct Window<'a, 'c, M: Model> {
     model: &'a M,
     case: &'a Case<'c, M>,
     footprints: &'a Footprints,
@@ -183,7 +190,7 @@ struct Window<'a, 'c, M: Model> {
 }
 
 impl<'a, 'c, M: Model> Window<'a, 'c, M> {
-    fn new(model: &'a M, case: &'a Case<'c, M>, footprints: &'a Footprints) -> Self {
+    pub fn new(model: &'a M, case: &'a Case<'c, M>, footprints: &'a Footprints) -> Self {
         Self {
             model,
             case,
@@ -218,7 +225,7 @@ impl<'a, 'c, M: Model> Window<'a, 'c, M> {
     }
 
     /// Takes the operations of the window, those of unknown outcome also into `unknown`; false where it is too wide.
-    fn fill(&mut self, range: std::ops::Range<usize>, unknown: &mut Vec<u32>) -> bool {
+    pub fn fill(&mut self, range: std::ops::Range<usize>, unknown: &mut Vec<u32>) -> bool {
         self.members.clear();
         self.range = range.clone();
         self.before_unknown.clear();
@@ -251,59 +258,80 @@ impl<'a, 'c, M: Model> Window<'a, 'c, M> {
         true
     }
 
-    /// The states after the window.
-    fn explore(
+    /// The answered operations of the window, each a bit.
+    pub fn all(&self) -> u64 {
+        (u64::MAX >> (64 - self.members.len().max(1))) * u64::from(!self.members.is_empty())
+    }
+
+    /// Those for whose position something holds, each a bit.
+    pub fn bits(&self, holds: impl Fn(u32) -> bool) -> u64 {
+        let members = self.members.iter().enumerate();
+        let held = members.filter(|(_, member)| holds(member.position));
+        held.fold(0, |set, (bit, _)| set | 1 << bit)
+    }
+
+    /// The positions behind such bits.
+    pub fn positions(&self, bits: u64) -> impl Iterator<Item = u32> {
+        let members = self.members.iter().enumerate();
+        let held = members.filter(move |(bit, _)| bits & 1 << bit != 0);
+        held.map(|(_, member)| member.position)
+    }
+
+    /// The states there may be as soon as the operations of `must` have happened.
+    pub fn explore(
         &mut self,
         frontier: &[Config],
+        must: u64,
+        nodes_max: usize,
         unknown: &[u32],
         states: &mut States<'_, M>,
         budget: &mut Budget,
     ) -> Result<Vec<Config>, Stop> {
         self.nodes.clear();
         self.seen.clear();
-        let all = u64::MAX >> (64 - self.members.len().max(1));
-        let all = if self.members.is_empty() { 0 } else { all };
         let mut exits: Vec<Config> = Vec::new();
         self.stack.clear();
         for config in frontier.iter().rev() {
-            self.enter(ROOT, 0, 0, *config);
+            self.enter(ROOT, 0, *config);
         }
         let mut next = SmallVec::<[u32; 4]>::new();
         while let Some(at) = self.stack.pop() {
-            let Node { done, config, .. } = self.nodes[at as usize];
-            if done == all {
-                leave(&mut exits, config);
+            let Config { state, used, done } = self.nodes[at as usize].config;
+            if done & must == must {
+                leave(&mut exits, self.nodes[at as usize].config);
                 continue;
             }
-            if self.nodes.len() > NODES_MAX {
+            if self.nodes.len() > nodes_max {
                 return Err(Stop::Wide);
             }
             (budget.spend(|| states.bytes() + self.seen.bytes())).map_err(Stop::Limit)?;
-            if let Some(bit) = self.read(done, states.get(config.state)) {
+            if let Some(bit) = self.read(done, states.get(state)) {
                 let position = self.members[bit].position;
+                let done = done | 1 << bit;
                 // What leads to one place only need not be remembered.
-                self.enter(at, position, done | 1 << bit, config);
+                self.enter(at, position, Config { state, used, done });
                 continue;
             }
-            for mover in self.movers(done, config.used, unknown) {
+            for mover in self.movers(done, used, unknown) {
                 let (position, done, used) = match mover {
-                    Mover::Unknown(bit) => (unknown[bit], done, config.used | 1 << bit),
-                    Mover::Known(bit) => (self.members[bit].position, done | 1 << bit, config.used),
+                    Mover::Unknown(bit) => (unknown[bit], done, used | 1 << bit),
+                    Mover::Known(bit) => (self.members[bit].position, done | 1 << bit, used),
                 };
-                states.step(
-                    self.case.operations[position as usize],
-                    config.state,
-                    &mut next,
-                );
-                for state in next.drain(..) {
+                let is_unseen = matches!(mover, Mover::Unknown(_));
+                states.step(self.case.operations[position as usize], state, &mut next);
+                for after in next.drain(..) {
                     // What nobody has seen and changed nothing might as well not have happened.
-                    if (used != config.used && state == config.state)
-                        || !self.seen.enter(u128::from(done), state, used)
+                    if (is_unseen && after == state)
+                        || !self.seen.enter(u128::from(done), after, used)
                     {
                         continue;
                     }
-                    let config = Config { state, used };
-                    self.enter(at, position, done, config);
+                    let config = Config {
+                        state: after,
+                        used,
+                        done,
+                    };
+                    self.enter(at, position, config);
                 }
             }
         }
@@ -351,20 +379,22 @@ impl<'a, 'c, M: Model> Window<'a, 'c, M> {
         Some(self.members.iter().enumerate().find(fits)?.0)
     }
 
-    fn enter(&mut self, parent: u32, position: u32, done: u64, config: Config) {
+    fn enter(&mut self, parent: u32, position: u32, config: Config) {
         (self.stack).push(u32::try_from(self.nodes.len()).unwrap_or(ROOT));
         self.nodes.push(Node {
             parent,
             position,
-            done,
             config,
         });
     }
 
     /// Why nothing goes on.
-    fn illegal(&self, frontier: &[Config], states: &States<'_, M>) -> Illegal<M::State> {
+    pub fn illegal(&self, frontier: &[Config], states: &States<'_, M>) -> Illegal<M::State> {
         let state = |config: Config| states.get(config.state).clone();
-        let deepest = self.nodes.iter().max_by_key(|node| node.done.count_ones());
+        let deepest = self
+            .nodes
+            .iter()
+            .max_by_key(|node| node.config.done.count_ones());
         let mut longest = Vec::new();
         let mut before = frontier.first().map(|config| state(*config));
         let mut at = deepest;
@@ -392,8 +422,9 @@ impl<'a, 'c, M: Model> Window<'a, 'c, M> {
 
 /// Keeps a state there may be after the window, unless the same one has used up fewer unknown outcomes.
 fn leave(exits: &mut Vec<Config>, config: Config) {
-    let is_worse =
-        |one: Config, other: Config| one.state == other.state && other.used & !one.used == 0;
+    let is_worse = |one: Config, other: Config| {
+        (one.state, one.done) == (other.state, other.done) && other.used & !one.used == 0
+    };
     if exits.iter().any(|exit| is_worse(config, *exit)) {
         return;
     }

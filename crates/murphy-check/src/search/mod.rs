@@ -21,6 +21,7 @@
 //! Limits of memory and time end a search for certain: a step of a model never computes more than one state at a
 //! time, and limits are looked at between any two.
 
+mod crossing;
 mod cuts;
 mod footprint;
 mod goals;
@@ -31,6 +32,7 @@ mod wgl;
 
 use std::time::{Duration, Instant};
 
+pub(crate) use crossing::{Bounds, Config, Crossed, cross};
 use footprint::Footprints;
 pub use parts::{Parts, parts};
 

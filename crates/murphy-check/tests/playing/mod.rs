@@ -1,6 +1,7 @@
 //! Small histories of any model, played by simulated clients, and ways to spoil them.
 
 use murphy_check::{
+    history::Kind,
     model::{Operation, OperationOf, Request, Vocabulary},
     value::Value,
 };
@@ -26,6 +27,79 @@ impl<'a> Domain<'a> {
         Self {
             requests: requests.collect(),
         }
+    }
+}
+
+/// One line of a history: whether it is an answer, of which operation, and what it says.
+#[derive(Clone, Debug)]
+pub struct Line {
+    pub moment: u64,
+    pub kind: Kind,
+    pub process: String,
+    pub f: String,
+    pub value: Value,
+    /// Position of the operation in the history.
+    pub position: usize,
+}
+
+impl Domain<'_> {
+    /// A history as it would have been written, in the order of time; `None` where a process asks twice at a time. An
+    /// unknown outcome is said a moment later for every second operation, and never for the others.
+    #[allow(dead_code, reason = "not every test writes histories down")]
+    pub fn written<M: Vocabulary>(
+        &self,
+        model: &mut M,
+        history: &[OperationOf<M>],
+    ) -> Option<Vec<Line>> {
+        let mut lines = Vec::new();
+        for (position, operation) in history.iter().enumerate() {
+            let process = operation.process;
+            let request = |f, value| Request { process, f, value };
+            let (f, value, answers) = (self.requests.iter()).find(|(f, value, _)| {
+                model.ask(request(f, value)).as_ref() == Ok(&operation.ask)
+            })?;
+            // Only a lock cares who asks.
+            let process = if M::NAME == "mutex" {
+                format!("p{process}")
+            } else {
+                format!("o{position}")
+            };
+            let line = |moment, kind, value| Line {
+                moment,
+                kind,
+                process: process.clone(),
+                f: (*f).to_owned(),
+                value,
+                position,
+            };
+            lines.push(line(operation.call, Kind::Invoke, value.clone()));
+            match &operation.answer {
+                Some(answer) => {
+                    let said = format!("{answer:?}");
+                    let said = answers(value).into_iter().find(|value| {
+                        let answer = model.answer(&operation.ask, value);
+                        answer.is_ok_and(|answer| format!("{answer:?}") == said)
+                    });
+                    lines.push(line(operation.end, Kind::Ok, said?));
+                }
+                None if position % 2 == 0 => {
+                    lines.push(line(operation.call + 1, Kind::Info, Value::Nil));
+                }
+                None => {}
+            }
+        }
+        lines.sort_by_key(|line| (line.moment, line.kind != Kind::Invoke));
+        let mut open = std::collections::HashMap::new();
+        for line in &lines {
+            let is_in_order = match line.kind {
+                Kind::Invoke => open.insert(&line.process, line.position).is_none(),
+                _ => open.remove(&line.process) == Some(line.position),
+            };
+            if !is_in_order {
+                return None;
+            }
+        }
+        Some(lines)
     }
 }
 

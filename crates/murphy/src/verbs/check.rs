@@ -1,5 +1,7 @@
 //! `murphy check HISTORY --model M` judges a recorded history; no cluster is needed.
 
+mod follow;
+
 use std::{
     fs::File,
     io::{BufWriter, Write},
@@ -38,6 +40,7 @@ Examples:
   murphy check murphy-runs/etcd-20261121T021804Z --promise members-agree,durable
   murphy check results/TestRobustness/1                 the folder of an etcd robustness test
   zcat history.jsonl.gz | murphy check -
+  murphy check --follow history.jsonl                   while it is being written
 
 The format is told from the first bytes, gzip and zstd as well; docs/formats.md has an excerpt of each. Models are
 described in docs/models.md, promises in docs/check.md, docs/promises.md and docs/isolation.md.")]
@@ -61,6 +64,14 @@ pub struct CheckArgs {
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
 
+    /// Judge it while it is being written, line by line, up to the first contradiction: promise `linearizable`.
+    #[arg(long, conflicts_with_all = ["html", "time_limit"])]
+    pub follow: bool,
+
+    /// With --follow: the history is at its end when nothing was added for so long.
+    #[arg(long, value_name = "DURATION", requires = "follow")]
+    pub idle: Option<Span>,
+
     /// How long a search may take; what is not decided by then is undecided.
     #[arg(long, value_name = "DURATION", default_value = "5m")]
     pub time_limit: Span,
@@ -72,6 +83,9 @@ pub struct CheckArgs {
 
 /// Judges it.
 pub fn run(args: &CheckArgs, json: bool) -> Result<Exit, Failure> {
+    if args.follow {
+        return follow::run(args, json);
+    }
     let began = Instant::now();
     let opened = histories::open(&args.history, &args.reading, args.model.as_deref())?;
     let judged = match opened {

@@ -56,7 +56,8 @@ pub enum FormatName {
 }
 
 impl FormatName {
-    fn format(self) -> Option<Format> {
+    /// The format itself; `None` where it is to be told.
+    pub fn format(self) -> Option<Format> {
         Some(match self {
             Self::Auto => return None,
             Self::Murphy => Format::Murphy,
