@@ -178,14 +178,41 @@ fn a_followed_history_is_judged_at_its_end() {
         ),
         (
             "{\"murphy\":\"history\",\"version\":1,\"model\":\"etcd\"}\n",
-            &[],
-            "model etcd is not judged live yet",
+            &["--lenient"],
+            "--lenient is not for histories of model etcd",
         ),
     ] {
         let ended = follow(history, words);
         assert_eq!(ended.code, 2, "{said}: {}{}", ended.stdout, ended.stderr);
         assert!(ended.stderr.contains(said), "{said}\n{}", ended.stderr);
     }
+}
+
+#[test]
+fn an_etcd_history_is_followed_to_its_first_contradiction() {
+    use murphy_check::etcd::generate::{Profile, Story, mutation::Mutation};
+
+    let guard = Guard::new();
+    let follow = |story: &Story| {
+        let path = guard.dir().join("history");
+        fs::write(&path, story.bytes()).expect("a file can be written");
+        let murphy = guard.murphy(["check", "--json", "--follow", "--idle", "200ms"]);
+        let ended = murphy.arg(path).run();
+        let verdict: serde_json::Value = serde_json::from_str(ended.stdout.trim()).unwrap();
+        (ended.code, verdict)
+    };
+    let story = Story::generate(&Profile::mixed(2_000), 1);
+    let (code, verdict) = follow(&story);
+    assert_eq!(code, 0, "{verdict}");
+    let reason = verdict["promises"]["linearizable"]["reason"].as_str();
+    assert!(reason.unwrap().ends_with("judged live"), "{verdict}");
+    let spoilt = Mutation::DuplicatedEvent.apply(&story, 1).unwrap();
+    let (code, verdict) = follow(&spoilt);
+    assert_eq!(code, 1, "{verdict}");
+    assert_eq!(
+        verdict["promises"]["watch.unique"]["confirmed"], true,
+        "{verdict}"
+    );
 }
 
 #[test]

@@ -158,10 +158,7 @@ fn open_stream(
         report::convert_one(name, source, reading.strictness())?
     } else if is_etcd {
         if reading.lenient {
-            return Err(Failure::input(format!(
-                "read {name}: --lenient is not for histories of model etcd; one with lines left out would accuse the \
-                 wrong member"
-            )));
+            return Err(etcd_is_strict(name));
         }
         if let Some(other) = model.filter(|model| *model != "etcd") {
             return Err(Failure::input(format!(
@@ -210,4 +207,11 @@ fn say_warnings(warnings: impl Iterator<Item = String>, left_out: u64) {
         "murphy: warning: {} left out; a verdict about the rest is not one about the whole",
         plural(left_out, "line")
     ));
+}
+
+/// Why `--lenient` is refused for model `etcd`.
+pub fn etcd_is_strict(name: &str) -> Failure {
+    Failure::input(format!(
+        "read {name}: --lenient is not for histories of model etcd; one with lines left out would accuse the wrong member"
+    ))
 }

@@ -65,6 +65,8 @@ pub struct Status {
     pub revision: i64,
     /// Requests that are kept, because they are open, may still act, or are not settled yet.
     pub kept: usize,
+    /// Of them those that are open.
+    pub open: usize,
     /// Of them those of unknown outcome.
     pub unknown: usize,
     /// Bytes of their lines.
@@ -253,12 +255,13 @@ impl Live {
     /// How far the judge has come.
     pub fn status(&self) -> Status {
         let record = &self.loader.record;
-        let unknown = |op: &&super::record::Op| op.outcome == Outcome::Unknown && op.end_line > 0;
+        let unanswered = || (record.ops.iter()).filter(|op| op.outcome == Outcome::Unknown);
         Status {
             operations: self.settled.operations + record.ops.len() as u64,
             revision: record.past.base,
             kept: record.ops.len(),
-            unknown: record.ops.iter().filter(unknown).count(),
+            open: unanswered().filter(|op| op.end_line == 0).count(),
+            unknown: unanswered().filter(|op| op.end_line > 0).count(),
             bytes: self.window.bytes(),
         }
     }

@@ -58,12 +58,15 @@ impl Standings {
             .collect()
     }
 
-    /// The judgements when a window broke a promise; the others are as far as they have come.
+    /// The judgements when a window broke a promise; the others were judged up to there.
     pub fn with(&self, window: &Examination) -> Vec<Judgement> {
-        self.all(Some(window), |name, judgement| {
-            judgement.cloned().unwrap_or_else(|| {
-                plain(name, Verdict::Held, "judged live, until another was broken")
-            })
+        self.all(Some(window), |name, judgement| match judgement {
+            Some(judgement) if judgement.verdict == Verdict::Broken => judgement.clone(),
+            _ => plain(
+                name,
+                Verdict::Undecided,
+                "judged live, until another was broken",
+            ),
         })
     }
 

@@ -11,14 +11,16 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use murphy_check::{
+    etcd::{self, ReadError, live::Live},
     formats::{self, HEAD},
     history::Header,
     judge::{Judged, ModelName},
     live::{self, LiveJudge, Progress},
+    verdict::Verdict,
 };
 use murphy_sys::{session::readable, signal::Interrupts};
 
-use super::{CheckArgs, Strictness, histories, print, print_json, select};
+use super::{CheckArgs, Strictness, histories, known_promises, print, print_json, select};
 use crate::{
     exit::{Exit, Failure},
     output::{grouped, plural},
@@ -44,7 +46,7 @@ pub fn run(args: &CheckArgs, json: bool) -> Result<Exit, Failure> {
     let model = formats::model_of(&head).or_else(|| args.model.clone());
     let source = Cursor::new(head).chain(tail);
     let judged = match model.as_deref() {
-        Some("etcd") => follow_etcd(&name, source)?,
+        Some("etcd") => follow_etcd(&name, source, args, json)?,
         _ => follow_model(&name, source, args, json)?,
     };
     let exit = judged.report.verdict(&args.promise).into();
@@ -57,10 +59,75 @@ pub fn run(args: &CheckArgs, json: bool) -> Result<Exit, Failure> {
 }
 
 /// Histories of model `etcd` have a reader and a judge of their own.
-fn follow_etcd(name: &str, _: impl Read) -> Result<Judged, Failure> {
-    Err(Failure::input(format!(
-        "judge {name}: model etcd is not judged live yet"
-    )))
+fn follow_etcd(
+    name: &str,
+    mut source: impl Read,
+    args: &CheckArgs,
+    json: bool,
+) -> Result<Judged, Failure> {
+    if args.reading.lenient {
+        return Err(histories::etcd_is_strict(name));
+    }
+    known_promises(&args.promise)?;
+    let mut judge = Live::default();
+    let mut status = Status::new(json);
+    let mut piece = vec![0; 1 << 16];
+    let (mut fed, mut looked, mut took) = (0, Instant::now(), Duration::ZERO);
+    let unreadable = |error: ReadError| Failure::input(format!("read {name}:{error}"));
+    loop {
+        let read = source
+            .read(&mut piece)
+            .map_err(|error| Failure::input(format!("read {name}: {error}")))?;
+        if read == 0 {
+            break;
+        }
+        fed += read as u64;
+        if judge.feed(&piece[..read]).map_err(unreadable)?.is_some() {
+            break;
+        }
+        // Looking costs at most a tenth of the time, and else comes at once.
+        if looked.elapsed() >= took * 10 {
+            let began = Instant::now();
+            let found = judge.look().map_err(unreadable)?.is_some();
+            (looked, took) = (Instant::now(), began.elapsed());
+            if found {
+                break;
+            }
+        }
+        status.show(|| {
+            let etcd::live::Status {
+                operations,
+                open,
+                kept,
+                unknown,
+                ..
+            } = judge.status();
+            Progress {
+                operations,
+                open,
+                held: kept - open - unknown,
+                unknown,
+                ..Progress::default()
+            }
+        });
+    }
+    status.end();
+    let mut report = judge.finish().map_err(unreadable)?;
+    let is_file = std::fs::metadata(&args.history).is_ok_and(|kind| kind.is_file());
+    if is_file && report.verdict(&[]) == Verdict::Broken {
+        // The witness of the whole history may be plainer, and can be confirmed.
+        let file = File::open(&args.history)
+            .map_err(|error| Failure::input(format!("open {name}: {error}")))?;
+        let whole = etcd::check(file.take(fed), &etcd::Options::default()).map_err(unreadable)?;
+        if whole.verdict(&[]) == Verdict::Broken {
+            report = whole;
+        }
+    }
+    Ok(Judged {
+        report,
+        anomalies: Vec::new(),
+        explanations: Vec::new(),
+    })
 }
 
 fn follow_model(
@@ -97,7 +164,7 @@ fn follow_model(
     };
     let mut status = Status::new(json);
     let followed = formats::follow(source, &reading, &mut start, &mut |judge| {
-        status.show(judge)
+        status.show(|| judge.progress());
     });
     status.end();
     if let Some(refused) = refused.take() {
@@ -205,7 +272,8 @@ impl Tail {
                 let read = self.file.read(&mut self.block[before..])?;
                 self.block.truncate(before + read);
                 if read == 0 && self.is_pipe {
-                    return self.end();
+                    self.end();
+                    return Ok(());
                 }
             }
             if self.block.len() > before {
@@ -218,7 +286,8 @@ impl Tail {
                 continue;
             }
             if self.idle.is_some_and(|idle| self.last.elapsed() >= idle) {
-                return self.end();
+                self.end();
+                return Ok(());
             }
             if self.is_pipe {
                 let _ = (self.interrupts).wait_beside(self.file.as_fd(), LOOK_EVERY)?;
@@ -229,10 +298,9 @@ impl Tail {
     }
 
     /// Nothing more will come: the last line is whole, whether or not it ends like one.
-    fn end(&mut self) -> io::Result<()> {
+    fn end(&mut self) {
         self.lines = self.block.len();
         self.is_over = true;
-        Ok(())
     }
 }
 
@@ -272,7 +340,7 @@ impl Status {
         }
     }
 
-    fn show(&mut self, judge: &dyn LiveJudge) {
+    fn show(&mut self, progress: impl FnOnce() -> Progress) {
         let Some(bar) = &self.bar else { return };
         self.lines += 1;
         let passed = self.shown.elapsed();
@@ -280,7 +348,7 @@ impl Status {
         if !is_due || passed < LOOK_EVERY * 2 {
             return;
         }
-        let progress = judge.progress();
+        let progress = progress();
         let new = progress.operations - self.operations;
         bar.set_message(said(&progress, new as f64 / passed.as_secs_f64()));
         (self.shown, self.operations) = (Instant::now(), progress.operations);
@@ -304,7 +372,7 @@ fn said(progress: &Progress, rate: f64) -> String {
     )
 }
 
-/// Resident memory of this process (proc_pid_status(5), `VmRSS`), in MiB.
+/// Resident memory of this process (`VmRSS` in its status, proc(5)), in MiB.
 fn memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status
