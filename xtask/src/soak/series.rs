@@ -98,8 +98,49 @@ pub fn all() -> Vec<Series> {
             work: Work::Demo,
         },
     ]);
+    all.extend(JUDGE.map(|(file, claim)| test(file, claim, "murphy-check", file)));
     all
 }
+
+/// The other large counts of the judge, by the file of tests that takes them.
+const JUDGE: [(&str, &str); 9] = [
+    (
+        "models",
+        "every model is judged as brute force judges it, also live, every witness small and confirmed",
+    ),
+    (
+        "judge",
+        "random histories of every model are judged whole as brute force judges them",
+    ),
+    (
+        "monitors",
+        "the monitors and the search agree with brute force",
+    ),
+    (
+        "sequential",
+        "sequential consistency is judged as brute force judges it",
+    ),
+    (
+        "sessions",
+        "the guarantees of sessions are judged as brute force judges them",
+    ),
+    (
+        "isolation",
+        "levels of isolation are judged as brute force judges them",
+    ),
+    (
+        "live",
+        "a live judge of models says what the judge of whole histories says, in bounded memory",
+    ),
+    (
+        "etcd_live",
+        "a live judge of etcd says what the judge of whole histories says, and raises no alarm",
+    ),
+    (
+        "formats_mutated",
+        "ten minutes of spoiled input for each reader end in an error or a history, never in a crash",
+    ),
+];
 
 /// The rate at which a hunt of one version, over twenty seeds, ends as it should.
 fn rate(name: &str, etcd: &str, expected: &'static str, required: u32) -> Series {
