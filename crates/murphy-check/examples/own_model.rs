@@ -9,9 +9,10 @@ use std::error::Error;
 
 use murphy_check::{
     formats,
-    model::{Model, Request, Vocabulary, understand},
-    search::{Found, Limits, linearize},
+    judge::{self, Quick, judge_by},
+    model::{Model, Request, Vocabulary},
     value::Value,
+    verdict::Judgement,
 };
 
 struct Mark;
@@ -64,22 +65,15 @@ impl Vocabulary for Mark {
     }
 }
 
-/// Whether a history of the model is linearizable; none where the limits came first.
-fn is_linearizable(history: &[u8]) -> Result<Option<bool>, Box<dyn Error>> {
-    let recording = formats::read(history, &formats::Options::default())?;
-    let mut model = Mark;
-    let mut operations = Vec::new();
-    for (number, invocation) in (0..).zip(&recording.invocations) {
-        let operation = understand(&mut model, &recording, number, invocation);
-        operations.extend(operation.map_err(|at| format!("line {}: {}", at.line, at.problem))?);
-    }
-    Ok(
-        match linearize(&model, &operations, &Limits::default()).found {
-            Found::Legal => Some(true),
-            Found::Illegal(_) => Some(false),
-            Found::Undecided { .. } => None,
-        },
-    )
+impl Quick for Mark {}
+
+/// What a history says of the promise that the model is linearizable, with its witness where it is not.
+fn linearizable(history: &[u8]) -> Result<Judgement, Box<dyn Error>> {
+    let mut recording = formats::read(history, &formats::Options::default())?;
+    let judged = judge_by(&mut Mark, &mut recording, &judge::Options::default())
+        .map_err(|at| format!("line {}: {}", at.line, at.problem))?;
+    let judgement = judged.report.judgements.into_iter().next();
+    Ok(judgement.ok_or("nothing was judged")?)
 }
 
 /// The 9 was asked for and never answered: it counts once somebody has read it.
@@ -95,21 +89,33 @@ const HISTORY: &str = r#"{"murphy":"history","version":1,"model":"mark"}
 "#;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    match is_linearizable(HISTORY.as_bytes())? {
-        Some(true) => println!("linearizable"),
-        Some(false) => println!("not linearizable: the mark fell from 9 to 5"),
-        None => println!("undecided"),
+    let judgement = linearizable(HISTORY.as_bytes())?;
+    println!("{}: {:?}", judgement.promise, judgement.verdict);
+    if let Some(witness) = judgement.witness {
+        println!("{} (confirmed: {})", witness.sentence, witness.confirmed);
     }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use murphy_check::verdict::Verdict;
+
     use super::*;
+
+    fn verdict(history: &str) -> Verdict {
+        linearizable(history.as_bytes()).unwrap().verdict
+    }
 
     #[test]
     fn a_mark_that_fell_is_found() {
-        assert_eq!(is_linearizable(HISTORY.as_bytes()).unwrap(), Some(false));
+        let judgement = linearizable(HISTORY.as_bytes()).unwrap();
+        assert_eq!(judgement.verdict, Verdict::Broken);
+        let witness = judgement.witness.unwrap();
+        assert!(witness.confirmed, "{}", witness.sentence);
+        // The two reads clash, whatever became of the numbers.
+        let clashing = witness.lines.iter().filter(|line| line.clashes);
+        assert_eq!(clashing.count(), 2, "{:#?}", witness.lines);
     }
 
     #[test]
@@ -117,8 +123,8 @@ mod tests {
         let not_yet = HISTORY.replacen(r#""value":9}"#, r#""value":5}"#, 2);
         let asked = not_yet.replacen(r#""f":"raise","value":5}"#, r#""f":"raise","value":4}"#, 1);
         // Raised to 4, then to 5 without an answer; both read 5, and that is possible.
-        assert_eq!(is_linearizable(asked.as_bytes()).unwrap(), Some(true));
+        assert_eq!(verdict(&asked), Verdict::Held);
         let never = asked.replace(r#""value":5}"#, r#""value":3}"#);
-        assert_eq!(is_linearizable(never.as_bytes()).unwrap(), Some(false));
+        assert_eq!(verdict(&never), Verdict::Broken);
     }
 }

@@ -45,7 +45,7 @@ use crate::{
     verdict::{Judgement, Report, Verdict},
 };
 pub(crate) use linear::PROMISE;
-use quick::Quick;
+pub use quick::{Monitored, Partition, Plain, Quick};
 
 /// How a recording is judged.
 #[derive(Clone, Copy, Debug, Default)]
@@ -101,7 +101,7 @@ where
     Entry {
         name: M::NAME,
         promises: orders,
-        judge: judge_model::<M>,
+        judge: judge_default::<M>,
         live: Some(|header, options| Box::new(Stream::<M>::new(header, options))),
     }
 }
@@ -233,16 +233,14 @@ pub fn judge(
     model: ModelName,
     options: &Options,
 ) -> Result<Judged, Misunderstood> {
-    let mut judged = (model.0.judge)(recording, options)?;
-    if recording.left_out > 0 {
-        for judgement in &mut judged.report.judgements {
-            doubt(judgement, recording.left_out);
-        }
-    }
-    Ok(judged)
+    let judged = (model.0.judge)(recording, options)?;
+    Ok(doubted(judged, recording))
 }
 
-fn judge_model<M: Quick + Default + Sync>(
+/// The same for a model of one's own, which need not have a name here: its promises are `linearizable`, `sequential`, and
+/// those to sessions where [`Quick::access`] says that it has nothing but reads and writes.
+pub fn judge_by<M: Quick + Sync>(
+    model: &mut M,
     recording: &mut Recording,
     options: &Options,
 ) -> Result<Judged, Misunderstood>
@@ -251,10 +249,45 @@ where
     M::Ask: Sync,
     M::Answer: Sync,
 {
-    let mut model = M::default();
-    let operations = operations(&mut model, recording, options.strictness)?;
+    let judged = judge_model(model, recording, options)?;
+    Ok(doubted(judged, recording))
+}
+
+fn doubted(mut judged: Judged, recording: &Recording) -> Judged {
+    if recording.left_out > 0 {
+        for judgement in &mut judged.report.judgements {
+            doubt(judgement, recording.left_out);
+        }
+    }
+    judged
+}
+
+fn judge_default<M: Quick + Default + Sync>(
+    recording: &mut Recording,
+    options: &Options,
+) -> Result<Judged, Misunderstood>
+where
+    M::State: Send,
+    M::Ask: Sync,
+    M::Answer: Sync,
+{
+    judge_model(&mut M::default(), recording, options)
+}
+
+fn judge_model<M: Quick + Sync>(
+    model: &mut M,
+    recording: &mut Recording,
+    options: &Options,
+) -> Result<Judged, Misunderstood>
+where
+    M::State: Send,
+    M::Ask: Sync,
+    M::Answer: Sync,
+{
+    let operations = operations(model, recording, options.strictness)?;
+    let model = &*model;
     let case = linear::Case {
-        model: &model,
+        model,
         recording,
         operations: &operations,
         limits: &options.limits,

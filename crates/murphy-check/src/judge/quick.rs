@@ -12,8 +12,9 @@ use crate::{
     sessions::{self, Access},
 };
 
-/// What a model knows besides its steps.
-pub(crate) trait Quick: Vocabulary {
+/// What a model knows besides its steps. For a model of one's own nothing need be written:
+/// `impl Quick for MyModel {}`.
+pub trait Quick: Vocabulary {
     /// What a history is judged by, while it is written and nobody knows what is still to come.
     const PARTITION: Partition = Partition::Whole;
 
@@ -35,7 +36,7 @@ pub(crate) trait Quick: Vocabulary {
 
 /// What tells the part of an operation before the whole history is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Partition {
+pub enum Partition {
     /// Nothing: a later operation may tie parts together.
     Whole,
     /// What is asked has one key.
@@ -45,14 +46,15 @@ pub(crate) enum Partition {
 }
 
 /// What a monitor says.
-pub(crate) struct Monitored {
+pub struct Monitored {
+    /// Its word.
     pub outcome: Outcome,
     /// For each operation that the monitor was given, its position in the history.
     pub positions: Vec<u32>,
 }
 
 /// What an operation is to a session.
-pub(crate) enum Plain {
+pub enum Plain {
     /// A read or a write of a key.
     Access(u32, Access),
     /// A read without an answer.
