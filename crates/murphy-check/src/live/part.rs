@@ -6,10 +6,11 @@
 
 use std::{mem, time::Duration};
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 
 use super::{
     Limits,
+    asleep::Asleep,
     clock::{Clock, Tick},
     zones::Zones,
 };
@@ -124,7 +125,7 @@ pub(super) struct Part<M: Quick> {
     /// Those that may have happened, or may happen still.
     pub unknown: Vec<Held<M>>,
     /// Writes among those whose value nobody has read yet, by the value.
-    pub asleep: FxHashMap<u32, Vec<Held<M>>>,
+    pub asleep: Asleep<M>,
     /// The last moment at which nothing was half done, and what was settled since.
     clean: Clean<M::State>,
     since: Vec<OperationOf<M>>,
@@ -145,7 +146,7 @@ impl<M: Quick> Part<M> {
             held: Vec::new(),
             frontier: vec![config(model.initial())],
             unknown: Vec::new(),
-            asleep: FxHashMap::default(),
+            asleep: Asleep::default(),
             clean: Clean::Now,
             since: Vec::new(),
             is_plain: true,
@@ -157,7 +158,7 @@ impl<M: Quick> Part<M> {
 
     /// Every operation that is remembered.
     pub fn operations(&self) -> impl Iterator<Item = &OperationOf<M>> {
-        let asleep = self.asleep.values().flatten();
+        let asleep = self.asleep.iter();
         (self.held.iter().chain(&self.unknown).chain(asleep))
             .map(|held| &held.operation)
             .chain(&self.since)
@@ -196,7 +197,7 @@ impl<M: Quick> Part<M> {
 
     /// The earliest moment that an operation speaks of.
     pub fn earliest(&self) -> Option<u64> {
-        let asleep = self.asleep.values().flatten();
+        let asleep = self.asleep.iter();
         let held = self.held.iter().chain(&self.unknown).chain(asleep);
         let calls = held.map(|held| held.call.moment);
         calls
@@ -206,8 +207,7 @@ impl<M: Quick> Part<M> {
 
     /// How many operations of unknown outcome there are.
     pub fn unknown_count(&self) -> usize {
-        let asleep: usize = self.asleep.values().map(Vec::len).sum();
-        self.unknown.len() + asleep
+        self.unknown.len() + self.asleep.len()
     }
 
     /// Takes an answered operation.
@@ -217,8 +217,7 @@ impl<M: Quick> Part<M> {
         if self.is_plain && matches!(access, Plain::Neither) {
             self.is_plain = false;
             // Now it may matter to more than a read of their value that they happened.
-            let asleep = mem::take(&mut self.asleep);
-            self.unknown.extend(asleep.into_values().flatten());
+            self.unknown.extend(self.asleep.take_all());
         }
         self.held.push(held);
     }
@@ -233,7 +232,7 @@ impl<M: Quick> Part<M> {
         match model.access(&held.operation.ask, None) {
             // It can as well happen just before the first read of its value, and not at all where there is none.
             Plain::Access(_, Access::Write(value)) if self.is_plain => {
-                self.asleep.entry(value).or_default().push(held);
+                self.asleep.push(value, held);
                 true
             }
             _ => {
@@ -252,7 +251,7 @@ impl<M: Quick> Part<M> {
             held: Vec::new(),
             frontier: Vec::new(),
             unknown: Vec::new(),
-            asleep: FxHashMap::default(),
+            asleep: Asleep::default(),
             clean: Clean::Now,
             since: Vec::new(),
             is_plain: true,
@@ -377,7 +376,7 @@ impl<M: Quick> Part<M> {
             return Settled::Lost(why);
         }
         let clock = context.clock;
-        let asleep = self.asleep.values().flatten();
+        let asleep = self.asleep.iter();
         // What is open may happen, too; its answer is not known.
         let open = self.open.iter().map(|open| Operation {
             process: open.process,
@@ -450,7 +449,7 @@ impl<M: Quick> Part<M> {
     fn wakes(&self, model: &M, held: &Held<M>) -> bool {
         let operation = &held.operation;
         match model.access(&operation.ask, operation.answer.as_ref()) {
-            Plain::Access(_, Access::Read(value)) => self.asleep.contains_key(&value),
+            Plain::Access(_, Access::Read(value)) => self.asleep.has(value),
             _ => false,
         }
     }
@@ -533,15 +532,7 @@ impl<M: Quick> Part<M> {
             if context.clock.rank(held.call) > until {
                 continue;
             }
-            // The earliest first: what another could do, it can.
-            if let Some(asleep) = self.asleep.get_mut(&value) {
-                let places = 0..asleep.len();
-                let earliest = places.min_by_key(|place| asleep[*place].call.line);
-                (self.unknown).extend(earliest.map(|place| asleep.swap_remove(place)));
-                if asleep.is_empty() {
-                    self.asleep.remove(&value);
-                }
-            }
+            self.unknown.extend(self.asleep.take_earliest(value));
         }
     }
 
@@ -629,7 +620,7 @@ impl<M: Quick> Part<M> {
         for held in unused {
             match model.access(&held.operation.ask, None) {
                 Plain::Access(_, Access::Write(value)) => {
-                    self.asleep.entry(value).or_default().push(held);
+                    self.asleep.push(value, held);
                 }
                 _ => self.unknown.push(held),
             }

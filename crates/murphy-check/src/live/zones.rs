@@ -8,7 +8,10 @@
 
 use rustc_hash::FxHashMap;
 
-use super::part::{Context, Evidence, Held, Open, Settled};
+use super::{
+    asleep::Asleep,
+    part::{Context, Evidence, Held, Open, Settled},
+};
 use crate::{
     intern::Id,
     judge::quick::{Plain, Quick},
@@ -135,7 +138,7 @@ impl<M: Quick> Zones<M> {
         context: &Context<'_, M>,
         held: &Held<M>,
         open: &[Open<M::Ask>],
-        asleep: &mut FxHashMap<u32, Vec<Held<M>>>,
+        asleep: &mut Asleep<M>,
         released: &mut Vec<Id>,
     ) -> Settled<M> {
         let operation = held.ranked(context.clock);
@@ -151,10 +154,7 @@ impl<M: Quick> Zones<M> {
                     write.is_none_or(|write| write.number != operation.number)
                 });
                 let is_open = writes(open, value).is_some();
-                if is_known
-                    || is_open
-                    || asleep.contains_key(&value)
-                    || self.begins_with(context, &operation)
+                if is_known || is_open || asleep.has(value) || self.begins_with(context, &operation)
                 {
                     return Settled::Lost(TWICE);
                 }
@@ -164,7 +164,7 @@ impl<M: Quick> Zones<M> {
                 self.add(value, None, operation, None, released)
             }
             Plain::Access(_, Access::Read(value)) => {
-                let mut sources = asleep.remove(&value).unwrap_or_default().into_iter();
+                let mut sources = asleep.take(value).into_iter();
                 let of_open = || writes(open, value);
                 let state = self.state_read(context, &operation);
                 if let Some(source) = sources.next() {
