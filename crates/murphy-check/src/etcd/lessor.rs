@@ -59,16 +59,23 @@ impl<'r> Lessor<'r> {
 
     /// A lease under which keys were put and which nobody granted: its end cannot be told from any other.
     pub fn unowned(&self) -> Option<String> {
-        let keys = self.record.lease_keys.iter().enumerate();
-        let used = keys.filter(|(_, keys)| !keys.is_empty());
-        let mut unowned = used.filter(|(lease, _)| {
-            let of = self.enders.get(&next_id(*lease));
-            of.is_none_or(|ops| !ops.iter().any(|op| self.is_grant(*op)))
-        });
-        let (lease, _) = unowned.next()?;
+        let record = self.record;
+        if record.leases.len() < 2 {
+            return None;
+        }
+        let mut unowned: Option<u32> = None;
+        for op in record.ops.iter().filter(|op| op.outcome != Outcome::Fail) {
+            each_lease(record, record.ask(op), &mut |lease| {
+                let of = self.enders.get(&lease);
+                if of.is_none_or(|ops| !ops.iter().any(|op| self.is_grant(*op))) {
+                    unowned = Some(unowned.map_or(lease, |known| known.min(lease)));
+                }
+            });
+        }
+        let lease = unowned?;
         Some(format!(
             "keys were put under lease {:x}, which nobody in the history granted: its end is nobody's",
-            self.record.leases[lease]
+            record.leases[lease as usize]
         ))
     }
 
@@ -151,5 +158,21 @@ impl<'r> Lessor<'r> {
             .get(&lease)
             .is_some_and(|enders| enders.iter().any(is_again));
         (ended < revision && !again).then_some(ended)
+    }
+}
+
+/// Calls `each` with every lease under which `ask` may put something.
+pub(crate) fn each_lease(record: &Record, ask: Ask, each: &mut impl FnMut(u32)) {
+    match ask {
+        Ask::Put { lease, .. } if lease > 0 => each(lease),
+        Ask::Txn(txn) => {
+            let txn = record.txns[txn as usize];
+            for run in [txn.success, txn.failure] {
+                for ask in &record.asks[run.range()] {
+                    each_lease(record, *ask, each);
+                }
+            }
+        }
+        _ => {}
     }
 }

@@ -69,6 +69,8 @@ pub(super) struct Loader {
     lets: FxHashMap<String, Run>,
     /// How many `let` lines there were.
     pub(super) defined: u64,
+    /// Whether one of them names a value anew.
+    pub(super) is_redefined: bool,
     actors: Vec<Actor>,
     current: Id,
     value: Value,
@@ -105,7 +107,8 @@ impl Model for Loader {
 
     fn define(&mut self, name: &str, cursor: &mut Cursor<'_>) -> Parse<()> {
         let run = self.record.decode_conditions(cursor)?;
-        self.lets.insert(name.to_owned(), run);
+        let known = self.lets.insert(name.to_owned(), run);
+        self.is_redefined |= known.is_some();
         self.defined += 1;
         Ok(())
     }
@@ -160,6 +163,7 @@ impl Loader {
             record: Record::new(),
             lets: FxHashMap::default(),
             defined: 0,
+            is_redefined: false,
             actors: Vec::new(),
             current: NONE,
             value: Value::None,

@@ -452,6 +452,8 @@ pub struct Record {
     pub(crate) term_back: Option<(Id, Id)>,
     /// Time of the last line.
     pub(crate) ended_at: u64,
+    /// Whether more may come behind that.
+    pub(crate) is_partial: bool,
     /// Lines at which the difference between line and index changes, with the difference.
     pub(crate) indexes: Vec<(u32, i64)>,
 }
@@ -483,6 +485,7 @@ impl Record {
             is_unnumbered: false,
             term_back: None,
             ended_at: 0,
+            is_partial: false,
             indexes: Vec::new(),
         }
     }

@@ -567,6 +567,9 @@ impl Sweeper<'_, '_> {
         if self.is_forgotten(op, revision) {
             self.found.forgotten.push(id);
             if revision < record.past.floor {
+                if let Ask::LeaseRevoke { .. } = ask {
+                    self.lessor.place(id, revision);
+                }
                 return;
             }
         }

@@ -35,6 +35,15 @@ struct Found {
     is_over: bool,
 }
 
+/// Says at its end that following is over.
+struct Over<'a>(&'a Following);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.lock().is_over = true;
+    }
+}
+
 /// A judge and how far it has read.
 struct Reader {
     judge: Box<dyn LiveJudge>,
@@ -65,6 +74,8 @@ impl Following {
         ground: &Arc<Ground<S>>,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), HuntError> {
+        // However it ends, rounds are judged as a whole from then on.
+        let _over = Over(self);
         let path = ground.recorder.path().to_path_buf();
         let file = File::open(&path).map_err(|source| HuntError::History { path, source })?;
         let mut reader = Reader {
@@ -86,15 +97,16 @@ impl Following {
                 Err(panic) => std::panic::resume_unwind(panic.into_panic()),
             };
             reader = back;
-            if let Some(report) = found.map_err(HuntError::Judge)? {
-                self.broken(ground, &report)?;
-                break;
-            }
-            if reader.judge.lost().is_some() {
-                break;
+            match found {
+                Ok(Some(report)) => {
+                    self.broken(ground, &report)?;
+                    break;
+                }
+                Ok(None) if reader.judge.lost().is_none() => {}
+                // The judge of the whole history says what is wrong with it, if anything.
+                Ok(None) | Err(_) => break,
             }
         }
-        self.lock().is_over = true;
         Ok(())
     }
 
@@ -109,10 +121,10 @@ impl Following {
                 text: format!("{promise} is broken: {reason}"),
             });
         }
-        self.lock().news = true;
         if report.verdict(&ground.plan.promises) == Verdict::Broken && !ground.plan.keep_going {
             ground.alarm.send_replace(true);
         }
+        self.lock().news = true;
         Ok(())
     }
 

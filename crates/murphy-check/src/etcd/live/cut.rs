@@ -6,6 +6,7 @@ use super::Limits;
 use crate::{
     etcd::{
         check::Examination,
+        lessor::each_lease,
         record::{Answer, Ask, Op, Outcome, Record, Stream},
         sighting::last_dumps,
         store::View as _,
@@ -73,8 +74,8 @@ pub(super) fn cut(record: &Record, seen: &Examination, limits: &Limits) -> Cut {
     let floor = needed.min(before(limits.margin));
     cut.floor = floor.max(before(limits.revisions)).max(record.past.floor);
     cut.lags = needed < cut.floor;
-    keeper.operations(limits, &mut cut);
     keeper.key_space(&mut cut);
+    keeper.operations(limits, &mut cut);
     cut.lines.sort_unstable();
     cut.lines.dedup();
     cut
@@ -86,7 +87,8 @@ pub(super) fn cut(record: &Record, seen: &Examination, limits: &Limits) -> Cut {
 /// linearizable that was answered before it.
 fn base(record: &Record, seen: &Examination) -> i64 {
     let open = record.ops.iter().filter(|op| is_open(op));
-    let watermark = open.map(|op| op.call).min().unwrap_or(u64::MAX);
+    let watermark = open.map(|op| op.call).min();
+    let watermark = watermark.unwrap_or(u64::MAX).min(record.ended_at);
     let settled = seen.truth.timeline.order.iter().filter(|(_, id)| {
         let op = &record.ops[*id as usize];
         op.end < watermark && !record.is_local(record.ask(op))
@@ -122,9 +124,7 @@ impl Keeper<'_> {
                 Outcome::Fail => false,
                 Outcome::Unknown if is_open(op) => true,
                 Outcome::Unknown => {
-                    let is_lease = matches!(ask, Ask::LeaseGrant { .. } | Ask::LeaseRevoke { .. });
-                    let may_act = is_lease || record.may_write(op);
-                    if may_act && !placed.contains_key(&id) {
+                    if record.may_write(op) && !placed.contains_key(&id) {
                         unknown.push(id);
                     }
                     false
@@ -215,6 +215,9 @@ impl Keeper<'_> {
         store.heads(&self.seen.pairs, all, |_, id| {
             spoken.insert(record.known_lease(self.seen.pairs.get(id).lease));
         });
+        for id in cut.heads.iter().chain(&cut.log) {
+            spoken.insert(record.known_lease(self.seen.pairs.get(*id).lease));
+        }
         let mut ended: FxHashMap<u32, u64> = FxHashMap::default();
         for op in &record.ops {
             if let (Ask::LeaseRevoke { lease }, Some(_)) = (record.ask(op), record.answer(op))
@@ -224,19 +227,33 @@ impl Keeper<'_> {
                 *known = (*known).max(op.call);
             }
         }
+        // The newest grant of each lease that is kept.
+        let mut granted: FxHashMap<u32, u64> = FxHashMap::default();
+        let of = |op: &Op| (record.ask(op), op.outcome);
+        for (id, op) in record.ops.iter().enumerate() {
+            if let (Ask::LeaseGrant { lease }, Outcome::Ok | Outcome::Unknown) = of(op) {
+                let expired = placed.get(&next_id(id));
+                let is_over = expired.is_some_and(|revision| *revision <= cut.floor)
+                    || ended
+                        .get(&lease)
+                        .is_some_and(|revoked| op.until() < *revoked);
+                if !is_over || spoken.contains(&lease) {
+                    cut.leases += 1;
+                    cut.keeps[id] = true;
+                    let newest = granted.entry(lease).or_default();
+                    *newest = (*newest).max(op.call);
+                }
+            }
+        }
         let mut renewed: FxHashMap<u32, (u64, usize)> = FxHashMap::default();
         for (id, op) in record.ops.iter().enumerate() {
-            match (record.ask(op), record.answer(op)) {
-                (Ask::LeaseGrant { lease }, Some(_)) => {
-                    let expired = placed.get(&next_id(id));
-                    let is_over = expired.is_some_and(|revision| *revision <= cut.floor)
-                        || ended.get(&lease).is_some_and(|revoked| op.end < *revoked);
-                    if !is_over || spoken.contains(&lease) {
-                        cut.leases += 1;
-                        cut.keeps[id] = true;
-                    }
+            match (of(op), record.answer(op)) {
+                ((Ask::LeaseRevoke { lease }, Outcome::Ok | Outcome::Unknown), _) => {
+                    cut.keeps[id] |= granted.contains_key(&lease);
                 }
-                (Ask::LeaseKeepAlive { lease }, Some(Answer::LeaseKeepAlive { ttl })) => {
+                ((Ask::LeaseKeepAlive { lease }, _), Some(Answer::LeaseKeepAlive { ttl }))
+                    if ttl > 0 && granted.get(&lease).is_some_and(|at| op.call >= *at) =>
+                {
                     let ttl = ttl.unsigned_abs().saturating_mul(1_000_000_000);
                     let until = op.call.saturating_add(ttl);
                     let longest = renewed.entry(lease).or_insert((until, id));
@@ -245,19 +262,8 @@ impl Keeper<'_> {
                 _ => {}
             }
         }
-        let grants = record
-            .ops
-            .iter()
-            .zip(&cut.keeps)
-            .filter(|(_, keeps)| **keeps);
-        let granted: FxHashSet<u32> = grants
-            .filter_map(|(op, _)| match record.ask(op) {
-                Ask::LeaseGrant { lease } => Some(lease),
-                _ => None,
-            })
-            .collect();
-        for (lease, (_, id)) in renewed {
-            cut.keeps[id] |= granted.contains(&lease);
+        for (_, id) in renewed.into_values() {
+            cut.keeps[id] = true;
         }
     }
 
@@ -288,7 +294,10 @@ impl Keeper<'_> {
                 revisions.max().unwrap_or(0)
             }
         };
-        let mut settled = words.len().saturating_sub(1);
+        let first = stream.first_known(&self.record.past);
+        let begun = first.zip(stream.created);
+        // Nobody knows yet what a stream owes that was not created.
+        let mut settled = begun.map_or(0, |_| words.len().saturating_sub(1));
         settled = words[..settled]
             .iter()
             .position(|word| newest(word) > self.base)
@@ -303,10 +312,8 @@ impl Keeper<'_> {
         cut.lines
             .extend(words[settled..].iter().map(|word| word.line));
         cut.lines.extend(stream.end.map(|end| end.line));
-        let (Some(first), Some((_, created, _))) =
-            (stream.first_known(&self.record.past), stream.created)
-        else {
-            return None;
+        let Some((first, (_, created, _))) = begun else {
+            return first.map(|first| first - 1);
         };
         let done = &words[..settled];
         for word in done {
@@ -401,20 +408,4 @@ fn words(stream: &Stream) -> Vec<Word> {
     let mut words: Vec<Word> = messages.chain(marks).collect();
     words.sort_unstable_by_key(|word| word.line);
     words
-}
-
-/// Calls `each` with every lease under which `ask` may put something.
-fn each_lease(record: &Record, ask: Ask, each: &mut impl FnMut(u32)) {
-    match ask {
-        Ask::Put { lease, .. } if lease > 0 => each(lease),
-        Ask::Txn(txn) => {
-            let txn = record.txns[txn as usize];
-            for run in [txn.success, txn.failure] {
-                for ask in &record.asks[run.range()] {
-                    each_lease(record, *ask, each);
-                }
-            }
-        }
-        _ => {}
-    }
 }

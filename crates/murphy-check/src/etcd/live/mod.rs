@@ -20,8 +20,8 @@ use super::{
     check::{Examination, Options, examine},
     figures,
     load::Loader,
-    record::{Outcome, Stream},
-    sweep::Fault,
+    record::{Outcome, Record, Stream},
+    sighting::{Dump, last_dumps},
 };
 use crate::{
     read::{self, ReadError},
@@ -84,6 +84,9 @@ pub struct Live {
     /// The begin of a line whose end is still to come.
     partial: Vec<u8>,
     window: Window,
+    /// Lines of the newest moment, with their numbers: more of it may come.
+    moment: Vec<(u64, Vec<u8>)>,
+    now: u64,
     /// Operations that came into the window by forgetting, and so are not new.
     kept: usize,
     /// The lines up to this one were judged before.
@@ -92,6 +95,10 @@ pub struct Live {
     standings: Standings,
     /// Unknown outcomes were forgotten, though they may still act.
     forgotten: u64,
+    /// Since then a revision was filled that nobody acknowledged.
+    is_guessed: bool,
+    /// When the last acknowledged write ended that is settled.
+    written: u64,
     /// Why nothing more is judged.
     lost: Option<String>,
     broken: Option<Report>,
@@ -114,11 +121,15 @@ impl Live {
             number: 0,
             partial: Vec::new(),
             window: Window::default(),
+            moment: Vec::new(),
+            now: 0,
             kept: 0,
             judged: 0,
             settled: Vacuity::default(),
             standings: Standings::default(),
             forgotten: 0,
+            is_guessed: false,
+            written: 0,
             lost: None,
             broken: None,
         }
@@ -149,13 +160,37 @@ impl Live {
         if self.lost.is_some() || self.broken.is_some() {
             return Ok(());
         }
+        let Some(time) = time_of(line) else {
+            self.take_moment()?;
+            return self.take(self.number, line);
+        };
+        if time > self.now {
+            self.take_moment()?;
+            self.now = time;
+            let new = self.loader.record.ops.len() - self.kept;
+            if new >= self.limits.step.max(self.kept) {
+                self.look()?;
+            }
+        }
+        self.moment.push((self.number, line.to_vec()));
+        Ok(())
+    }
+
+    /// The lines of the newest moment are all there.
+    fn take_moment(&mut self) -> Result<(), ReadError> {
+        for (number, line) in std::mem::take(&mut self.moment) {
+            self.take(number, &line)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, number: u64, line: &[u8]) -> Result<(), ReadError> {
         let defined = self.loader.defined;
-        read::read_line(line, self.number, &mut self.begun, &mut self.loader)?;
+        read::read_line(line, number, &mut self.begun, &mut self.loader)?;
         let is_definition = self.loader.defined > defined;
-        self.window.keep(self.number, line, is_definition);
-        let new = self.loader.record.ops.len() - self.kept;
-        if new >= self.limits.step.max(self.kept) {
-            self.look()?;
+        self.window.keep(number, line, is_definition);
+        if self.loader.is_redefined {
+            self.lost = Some("a name was given to two values".into());
         }
         Ok(())
     }
@@ -165,7 +200,7 @@ impl Live {
         if !self.begun || self.lost.is_some() || self.broken.is_some() {
             return Ok(self.broken.as_ref());
         }
-        let examination = self.examine();
+        let examination = self.examine(true);
         if self.broken.is_none() && self.lost.is_none() {
             self.forget(&examination)?;
         }
@@ -173,8 +208,9 @@ impl Live {
     }
 
     /// Judges the window.
-    fn examine(&mut self) -> Examination {
+    fn examine(&mut self, is_partial: bool) -> Examination {
         self.loader.record.complete();
+        self.loader.record.is_partial = is_partial;
         let examination = examine(&mut self.loader.record, &self.options, &mut |_, _| {});
         let record = &self.loader.record;
         let unread = |id: &&u32| record.ops[**id as usize].end_line > self.judged;
@@ -194,8 +230,10 @@ impl Live {
         }
         let record = &self.loader.record;
         let judgements = examination.judgements.iter();
-        let is_broken = judgements.clone().any(|j| j.verdict == Verdict::Broken);
-        if is_broken && self.forgotten > 0 && rests_on_unknown(&examination) {
+        let mut broken = judgements.clone().filter(|j| j.verdict == Verdict::Broken);
+        let is_broken = broken.clone().next().is_some();
+        self.is_guessed |= self.forgotten > 0 && !examination.truth.timeline.holes.is_empty();
+        if is_broken && self.is_guessed && broken.all(|j| !STREAMS_ALONE.contains(&&*j.promise)) {
             self.lost = Some(format!(
                 "what was seen needs a write of unknown outcome, {} of which were forgotten",
                 self.forgotten
@@ -217,6 +255,14 @@ impl Live {
     /// Forgets what is settled.
     fn forget(&mut self, examination: &Examination) -> Result<(), ReadError> {
         let record = &self.loader.record;
+        let sweep = &examination.sweep;
+        let begins = sweep
+            .begins_at
+            .map(|_| "the history does not begin with an empty store");
+        if let Some(why) = sweep.unowned_lease.as_deref().or(begins) {
+            self.lost = Some(why.to_owned());
+            return Ok(());
+        }
         let cut = cut::cut(record, examination, &self.limits);
         if cut.leases > self.limits.unknown {
             self.lost = Some(format!(
@@ -230,6 +276,17 @@ impl Live {
         }
         self.forgotten += cut.forgotten;
         figures::add(record, |op| !cut.keeps[op], &mut self.settled);
+        let settled = record
+            .ops
+            .iter()
+            .zip(&cut.keeps)
+            .filter(|(_, keeps)| !**keeps);
+        let writes = settled.filter(|(op, _)| record.answer(op).is_some_and(|a| record.wrote(a)));
+        self.written = writes
+            .map(|(op, _)| op.end)
+            .max()
+            .unwrap_or(0)
+            .max(self.written);
         self.settled.watch_streams += cut.streams;
         self.settled.watch_events += cut.events;
         self.judged = u32::try_from(self.number).unwrap_or(u32::MAX);
@@ -272,6 +329,7 @@ impl Live {
         if !partial.is_empty() {
             self.line(&partial)?;
         }
+        self.take_moment()?;
         if !self.begun {
             return Err(read::empty());
         }
@@ -280,7 +338,7 @@ impl Live {
         }
         let last = match self.lost {
             Some(_) => None,
-            None => Some(self.examine()),
+            None => Some(self.examine(false)),
         };
         if let Some(report) = self.broken {
             return Ok(report);
@@ -288,7 +346,10 @@ impl Live {
         let mut vacuity = self.settled;
         figures::add_all(&self.loader.record, &mut vacuity);
         let judgements = match (self.lost, last) {
-            (None, Some(last)) => self.standings.end(&last, vacuity.operations),
+            (None, Some(last)) => {
+                let is_covered = covers(&self.loader.record, &last, self.written);
+                (self.standings).end(&last, vacuity.operations, is_covered)
+            }
             (why, _) => self.standings.lost(&why.unwrap_or_default()),
         };
         Ok(Report {
@@ -298,11 +359,33 @@ impl Live {
     }
 }
 
-/// Whether what was found may have come from a write that was forgotten: a revision that nobody acknowledged has no
-/// writer, or its content is not told by a watch of every key.
-fn rests_on_unknown(seen: &Examination) -> bool {
-    let is_open = |fault: &Fault| matches!(fault, Fault::Unfillable { .. } | Fault::NoOrder { .. });
-    seen.sweep.faults.iter().any(is_open)
-        || seen.sweep.local.no_order.is_some()
-        || (seen.truth.timeline.holes.iter()).any(|hole| !hole.is_exact)
+/// Whether the copies of a quorum of the members were asked for when every settled write had been acknowledged, and were
+/// compared with the replay.
+fn covers(record: &Record, last: &Examination, written: u64) -> bool {
+    let dumps = last_dumps(record);
+    let is_known = |dump: &&Dump<'_>| dump.call >= written && dump.revision >= record.past.floor;
+    let local = &last.sweep.local;
+    let is_certain = local.doubtful == 0 && local.wrong.is_none() && local.no_order.is_none();
+    written == 0
+        || is_certain && dumps.iter().filter(is_known).count() > record.nodes.len().max(1) / 2
+}
+
+/// Promises that a stream breaks by itself, whatever was written.
+const STREAMS_ALONE: [&str; 4] = [
+    "watch.filter",
+    "watch.ordered",
+    "watch.unique",
+    "watch.atomic",
+];
+
+/// The time of a line as far as it can be told without reading it: the last one in it.
+fn time_of(line: &[u8]) -> Option<u64> {
+    const FIELD: &[u8] = b"\"time\":";
+    let at = line.windows(FIELD.len()).rposition(|part| part == FIELD)?;
+    let number = line[at + FIELD.len()..].trim_ascii_start();
+    let digits = number.iter().take_while(|byte| byte.is_ascii_digit());
+    digits.fold(None, |number: Option<u64>, digit| {
+        let number = number.unwrap_or_default().checked_mul(10)?;
+        number.checked_add(u64::from(digit - b'0'))
+    })
 }

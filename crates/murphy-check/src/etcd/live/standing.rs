@@ -11,6 +11,8 @@ use crate::{
 pub(super) struct Standings {
     /// Promises that were judged in some window, and held.
     held: Vec<String>,
+    /// Why a promise was undecided in a window that is settled.
+    open: Option<Judgement>,
     /// Why more cannot be said of reads.
     reads: Option<String>,
     /// Why more cannot be said of watches.
@@ -35,6 +37,14 @@ impl Standings {
         for judgement in &window.judgements {
             if judgement.verdict == Verdict::Held && !self.held.contains(&judgement.promise) {
                 self.held.push(judgement.promise.clone());
+            }
+            // What a watch owed in a quiet time that was too short is not looked at again.
+            let is_silent = window.silent.contains(&judgement.promise);
+            if judgement.promise == "watch.live"
+                && judgement.verdict == Verdict::Undecided
+                && !is_silent
+            {
+                self.open.get_or_insert_with(|| judgement.clone());
             }
         }
     }
@@ -82,24 +92,25 @@ impl Standings {
         judgements
     }
 
-    /// The judgements at the end of the history, whose last window is `last`.
-    pub fn end(&self, last: &Examination, operations: u64) -> Vec<Judgement> {
-        let holds = |judgement: &Judgement| {
-            judgement.promise == SERIALIZABLE_READS && judgement.verdict == Verdict::Held
-        };
-        let copies_hold = last.judgements.iter().any(holds);
-        // What every member's true copy shows is durable, whenever it was written.
-        let held_before = |name: &str| {
-            let is_shown = name == durable::PROMISE && copies_hold;
-            is_shown || self.held.iter().any(|held| held == name)
-        };
+    /// The judgements at the end of the history, whose last window is `last`; whether copies of the members show
+    /// what every settled write came to.
+    pub fn end(&self, last: &Examination, operations: u64, is_covered: bool) -> Vec<Judgement> {
+        let held_before = |name: &str| self.held.iter().any(|held| held == name);
         self.all(Some(last), |name, judgement| {
+            if let Some(open) = self.open.as_ref().filter(|open| open.promise == name) {
+                return open.clone();
+            }
             let is_silent = last.silent.iter().any(|silent| silent == name);
             let held = match judgement {
                 Some(judgement) if judgement.verdict == Verdict::Held => true,
                 Some(_) if !is_silent => false,
+                _ if name == durable::PROMISE => held_before(name) || is_covered,
                 _ => held_before(name),
             };
+            if held && name == durable::PROMISE && !is_covered {
+                let why = "the final state is not known of every acknowledged write";
+                return plain(name, Verdict::Undecided, why);
+            }
             if let (false, Some(judgement)) = (held, judgement) {
                 return judgement.clone();
             }

@@ -63,6 +63,8 @@ pub(super) fn quiet_phases(record: &Record) -> Vec<Quiet> {
         });
         phase.answer = answers.max_by_key(|(_, op)| op.end).map(|(id, _)| id);
     }
+    // What goes on is judged when it is over.
+    phases.retain(|phase| !record.is_partial || phase.end < record.ended_at);
     phases
 }
 
@@ -180,8 +182,14 @@ impl Follower<'_> {
         let mut words_at: Vec<u64> = vec![settled];
         words_at.extend(stream.messages.iter().map(|message| message.time));
         words_at.extend(stream.progress.iter().map(|mark| mark.time));
+        // What came before was judged when it was settled.
+        words_at.retain(|time| *time >= settled);
         words_at.sort_unstable();
-        words_at.push(stream.end.map_or(words.record.ended_at, |end| end.time));
+        match stream.end {
+            Some(end) => words_at.push(end.time),
+            None if words.record.is_partial => {}
+            None => words_at.push(words.record.ended_at),
+        }
         let gap = words_at.windows(2).find_map(|pair| {
             let (from, to) = (self.owed_from(pair[0], pair[1])?, pair[1]);
             let is_silent = to.saturating_sub(from) > bound;

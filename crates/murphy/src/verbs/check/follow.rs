@@ -16,7 +16,7 @@ use murphy_check::{
     history::Header,
     judge::{Judged, ModelName},
     live::{self, LiveJudge, Progress},
-    verdict::Verdict,
+    verdict::{Report, Verdict},
 };
 use murphy_sys::{session::readable, signal::Interrupts};
 
@@ -72,7 +72,9 @@ fn follow_etcd(
     let mut judge = Live::default();
     let mut status = Status::new(json);
     let mut piece = vec![0; 1 << 16];
-    let (mut fed, mut looked, mut took) = (0, Instant::now(), Duration::ZERO);
+    // Bytes that were read, and those up to the last end of a line.
+    let (mut fed, mut lines) = (0, 0);
+    let (mut looked, mut took) = (Instant::now(), Duration::ZERO);
     let unreadable = |error: ReadError| Failure::input(format!("read {name}:{error}"));
     loop {
         let read = source
@@ -81,6 +83,8 @@ fn follow_etcd(
         if read == 0 {
             break;
         }
+        let last_end = piece[..read].iter().rposition(|byte| *byte == b'\n');
+        lines = last_end.map_or(lines, |at| fed + at as u64 + 1);
         fed += read as u64;
         if judge.feed(&piece[..read]).map_err(unreadable)?.is_some() {
             break;
@@ -112,15 +116,15 @@ fn follow_etcd(
         });
     }
     status.end();
+    let gave_up = judge.lost().is_some();
     let mut report = judge.finish().map_err(unreadable)?;
-    let is_file = std::fs::metadata(&args.history).is_ok_and(|kind| kind.is_file());
-    if is_file && report.verdict(&[]) == Verdict::Broken {
-        // The witness of the whole history may be plainer, and can be confirmed.
-        let file = File::open(&args.history)
-            .map_err(|error| Failure::input(format!("open {name}: {error}")))?;
-        let whole = etcd::check(file.take(fed), &etcd::Options::default()).map_err(unreadable)?;
-        if whole.verdict(&[]) == Verdict::Broken {
-            report = whole;
+    let is_broken = report.verdict(&[]) == Verdict::Broken;
+    if is_broken || gave_up {
+        // The witness of the whole history may be plainer, and can be confirmed. What was found stands without it.
+        if let Some(whole) = whole(&args.history, lines)
+            && (gave_up || whole.verdict(&[]) == Verdict::Broken)
+        {
+            report = if gave_up { whole } else { up_to_there(whole) };
         }
     }
     Ok(Judged {
@@ -128,6 +132,25 @@ fn follow_etcd(
         anomalies: Vec::new(),
         explanations: Vec::new(),
     })
+}
+
+/// What the judge of whole histories says of the first bytes of a file; `None` for what is no file, or cannot be read again.
+fn whole(path: &Path, length: u64) -> Option<Report> {
+    let file = File::open(path).ok()?;
+    let is_file = file.metadata().is_ok_and(|kind| kind.is_file());
+    let checked = is_file.then(|| etcd::check(file.take(length), &etcd::Options::default()))?;
+    checked.ok()
+}
+
+/// What held up to the first contradiction may have been broken behind it.
+fn up_to_there(mut report: Report) -> Report {
+    for judgement in &mut report.judgements {
+        if judgement.verdict == Verdict::Held {
+            judgement.verdict = Verdict::Undecided;
+            judgement.reason = format!("{}, until another was broken", judgement.reason);
+        }
+    }
+    report
 }
 
 fn follow_model(
