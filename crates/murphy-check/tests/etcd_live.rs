@@ -121,3 +121,103 @@ fn what_is_broken_is_found() {
     eprintln!("{caught} caught");
     assert!(late.is_empty(), "{late:#?}");
 }
+
+/// A history by one client a line, each asked and answered; a look after every line.
+fn looked_at(lines: &[&str]) -> Report {
+    let mut live = Live::new(
+        Options::default(),
+        Limits {
+            step: 1,
+            margin: 0,
+            ..Limits::default()
+        },
+    );
+    let header = r#"{"murphy":"history","version":1,"model":"etcd","nodes":["n0"]}"#;
+    for line in [header].iter().chain(lines) {
+        live.feed(format!("{line}\n").as_bytes()).unwrap();
+        live.look().unwrap();
+    }
+    live.finish().unwrap()
+}
+
+fn verdict(report: &Report, promise: &str) -> Option<Verdict> {
+    let mut judgements = report.judgements.iter();
+    let found = judgements.find(|judgement| judgement.promise == promise);
+    found.map(|judgement| judgement.verdict)
+}
+
+#[test]
+fn a_store_that_was_not_empty_stays_undecided() {
+    let mut lines = Vec::new();
+    for (number, revision) in (1_000..1_030).enumerate() {
+        let time = number * 10;
+        lines.push(format!(
+            r#"{{"type":"invoke","process":"a","f":"put","value":{{"key":"k","value":"{revision}"}},"time":{time},"node":"n0"}}"#
+        ));
+        lines.push(format!(
+            r#"{{"type":"ok","process":"a","f":"put","value":{{"header":{{"revision":{revision}}}}},"time":{},"node":"n0"}}"#,
+            time + 5
+        ));
+    }
+    let old = [
+        r#"{"type":"invoke","process":"a","f":"range","value":{"key":"old"},"time":900,"node":"n0"}"#,
+        r#"{"type":"ok","process":"a","f":"range","value":{"header":{"revision":1029},"kvs":[{"key":"old","create_revision":500,"mod_revision":500,"version":1,"value":"x"}],"count":1},"time":905,"node":"n0"}"#,
+    ];
+    let lines: Vec<&str> = lines.iter().map(String::as_str).chain(old).collect();
+    let report = looked_at(&lines);
+    assert_eq!(
+        verdict(&report, "linearizable"),
+        Some(Verdict::Undecided),
+        "{report:#?}"
+    );
+}
+
+#[test]
+fn a_revocation_is_remembered_as_long_as_its_lease_is_spoken_of() {
+    let lines = [
+        r#"{"type":"invoke","process":"a","f":"lease_grant","value":{"TTL":60,"ID":7},"time":0,"node":"n0"}"#,
+        r#"{"type":"ok","process":"a","f":"lease_grant","value":{"header":{"revision":1},"ID":7,"TTL":60},"time":5,"node":"n0"}"#,
+        r#"{"type":"invoke","process":"a","f":"put","value":{"key":"k","value":"1","lease":7},"time":10,"node":"n0"}"#,
+        r#"{"type":"ok","process":"a","f":"put","value":{"header":{"revision":2}},"time":15,"node":"n0"}"#,
+        r#"{"type":"invoke","process":"a","f":"lease_revoke","value":{"ID":7},"time":20,"node":"n0"}"#,
+        r#"{"type":"ok","process":"a","f":"lease_revoke","value":{"header":{"revision":3}},"time":25,"node":"n0"}"#,
+        r#"{"type":"invoke","process":"a","f":"put","value":{"key":"k","value":"2"},"time":30,"node":"n0"}"#,
+        r#"{"type":"ok","process":"a","f":"put","value":{"header":{"revision":4}},"time":35,"node":"n0"}"#,
+        r#"{"type":"invoke","process":"a","f":"put","value":{"key":"k","value":"3"},"time":40,"node":"n0"}"#,
+        r#"{"type":"ok","process":"a","f":"put","value":{"header":{"revision":5}},"time":45,"node":"n0"}"#,
+        r#"{"type":"invoke","process":"a","f":"lease_time_to_live","value":{"ID":7},"time":50,"node":"n0"}"#,
+        r#"{"type":"ok","process":"a","f":"lease_time_to_live","value":{"header":{"revision":5},"ID":7,"TTL":-1},"time":55,"node":"n0"}"#,
+    ];
+    let report = looked_at(&lines);
+    assert_eq!(broken(&report), Vec::<&str>::new(), "{report:#?}");
+    assert_eq!(
+        verdict(&report, "linearizable"),
+        Some(Verdict::Held),
+        "{report:#?}"
+    );
+}
+
+#[test]
+fn lines_of_one_moment_are_judged_together() {
+    let lines = [
+        r#"{"type":"invoke","process":"a","f":"put","value":{"key":"k","value":"0"},"time":1,"node":"n0"}"#,
+        r#"{"type":"ok","process":"a","f":"put","value":{"header":{"revision":2}},"time":2,"node":"n0"}"#,
+        r#"{"type":"invoke","process":"a","f":"put","value":{"key":"k","value":"1"},"time":3,"node":"n0"}"#,
+        r#"{"type":"ok","process":"a","f":"put","value":{"header":{"revision":4}},"time":5,"node":"n0"}"#,
+        r#"{"type":"invoke","process":"b","f":"put","value":{"key":"k","value":"2"},"time":5,"node":"n0"}"#,
+        r#"{"type":"ok","process":"b","f":"put","value":{"header":{"revision":3}},"time":6,"node":"n0"}"#,
+    ];
+    let report = looked_at(&lines);
+    assert_eq!(
+        verdict(&report, "linearizable"),
+        Some(Verdict::Held),
+        "{report:#?}"
+    );
+    // Asked later, it cannot have come before.
+    let later: Vec<String> = lines
+        .iter()
+        .map(|line| line.replace(r#""2"},"time":5"#, r#""2"},"time":6"#))
+        .collect();
+    let later: Vec<&str> = later.iter().map(String::as_str).collect();
+    assert_eq!(broken(&looked_at(&later)), ["linearizable"]);
+}
