@@ -91,6 +91,8 @@ fn judge(operations: usize, time: Option<Duration>) -> Result<()> {
         return Err(format!("the judge gave up: {why}").into());
     }
     drop(source);
+    // It makes its story to the end, whether or not anybody reads it.
+    writer.kill()?;
     writer.wait()?;
     let start = Instant::now();
     let report = live.finish()?;
