@@ -35,7 +35,7 @@ impl<R: Read> Lines<R> {
 
 /// The place of the first line end, sixteen bytes at a time.
 #[inline]
-fn find_newline(bytes: &[u8]) -> Option<usize> {
+pub(crate) fn find_newline(bytes: &[u8]) -> Option<usize> {
     const LOW: u128 = u128::MAX / 255;
     const HIGH: u128 = LOW << 7;
     const NEWLINE: u128 = LOW * 10;

@@ -7,7 +7,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
     record::{Ask, Outcome, Record},
-    timeline::Hole,
+    timeline::{Hole, Put, each_put},
 };
 use crate::intern::{Id, next_id};
 
@@ -65,7 +65,10 @@ impl<'r> Lessor<'r> {
         }
         let mut unowned: Option<u32> = None;
         for op in record.ops.iter().filter(|op| op.outcome != Outcome::Fail) {
-            each_lease(record, record.ask(op), &mut |lease| {
+            each_put(record, record.ask(op), &mut |Put { lease, .. }| {
+                if lease == 0 {
+                    return;
+                }
                 let of = self.enders.get(&lease);
                 if of.is_none_or(|ops| !ops.iter().any(|op| self.is_grant(*op))) {
                     unowned = Some(unowned.map_or(lease, |known| known.min(lease)));
@@ -158,21 +161,5 @@ impl<'r> Lessor<'r> {
             .get(&lease)
             .is_some_and(|enders| enders.iter().any(is_again));
         (ended < revision && !again).then_some(ended)
-    }
-}
-
-/// Calls `each` with every lease under which `ask` may put something.
-pub(crate) fn each_lease(record: &Record, ask: Ask, each: &mut impl FnMut(u32)) {
-    match ask {
-        Ask::Put { lease, .. } if lease > 0 => each(lease),
-        Ask::Txn(txn) => {
-            let txn = record.txns[txn as usize];
-            for run in [txn.success, txn.failure] {
-                for ask in &record.asks[run.range()] {
-                    each_lease(record, *ask, each);
-                }
-            }
-        }
-        _ => {}
     }
 }

@@ -4,7 +4,7 @@ use rustc_hash::FxHashMap;
 
 use super::{
     record::{Pair, Record},
-    timeline::{Hole, Timeline, could_write, each_put, each_written_span},
+    timeline::{Hole, Put, Timeline, could_write, each_put, each_written_span},
 };
 use crate::intern::{Id, Interner, NONE};
 
@@ -84,7 +84,7 @@ impl<'r> Suspects<'r> {
                 list.push(id);
             }
         };
-        each_put(record, ask, &mut |key, value| {
+        each_put(record, ask, &mut |Put { key, value, .. }| {
             once(self.puts.entry((key, value)).or_default());
         });
         each_written_span(record, ask, &mut |span| {

@@ -198,10 +198,21 @@ fn told_by_watches(record: &Record, pairs: &Interner<Pair>, revision: i64) -> Op
         .map(|(_, events)| events.to_vec())
 }
 
-/// Calls `each` with key and value of every put that a request asks for, in whatever branch.
-pub(crate) fn each_put(record: &Record, ask: Ask, each: &mut impl FnMut(Id, Id)) {
+/// What a put asks for.
+#[derive(Clone, Copy)]
+pub(crate) struct Put {
+    pub key: Id,
+    pub value: Id,
+    /// 0 for none.
+    pub lease: u32,
+}
+
+/// Calls `each` with every put that a request asks for, in whatever branch.
+pub(crate) fn each_put(record: &Record, ask: Ask, each: &mut impl FnMut(Put)) {
     match ask {
-        Ask::Put { key, value, .. } => each(key, value),
+        Ask::Put {
+            key, value, lease, ..
+        } => each(Put { key, value, lease }),
         Ask::Txn(txn) => {
             let txn = record.txns[txn as usize];
             for run in [txn.success, txn.failure] {

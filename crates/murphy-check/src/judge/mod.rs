@@ -67,6 +67,16 @@ pub struct Judged {
     pub explanations: Vec<Explanation>,
 }
 
+impl From<Report> for Judged {
+    fn from(report: Report) -> Self {
+        Self {
+            report,
+            anomalies: Vec::new(),
+            explanations: Vec::new(),
+        }
+    }
+}
+
 /// A model that a recording can be judged by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ModelName(&'static Entry);
@@ -101,7 +111,7 @@ where
     Entry {
         name: M::NAME,
         promises: orders,
-        judge: judge_default::<M>,
+        judge: |recording, options| judge_by(&mut M::default(), recording, options),
         live: Some(|header, options| Box::new(Stream::<M>::new(header, options))),
     }
 }
@@ -167,16 +177,17 @@ static MODELS: [Entry; 16] = [
 /// Judges the levels of isolation.
 fn transactions(recording: &Recording, workload: Workload) -> Result<Judged, Misunderstood> {
     let report = isolation::judge(recording, workload, &isolation::Options::default())?;
-    Ok(Judged {
-        report: Report {
-            judgements: report.judgements,
-            vacuity: report.vacuity,
-        },
-        anomalies: (report.anomalies.iter())
+    let anomalies = report.anomalies.iter();
+    let judged = Judged {
+        anomalies: anomalies
             .map(|sighting| (sighting.anomaly.name(), sighting.count))
             .collect(),
-        explanations: Vec::new(),
-    })
+        ..Judged::from(Report {
+            judgements: report.judgements,
+            vacuity: report.vacuity,
+        })
+    };
+    Ok(doubted(judged, recording))
 }
 
 impl ModelName {
@@ -233,48 +244,12 @@ pub fn judge(
     model: ModelName,
     options: &Options,
 ) -> Result<Judged, Misunderstood> {
-    let judged = (model.0.judge)(recording, options)?;
-    Ok(doubted(judged, recording))
+    (model.0.judge)(recording, options)
 }
 
 /// The same for a model of one's own, which need not have a name here: its promises are `linearizable`, `sequential`, and
 /// those to sessions where [`Quick::access`] says that it has nothing but reads and writes.
 pub fn judge_by<M: Quick + Sync>(
-    model: &mut M,
-    recording: &mut Recording,
-    options: &Options,
-) -> Result<Judged, Misunderstood>
-where
-    M::State: Send,
-    M::Ask: Sync,
-    M::Answer: Sync,
-{
-    let judged = judge_model(model, recording, options)?;
-    Ok(doubted(judged, recording))
-}
-
-fn doubted(mut judged: Judged, recording: &Recording) -> Judged {
-    if recording.left_out > 0 {
-        for judgement in &mut judged.report.judgements {
-            doubt(judgement, recording.left_out);
-        }
-    }
-    judged
-}
-
-fn judge_default<M: Quick + Default + Sync>(
-    recording: &mut Recording,
-    options: &Options,
-) -> Result<Judged, Misunderstood>
-where
-    M::State: Send,
-    M::Ask: Sync,
-    M::Answer: Sync,
-{
-    judge_model(&mut M::default(), recording, options)
-}
-
-fn judge_model<M: Quick + Sync>(
     model: &mut M,
     recording: &mut Recording,
     options: &Options,
@@ -295,14 +270,24 @@ where
     let (judgements, explanation) = case.judge();
     let is_read =
         |operation: &OperationOf<M>| model.is_read(&operation.ask, operation.answer.as_ref());
-    Ok(Judged {
-        report: Report {
-            judgements,
-            vacuity: figures::figures(recording, operations.iter().map(|o| (o.number, is_read(o)))),
-        },
-        anomalies: Vec::new(),
+    let report = Report {
+        judgements,
+        vacuity: figures::figures(recording, operations.iter().map(|o| (o.number, is_read(o)))),
+    };
+    let judged = Judged {
         explanations: explanation.into_iter().collect(),
-    })
+        ..Judged::from(report)
+    };
+    Ok(doubted(judged, recording))
+}
+
+fn doubted(mut judged: Judged, recording: &Recording) -> Judged {
+    if recording.left_out > 0 {
+        for judgement in &mut judged.report.judgements {
+            doubt(judgement, recording.left_out);
+        }
+    }
+    judged
 }
 
 /// Every operation in the terms of the model.

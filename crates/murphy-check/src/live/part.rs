@@ -141,10 +141,15 @@ pub(super) struct Part<M: Quick> {
 
 impl<M: Quick> Part<M> {
     pub fn new(model: &M) -> Self {
+        Self::behind(vec![config(model.initial())])
+    }
+
+    /// Nothing but what there may be before it.
+    fn behind(frontier: Vec<Config<M::State>>) -> Self {
         Self {
             open: Vec::new(),
             held: Vec::new(),
-            frontier: vec![config(model.initial())],
+            frontier,
             unknown: Vec::new(),
             asleep: Asleep::default(),
             clean: Clean::Now,
@@ -245,19 +250,10 @@ impl<M: Quick> Part<M> {
     /// Forgets everything: the part is judged no longer.
     pub fn give_up(&mut self, released: &mut Vec<Id>) {
         released.extend(self.operations().map(|operation| operation.number));
-        let open = mem::take(&mut self.open);
         *self = Self {
-            open,
-            held: Vec::new(),
-            frontier: Vec::new(),
-            unknown: Vec::new(),
-            asleep: Asleep::default(),
-            clean: Clean::Now,
-            since: Vec::new(),
-            is_plain: true,
-            zones: None,
-            retry: 0,
+            open: mem::take(&mut self.open),
             lost: true,
+            ..Self::behind(Vec::new())
         };
     }
 

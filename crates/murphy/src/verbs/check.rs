@@ -14,7 +14,7 @@ use murphy_check::{
     etcd,
     judge::{self, Judged, ModelName},
     picture,
-    recording::{Recording, Strictness},
+    recording::Recording,
     search::Limits,
     verdict::{Judgement, Report, Verdict},
 };
@@ -98,13 +98,17 @@ pub fn run(args: &CheckArgs, json: bool) -> Result<Exit, Failure> {
             history: History::Recording(recording),
         } => check_recording(&name, *recording, args)?,
     };
-    let exit = judged.report.verdict(&args.promise).into();
+    Ok(tell(&judged, args, json, began))
+}
+
+/// Prints the verdicts, and picks the exit code.
+fn tell(judged: &Judged, args: &CheckArgs, json: bool, began: Instant) -> Exit {
     if json {
-        print_json(&judged, args);
+        print_json(judged, args);
     } else {
-        print(&judged, args, began);
+        print(judged, args, began);
     }
-    Ok(exit)
+    judged.report.verdict(&args.promise).into()
 }
 
 fn check_etcd(name: &str, source: impl std::io::Read, args: &CheckArgs) -> Result<Judged, Failure> {
@@ -128,11 +132,7 @@ fn check_etcd(name: &str, source: impl std::io::Read, args: &CheckArgs) -> Resul
             report
         }
     };
-    Ok(Judged {
-        report,
-        anomalies: Vec::new(),
-        explanations: Vec::new(),
-    })
+    Ok(report.into())
 }
 
 fn check_recording(
@@ -144,11 +144,7 @@ fn check_recording(
         .map_err(|error| Failure::input(format!("judge {name}: {error}")))?;
     select(&args.promise, model.name(), &model.promises())?;
     let options = judge::Options {
-        strictness: if args.reading.lenient {
-            Strictness::Lenient
-        } else {
-            Strictness::Strict
-        },
+        strictness: args.reading.strictness(),
         limits: Limits {
             memory: usize::try_from(args.memory_limit).unwrap_or(usize::MAX) << 20,
             time: Some(args.time_limit.0),

@@ -71,7 +71,8 @@ impl FormatName {
 }
 
 impl Reading {
-    fn strictness(&self) -> Strictness {
+    /// What to do with lines that cannot be right.
+    pub fn strictness(&self) -> Strictness {
         if self.lenient {
             Strictness::Lenient
         } else {

@@ -3,7 +3,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::super::timeline::each_put;
+use super::super::timeline::{Put, each_put};
 use super::{Answer, Ask, Fact, GONE, Id, NONE, Op, Outcome, Record, UNREAD, Words};
 use crate::intern::next_id;
 
@@ -46,7 +46,7 @@ impl<'a> Asked<'a> {
             } else {
                 0
             };
-            each_put(record, ask, &mut |key, value| {
+            each_put(record, ask, &mut |Put { key, value, .. }| {
                 let first = asked.first_puts.entry(key).or_insert(put_at);
                 *first = put_at.min(*first);
                 let writers = asked.puts.entry((key, value)).or_default();

@@ -6,11 +6,10 @@ use super::Limits;
 use crate::{
     etcd::{
         check::Examination,
-        lessor::each_lease,
         record::{Answer, Ask, Op, Outcome, Record, Stream},
         sighting::last_dumps,
         store::View as _,
-        timeline::revision_of,
+        timeline::{each_put, revision_of},
     },
     intern::{Id, NONE, next_id},
 };
@@ -37,6 +36,14 @@ pub(super) struct Cut {
     pub leases: usize,
     /// Whether some watch is behind all that is kept.
     pub lags: bool,
+}
+
+impl Cut {
+    /// The operations of `record` that are kept.
+    fn kept<'a>(&'a self, record: &'a Record) -> impl Iterator<Item = &'a Op> {
+        let ops = record.ops.iter().zip(&self.keeps);
+        ops.filter(|(_, keeps)| **keeps).map(|(op, _)| op)
+    }
 }
 
 /// A stream some of whose words are settled.
@@ -141,15 +148,9 @@ impl Keeper<'_> {
         self.copies(cut);
         self.compaction(cut);
         self.leases(&placed, cut);
-        for (op, _) in record
-            .ops
-            .iter()
-            .zip(&cut.keeps)
-            .filter(|(_, keeps)| **keeps)
-        {
-            cut.lines.push(op.line);
-            cut.lines.extend((op.end_line > 0).then_some(op.end_line));
-        }
+        let lines = cut.kept(record).flat_map(|op| [op.line, op.end_line]);
+        let lines: Vec<u32> = lines.filter(|line| *line > 0).collect();
+        cut.lines.extend(lines);
     }
 
     /// The last copy, hash and quiet status of each member: other members may still be asked for theirs.
@@ -177,7 +178,7 @@ impl Keeper<'_> {
         }
     }
 
-    /// The compaction that took most, and those that may take more.
+    /// The compaction that took most.
     fn compaction(&self, cut: &mut Cut) {
         let record = self.record;
         let mut greatest = (0, None);
@@ -200,14 +201,9 @@ impl Keeper<'_> {
             return;
         }
         let mut spoken: FxHashSet<u32> = FxHashSet::default();
-        for (op, _) in record
-            .ops
-            .iter()
-            .zip(&cut.keeps)
-            .filter(|(_, keeps)| **keeps)
-        {
-            each_lease(record, record.ask(op), &mut |lease| {
-                spoken.insert(lease);
+        for op in cut.kept(record) {
+            each_put(record, record.ask(op), &mut |put| {
+                spoken.insert(put.lease);
             });
         }
         let store = &self.seen.truth.store;

@@ -14,7 +14,7 @@ mod standing;
 mod window;
 
 use standing::Standings;
-use window::Window;
+use window::{Lines, Window};
 
 use super::{
     check::{Examination, Options, examine},
@@ -24,6 +24,7 @@ use super::{
     sighting::{Dump, last_dumps},
 };
 use crate::{
+    lines::find_newline,
     read::{self, ReadError},
     text::counted,
     verdict::{Report, Vacuity, Verdict},
@@ -85,7 +86,7 @@ pub struct Live {
     partial: Vec<u8>,
     window: Window,
     /// Lines of the newest moment, with their numbers: more of it may come.
-    moment: Vec<(u64, Vec<u8>)>,
+    moment: Lines,
     now: u64,
     /// Operations that came into the window by forgetting, and so are not new.
     kept: usize,
@@ -121,7 +122,7 @@ impl Live {
             number: 0,
             partial: Vec::new(),
             window: Window::default(),
-            moment: Vec::new(),
+            moment: Lines::default(),
             now: 0,
             kept: 0,
             judged: 0,
@@ -138,7 +139,7 @@ impl Live {
     /// Reads the next bytes of the history; lines may be cut anywhere. Returns the report of the first violation, and
     /// the same again whatever comes behind it.
     pub fn feed(&mut self, mut bytes: &[u8]) -> Result<Option<&Report>, ReadError> {
-        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+        while let Some(end) = find_newline(bytes) {
             let (line, rest) = bytes.split_at(end);
             bytes = &rest[1..];
             if self.partial.is_empty() {
@@ -172,15 +173,18 @@ impl Live {
                 self.look()?;
             }
         }
-        self.moment.push((self.number, line.to_vec()));
+        self.moment.push(self.number, line);
         Ok(())
     }
 
     /// The lines of the newest moment are all there.
     fn take_moment(&mut self) -> Result<(), ReadError> {
-        for (number, line) in std::mem::take(&mut self.moment) {
-            self.take(number, &line)?;
+        let mut moment = std::mem::take(&mut self.moment);
+        for (number, line) in moment.iter() {
+            self.take(number, line)?;
         }
+        moment.clear();
+        self.moment = moment;
         Ok(())
     }
 
@@ -228,17 +232,17 @@ impl Live {
         if record.streams.iter().any(begins_before) {
             self.standings.doubt_watches(floor);
         }
-        let record = &self.loader.record;
         let judgements = examination.judgements.iter();
-        let mut broken = judgements.clone().filter(|j| j.verdict == Verdict::Broken);
-        let is_broken = broken.clone().next().is_some();
+        let broken = judgements.filter(|judgement| judgement.verdict == Verdict::Broken);
+        let broken: Vec<&str> = broken.map(|judgement| &*judgement.promise).collect();
         self.is_guessed |= self.forgotten > 0 && !examination.truth.timeline.holes.is_empty();
-        if is_broken && self.is_guessed && broken.all(|j| !STREAMS_ALONE.contains(&&*j.promise)) {
+        let is_sure = !self.is_guessed || broken.iter().any(|name| STREAMS_ALONE.contains(name));
+        if !broken.is_empty() && !is_sure {
             self.lost = Some(format!(
                 "what was seen needs a write of unknown outcome, {} of which were forgotten",
                 self.forgotten
             ));
-        } else if is_broken {
+        } else if !broken.is_empty() {
             let mut vacuity = self.settled.clone();
             figures::add_all(record, &mut vacuity);
             let judgements = self.standings.with(&examination);

@@ -12,12 +12,39 @@ use crate::{
     read::{self, Model as _, ReadError},
 };
 
-/// The lines of a window, one behind the other.
+/// Lines with their numbers, one behind the other.
 #[derive(Debug, Default)]
-pub(super) struct Window {
+pub(super) struct Lines {
     text: Vec<u8>,
     /// Number of each line, and where it ends.
-    lines: Vec<(u64, usize)>,
+    ends: Vec<(u64, usize)>,
+}
+
+impl Lines {
+    pub fn push(&mut self, number: u64, line: &[u8]) {
+        self.text.extend_from_slice(line);
+        self.ends.push((number, self.text.len()));
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        let mut at = 0;
+        self.ends.iter().map(move |(number, end)| {
+            let line = &self.text[at..*end];
+            at = *end;
+            (*number, line)
+        })
+    }
+
+    pub fn clear(&mut self) {
+        self.text.clear();
+        self.ends.clear();
+    }
+}
+
+/// The lines of a window.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    lines: Lines,
     /// Lines that name a value for later ones are kept for ever.
     definitions: Vec<(u64, Vec<u8>)>,
 }
@@ -29,14 +56,13 @@ impl Window {
             self.definitions.push((number, line.to_vec()));
             return;
         }
-        self.text.extend_from_slice(line);
-        self.lines.push((number, self.text.len()));
+        self.lines.push(number, line);
     }
 
     /// How long the lines are.
     pub fn bytes(&self) -> usize {
         let definitions = self.definitions.iter().map(|(_, line)| line.len());
-        self.text.len() + definitions.sum::<usize>()
+        self.lines.text.len() + definitions.sum::<usize>()
     }
 
     /// The window behind `cut`, and what it says.
@@ -62,13 +88,10 @@ impl Window {
         }
         loader.record.past = remembered(record, pairs, cut, &mut loader.record);
         let mut wanted = cut.lines.iter().map(|line| u64::from(*line)).peekable();
-        let mut at = 0;
-        for (number, end) in &self.lines {
-            let line = &self.text[at..*end];
-            at = *end;
-            if wanted.next_if_eq(number).is_some() {
-                read::read_line(line, *number, &mut is_open, &mut loader)?;
-                rest.keep(*number, line, false);
+        for (number, line) in self.lines.iter() {
+            if wanted.next_if_eq(&number).is_some() {
+                read::read_line(line, number, &mut is_open, &mut loader)?;
+                rest.lines.push(number, line);
             }
         }
         carry(&mut loader.record, &cut.carried);

@@ -20,7 +20,7 @@ use murphy_check::{
 };
 use murphy_sys::{session::readable, signal::Interrupts};
 
-use super::{CheckArgs, Strictness, histories, known_promises, print, print_json, select};
+use super::{CheckArgs, histories, known_promises, select, tell};
 use crate::{
     exit::{Exit, Failure},
     output::{grouped, plural},
@@ -49,13 +49,7 @@ pub fn run(args: &CheckArgs, json: bool) -> Result<Exit, Failure> {
         Some("etcd") => follow_etcd(&name, source, args, json)?,
         _ => follow_model(&name, source, args, json)?,
     };
-    let exit = judged.report.verdict(&args.promise).into();
-    if json {
-        print_json(&judged, args);
-    } else {
-        print(&judged, args, began);
-    }
-    Ok(exit)
+    Ok(tell(&judged, args, json, began))
 }
 
 /// Histories of model `etcd` have a reader and a judge of their own.
@@ -127,11 +121,7 @@ fn follow_etcd(
             report = if gave_up { whole } else { up_to_there(whole) };
         }
     }
-    Ok(Judged {
-        report,
-        anomalies: Vec::new(),
-        explanations: Vec::new(),
-    })
+    Ok(report.into())
 }
 
 /// What the judge of whole histories says of the first bytes of a file; `None` for what is no file, or cannot be read again.
@@ -159,11 +149,7 @@ fn follow_model(
     args: &CheckArgs,
     json: bool,
 ) -> Result<Judged, Failure> {
-    let strictness = if args.reading.lenient {
-        Strictness::Lenient
-    } else {
-        Strictness::Strict
-    };
+    let strictness = args.reading.strictness();
     let reading = formats::Options {
         format: args.reading.format.format(),
         model: args.model.as_deref(),
@@ -196,11 +182,7 @@ fn follow_model(
     let mut judge = followed.map_err(|error| Failure::input(format!("read {name}:{error}")))?;
     let report = judge.finish();
     histories::say_left_out(name, judge.recording());
-    Ok(Judged {
-        report,
-        anomalies: Vec::new(),
-        explanations: Vec::new(),
-    })
+    Ok(report.into())
 }
 
 fn begin(
