@@ -221,3 +221,32 @@ fn lines_of_one_moment_are_judged_together() {
     let later: Vec<&str> = later.iter().map(String::as_str).collect();
     assert_eq!(broken(&looked_at(&later)), ["linearizable"]);
 }
+
+#[test]
+fn a_read_of_a_forgotten_revision_is_doubted_even_in_the_newest_moment() {
+    let mut lines = Vec::new();
+    for number in 0..30 {
+        lines.push(format!(
+            r#"{{"type":"invoke","process":"a","f":"put","value":{{"key":"k","value":"{number}"}},"time":{},"node":"n0"}}"#,
+            number * 10
+        ));
+        lines.push(format!(
+            r#"{{"type":"ok","process":"a","f":"put","value":{{"header":{{"revision":{}}}}},"time":{},"node":"n0"}}"#,
+            number + 2,
+            number * 10 + 5
+        ));
+    }
+    // A look comes behind each line, the last one of which is still held back.
+    lines.extend([
+        r#"{"type":"invoke","process":"a","f":"range","value":{"key":"k","revision":3},"time":900,"node":"n0"}"#.into(),
+        r#"{"type":"ok","process":"a","f":"range","value":{"header":{"revision":31},"kvs":[{"key":"k","create_revision":2,"mod_revision":3,"version":2,"value":"1"}],"count":1},"time":905,"node":"n0"}"#.into(),
+    ]);
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let report = looked_at(&lines);
+    assert_eq!(broken(&report), Vec::<&str>::new(), "{report:#?}");
+    assert_eq!(
+        verdict(&report, "linearizable"),
+        Some(Verdict::Undecided),
+        "{report:#?}"
+    );
+}

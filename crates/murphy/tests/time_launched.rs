@@ -60,11 +60,13 @@ impl Launched {
 
     /// Expects that each reading of a clock was wrong by so much, against the monotonic one.
     fn is_skewed_by(&self, letter: &str, expected: Nanos) {
-        for reading in &self.readings {
+        for (number, reading) in self.readings.iter().enumerate() {
             let error = reading.ahead(letter) - self.plain.ahead(letter) - expected;
             assert!(
                 error.abs() < tolerance(),
-                "{letter}: {error} ns from {expected}"
+                "{letter}: {error} ns from {expected} in reading {number} of {}: {reading:?}, {}",
+                self.readings.len(),
+                self.said
             );
         }
     }

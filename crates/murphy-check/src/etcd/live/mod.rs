@@ -90,6 +90,8 @@ pub struct Live {
     now: u64,
     /// Operations that came into the window by forgetting, and so are not new.
     kept: usize,
+    /// The last line that is in the window: later ones are of the newest moment.
+    taken: u64,
     /// The lines up to this one were judged before.
     judged: u32,
     settled: Vacuity,
@@ -125,6 +127,7 @@ impl Live {
             moment: Lines::default(),
             now: 0,
             kept: 0,
+            taken: 0,
             judged: 0,
             settled: Vacuity::default(),
             standings: Standings::default(),
@@ -193,6 +196,7 @@ impl Live {
         read::read_line(line, number, &mut self.begun, &mut self.loader)?;
         let is_definition = self.loader.defined > defined;
         self.window.keep(number, line, is_definition);
+        self.taken = number;
         if self.loader.is_redefined {
             self.lost = Some("a name was given to two values".into());
         }
@@ -293,7 +297,7 @@ impl Live {
             .max(self.written);
         self.settled.watch_streams += cut.streams;
         self.settled.watch_events += cut.events;
-        self.judged = u32::try_from(self.number).unwrap_or(u32::MAX);
+        self.judged = u32::try_from(self.taken).unwrap_or(u32::MAX);
         let (window, loader) = self.window.rest(record, &examination.pairs, &cut)?;
         self.window = window;
         self.loader = loader;
