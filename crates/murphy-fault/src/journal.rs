@@ -99,7 +99,7 @@ pub struct Header {
     pub owner: ProcessId,
     /// Wall-clock time of the injection, ns since 1970.
     pub started_realtime_ns: u64,
-    /// Boottime of the injection, ns.
+    /// Boottime of the injection, ns; later where its time began later.
     pub started_boottime_ns: u64,
     /// When it ends.
     pub until: Until,
@@ -124,6 +124,8 @@ enum Line {
     Header(Header),
     Keeper(ProcessId),
     Undo(Undo),
+    /// Its time began only then, ns of boottime.
+    Began(u64),
     /// What the fault does from now on, in its family's words.
     Spec(serde_json::Value),
     /// Its undos are about to be run: it does nothing any more.
@@ -358,6 +360,10 @@ impl Journal {
 
     /// Says on disk what an injection in force does from now on, whoever began it.
     pub fn respecify(&self, id: &str, spec: &impl Serialize) -> Result<(), JournalError> {
+        self.add_line(id, &spec_line(spec))
+    }
+
+    fn add_line(&self, id: &str, line: &str) -> Result<(), JournalError> {
         let path = self.directory.join(id);
         let mut file = match File::options().append(true).open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -369,7 +375,7 @@ impl Journal {
         if !is_linked(&file) {
             return Err(JournalError::Ended(id.into()));
         }
-        append_line(&mut file, &spec_line(spec)).map_err(refused("write", &path))
+        append_line(&mut file, line).map_err(refused("write", &path))
     }
 
     /// Says that everything of `owner` has another keeper from now on.
@@ -461,6 +467,12 @@ impl Entry {
             text.push_str(&line(&Line::Undo(undo.clone())));
         }
         append_line(&mut self.file, &text).map_err(refused("write", &self.path))
+    }
+
+    /// Says on disk that the injection's time began later than the injection, at so many ns of boottime.
+    pub fn began(&self, boottime_ns: u64) -> Result<(), JournalError> {
+        self.journal
+            .add_line(self.id(), &line(&Line::Began(boottime_ns)))
     }
 
     /// Says on disk what the injection does from now on.
@@ -618,6 +630,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Record, JournalError> {
     let mut keeper = None;
     let mut undos = Vec::new();
     let mut spec = None;
+    let mut began = None;
     let mut ending = false;
     let mut rest = bytes;
     let mut number = 0;
@@ -630,13 +643,17 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Record, JournalError> {
             Ok(Line::Keeper(process)) => keeper = Some(process),
             Ok(Line::Undo(undo)) => undos.push(undo),
             Ok(Line::Spec(said)) => spec = Some(said),
+            Ok(Line::Began(at)) => began = Some(at),
             Ok(Line::Ending) => ending = true,
             Ok(Line::Header(_)) => return Err(damaged(number, "a second header")),
             Err(reason) => return Err(damaged(number, &reason)),
         }
         rest = tail;
     }
-    let header: Header = header.ok_or_else(|| damaged(1, "no header"))?;
+    let mut header: Header = header.ok_or_else(|| damaged(1, "no header"))?;
+    if let Some(at) = began {
+        header.started_boottime_ns = at;
+    }
     Ok(Record {
         header,
         keeper,
@@ -690,6 +707,20 @@ mod tests {
         assert!(entry.is_over());
         assert!(entry.end().unwrap().is_empty());
         assert_eq!(fs::read_dir(journal.directory()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn time_that_began_later_ends_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::at(dir.path().into());
+        let entry = entry(&journal);
+        let deadline = |record: &Record| record.header.deadline_boottime_ns().unwrap();
+        let first = deadline(&journal.find(entry.id()).unwrap());
+        entry.began(boottime_ns() + 5_000_000_000).unwrap();
+        let record = journal.find(entry.id()).unwrap();
+        assert!(deadline(&record) - first >= 5_000_000_000);
+        entry.end().unwrap();
+        assert!(matches!(entry.began(0), Err(JournalError::Ended(_))));
     }
 
     #[test]

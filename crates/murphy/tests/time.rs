@@ -110,9 +110,8 @@ fn an_executed_program_is_skewed_and_restored() {
         &["--offset", "-1h", "--for", "1h"],
     );
     victim.signal("USR1");
-    victim.wait_for("the child reads", 0, |line| Reading::parse("exec ", line));
-    sleep(slack() * A_MOMENT);
     let child = reader.other("exec ");
+    child.becomes_skewed_by("R", -60 * MINUTE);
     child.is_skewed_by("R", -60 * MINUTE);
     assert_eq!(skew.update(&["--offset", "+1h"]).code, 0);
     child.is_skewed_by("R", 60 * MINUTE);

@@ -157,7 +157,8 @@ fn nobody_is_left_in_a_time_namespace_whose_command_has_ended() {
     };
     let pid = guard.dir().join("pid");
     // A daemon: no parent, no session, no environment that it is known by.
-    let script = "(env -i setsid sh -c 'echo $$ > \"$0\"; exec sleep 60' \"$0\" &); sleep 0.3";
+    let script = "(env -i setsid sh -c 'echo $$ > \"$0\"; exec sleep 60' \"$0\" &); \
+                  for i in $(seq 40); do [ -s \"$0\" ] && break; sleep 0.1; done";
     let said = guard
         .murphy([
             "inject", "time", "--offset", "+1h", "--clock", "boottime", "--for", "5s",

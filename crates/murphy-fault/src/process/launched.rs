@@ -10,6 +10,7 @@ use std::{
 };
 
 use murphy_sys::{
+    clock::boottime_ns,
     pidfd::Pidfd,
     process::{ProcessError, ProcessId, Stat, namespace_inode},
     signal::Signal,
@@ -177,9 +178,10 @@ impl Launched {
         }
     }
 
-    /// Lets a held command begin.
+    /// Lets a held command begin, and its time with it.
     pub fn go(&self) -> Result<(), LaunchedError> {
         let process = self.process()?;
+        self.entry.began(boottime_ns())?;
         let sent = Pidfd::open(process).and_then(|pidfd| pidfd.send(Signal::CONT));
         Ok(sent.map_err(ProcessFaultError::from)?)
     }

@@ -280,8 +280,8 @@ impl Skew {
         SkewError::NotUndone { why, left }
     }
 
-    /// Where hooking took long, the time that was asked for begins when everybody is hooked.
-    fn begin_again(&mut self) -> Result<(), SkewError> {
+    /// Where it took long until the target runs with every clock hooked, the time that was asked for begins only now.
+    pub fn begin_again(&mut self) -> Result<(), SkewError> {
         let now = boottime_ns();
         let late = now - self.course.began_ns;
         if late < LATE_NS {
@@ -290,6 +290,7 @@ impl Skew {
         self.course.began_ns += late;
         self.course.until_ns = self.course.until_ns.map(|until| until.saturating_add(late));
         self.entry.specify(&self.course)?;
+        self.entry.began(self.course.began_ns)?;
         self.renew()
     }
 

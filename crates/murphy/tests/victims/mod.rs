@@ -300,6 +300,17 @@ impl<'a> Reader<'a> {
         last
     }
 
+    /// Waits until a clock is wrong by so much.
+    pub fn becomes_skewed_by(&self, letter: &str, expected: Nanos) {
+        wait_until(&format!("{letter} is {expected} ns wrong"), || {
+            let lines = self.heard.since(0);
+            let mut readings = lines.iter().rev();
+            let last = readings.find_map(|line| Reading::parse(self.prefix, line));
+            let skew = last.map(|last| last.ahead(letter) - self.before.ahead(letter));
+            skew.is_some_and(|skew| (skew - expected).abs() < tolerance())
+        });
+    }
+
     /// Expects that a clock is wrong by so much.
     pub fn is_skewed_by(&self, letter: &str, expected: Nanos) {
         let skew = self.skew_of(letter);

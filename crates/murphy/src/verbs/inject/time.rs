@@ -159,7 +159,7 @@ pub fn run(args: &TimeArgs, json: bool) -> Result<Exit, Failure> {
         return launch(args, &spec, until, seed, json);
     }
     let target = args.aim.find(seed)?;
-    Stage::new(until, seed, args.follow, json)?.skew(&target, spec, || Ok(()))
+    Stage::new(until, seed, args.follow, json)?.skew(&target, spec, |_| Ok(()))
 }
 
 /// What a skew needs besides its target.
@@ -238,7 +238,10 @@ impl Stage {
             say_namespace(&self.in_namespace);
         }
         let target = Target::of_processes("launch", &[process], []).map_err(target_failure)?;
-        let go = || launched.go().map_err(launch_failure);
+        let go = |skew: &mut Skew| {
+            skew.begin_again().map_err(skew_failure)?;
+            launched.go().map_err(launch_failure)
+        };
         self.skew(&target, rest.clone(), go)
     }
 
@@ -318,12 +321,12 @@ impl Stage {
         }
     }
 
-    /// Skews a target until the skew is over; `go` is called once it is in force.
+    /// Skews a target until the skew is over; `go` is called once it is in force and said.
     fn skew(
         &self,
         target: &Target,
         spec: Spec,
-        go: impl FnOnce() -> Result<(), Failure>,
+        go: impl FnOnce(&mut Skew) -> Result<(), Failure>,
     ) -> Result<Exit, Failure> {
         say_left_out(target);
         let names: Vec<_> = target.processes().map(name_of).collect();
@@ -354,7 +357,7 @@ impl Stage {
             say_active(&skew, &effect, target, self.until, &fault);
         }
         // A launched command begins now that it is skewed.
-        let failed = go().and_then(|()| keep_skewed(self, &mut skew, &said));
+        let failed = go(&mut skew).and_then(|()| keep_skewed(self, &mut skew, &said));
         let taken_back = skew.is_over();
         let effect = skew.end();
         let value = self.value(&effect);
