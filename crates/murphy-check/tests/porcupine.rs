@@ -96,6 +96,7 @@ fn keys_need_not_be_judged_apart() {
         ("c10-ok", true),
         ("c10-bad", false),
         ("c50-ok", true),
+        ("c50-bad", false),
     ] {
         let recording = read(&data.join(format!("kv/{name}.txt")));
         let mut model = KeyValue::default();

@@ -322,7 +322,7 @@ impl<'a, 'c, M: Model> Window<'a, 'c, M> {
                 for after in next.drain(..) {
                     // What nobody has seen and changed nothing might as well not have happened.
                     if (is_unseen && after == state)
-                        || !self.seen.enter(u128::from(done), after, used)
+                        || self.seen.enter(u128::from(done), after, used).is_err()
                     {
                         continue;
                     }

@@ -14,6 +14,9 @@ use crate::model::{Model, Part};
 /// The keys of one operation; `None` for all.
 type Keys = Option<SmallVec<[u32; 2]>>;
 
+/// Every key.
+pub(super) const ALL: u64 = u64::MAX;
+
 /// The footprints of the operations of a case, by position.
 pub(super) struct Footprints {
     keys: Vec<Keys>,
@@ -51,6 +54,24 @@ impl Footprints {
     /// The keys of an operation; `None` for all.
     pub fn of(&self, position: u32) -> Option<&[u32]> {
         self.keys[position as usize].as_deref()
+    }
+
+    /// Whether operations can differ in their keys.
+    pub fn are_several(&self) -> bool {
+        !self.is_one
+    }
+
+    /// The keys of an operation, as far as 64 bits tell keys apart.
+    pub fn mask(&self, position: u32) -> u64 {
+        self.of(position).map_or(ALL, |keys| {
+            keys.iter().fold(0, |mask, key| mask | 1 << (key % 64))
+        })
+    }
+
+    /// Whether no operation has several keys.
+    pub fn are_single(&self) -> bool {
+        let is_single = |keys: &Keys| keys.as_ref().is_some_and(|keys| keys.len() <= 1);
+        self.keys.iter().all(is_single)
     }
 
     /// Which of `candidates` can be in the way of `first`: those for which the answer is true, in their order.

@@ -15,12 +15,15 @@
 //!    of the one that is answered first, and no others.
 //! 6. **What is to come** ([`goals`]): a state from which nothing can lead to an answer that is still to come is not
 //!    gone on from.
-//! 7. **Unknown outcomes last**: an operation without an answer is tried when nothing else fits, and a configuration
+//! 7. **Blame** ([`blame`]): where nothing fits, operations that have nothing to do with it are taken back without
+//!    anything being tried in their place.
+//! 8. **Unknown outcomes last**: an operation without an answer is tried when nothing else fits, and a configuration
 //!    that failed with fewer of them used up need not be tried with more.
 //!
 //! Limits of memory and time end a search for certain: a step of a model never computes more than one state at a
 //! time, and limits are looked at between any two.
 
+mod blame;
 mod crossing;
 mod cuts;
 mod footprint;

@@ -47,7 +47,13 @@ impl Hasher for Random {
     }
 }
 
-type Table<V> = std::collections::HashMap<u128, V, BuildHasherDefault<Random>>;
+pub(super) type Table<V> = std::collections::HashMap<u128, V, BuildHasherDefault<Random>>;
+
+/// The sum of a set of operations and a state.
+pub(super) fn key(sum: u128, state: u32) -> u128 {
+    // States and operations are numbered alike; their sums must not be.
+    sum ^ number_of(!state).rotate_left(1)
+}
 
 /// The configurations entered.
 #[derive(Debug, Default)]
@@ -58,19 +64,17 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Enters a configuration: the sum of its operations, its state, and the unknown outcomes it has used up. False
-    /// where it, or one that has used up fewer, was entered before.
-    pub fn enter(&mut self, sum: u128, state: u32, used: u128) -> bool {
-        // States and operations are numbered alike; their sums must not be.
-        let key = sum ^ number_of(!state).rotate_left(1);
-        let sets = self.table.entry(key).or_default();
-        if sets.iter().any(|set| set & !used == 0) {
-            return false;
+    /// Enters a configuration: the sum of its operations, its state, and the unknown outcomes it has used up. Where it,
+    /// or one that has used up fewer, was entered before, the unknown outcomes of that one.
+    pub fn enter(&mut self, sum: u128, state: u32, used: u128) -> Result<(), u128> {
+        let sets = self.table.entry(key(sum, state)).or_default();
+        if let Some(set) = sets.iter().find(|set| *set & !used == 0) {
+            return Err(*set);
         }
         sets.retain(|set| used & !*set != 0);
         sets.push(used);
         self.spilled += usize::from(sets.spilled());
-        true
+        Ok(())
     }
 
     /// How many bytes that takes.

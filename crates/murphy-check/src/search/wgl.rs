@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use super::{
     Budget, Case, Found, Illegal,
+    blame::Blame,
     cuts::Rest,
     footprint::Footprints,
     goals::Goals,
@@ -121,6 +122,8 @@ enum Cursor {
 struct Ranked {
     known: SmallVec<[(u32, u32); 16]>,
     unknown: SmallVec<[usize; 8]>,
+    /// Their keys.
+    keys: u64,
 }
 
 /// Who was taken.
@@ -144,6 +147,8 @@ struct Frame {
     others: SmallVec<[u32; 4]>,
     /// A read: nothing else need be tried in its place.
     is_forced: bool,
+    /// What the dead ends rest on that were met in its place.
+    blamed: u64,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -196,6 +201,9 @@ struct Search<'a, 'c, M: Model> {
     footprints: &'a Footprints,
     states: States<'a, M>,
     seen: Seen,
+    blame: Blame,
+    /// What the dead ends rest on that were met behind the operation taken last.
+    blamed: u64,
     moments: Moments,
     goals: Goals,
     unknown: Vec<u32>,
@@ -228,6 +236,8 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
             footprints,
             states: States::new(model),
             seen: Seen::default(),
+            blame: Blame::new(footprints),
+            blamed: 0,
             moments: Moments::new(case, &known),
             goals: Goals::new(model, case, footprints, from),
             is_used: vec![false; unknown.len()],
@@ -271,6 +281,7 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
             let mut read = None;
             if cursor.is_none() {
                 budget.spend(|| self.bytes())?;
+                self.blamed = 0;
                 read = self.read(config);
             }
             let is_forced = read.is_some();
@@ -282,7 +293,7 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
                 next
             } else {
                 self.remember(state, config.state);
-                let Some((before, other)) = self.back() else {
+                let Some((before, other)) = self.back(config) else {
                     return Ok(false);
                 };
                 config = before;
@@ -302,6 +313,7 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
     fn bytes(&self) -> usize {
         self.states.bytes()
             + self.seen.bytes()
+            + self.blame.bytes()
             + self.moments.of.len() * 16
             + self.frames.capacity() * size_of::<Frame>()
             + self.longest.1.capacity() * 8
@@ -361,6 +373,10 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
             .chain(unknown.iter().map(|number| self.unknown[*number]))
             .collect();
         let is_in_the_way = self.footprints.in_the_way(first, &candidates);
+        let in_the_way = (candidates.iter().zip(&is_in_the_way)).filter(|(_, is_in)| **is_in);
+        let keys = in_the_way.fold(self.footprints.mask(first), |keys, (position, _)| {
+            keys | self.footprints.mask(*position)
+        });
         let mut is_in = is_in_the_way.into_iter();
         known.retain(|_| is_in.next().unwrap_or_default());
         let unknown = unknown
@@ -373,7 +389,11 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
         if next.is_empty() {
             self.rank_by_use(&mut known, state, first);
         }
-        Ranked { known, unknown }
+        Ranked {
+            known,
+            unknown,
+            keys,
+        }
     }
 
     /// Whether the twin of an operation of unknown outcome is used up: of two that ask for the same it makes no
@@ -406,7 +426,12 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
         cursor: Cursor,
         budget: &mut Budget,
     ) -> Result<Option<Candidate>, &'static str> {
-        let Ranked { known, unknown } = self.ranked(config.state);
+        let Ranked {
+            known,
+            unknown,
+            keys,
+        } = self.ranked(config.state);
+        self.blamed |= keys;
         // Each looks at all others, to see what can still come.
         let work = known.len() + self.unknown.len();
         budget.work(work)?;
@@ -453,8 +478,24 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
             // What changes nothing might as well not have happened.
             next.retain(|state| *state != config.state);
         }
-        next.retain(|state| self.seen.enter(after.sum, *state, after.used));
-        next.retain(|state| self.has_hope(*state, position));
+        next.retain(
+            |state| match self.seen.enter(after.sum, *state, after.used) {
+                Ok(()) => true,
+                Err(used) => {
+                    self.blamed |= self.blame.of(after.sum, *state, used);
+                    false
+                }
+            },
+        );
+        next.retain(|state| {
+            let has_hope = self.has_hope(*state, position);
+            if !has_hope {
+                let keys = self.blame.of_hopeless(self.footprints, position);
+                self.blame.keep(after.sum, *state, after.used, keys);
+                self.blamed |= keys;
+            }
+            has_hope
+        });
         let state = next.pop()?;
         Some(Candidate {
             taken,
@@ -505,6 +546,7 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
             before: config,
             others: candidate.others,
             is_forced,
+            blamed: self.blamed,
         });
         Config {
             state: candidate.state,
@@ -512,9 +554,11 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
         }
     }
 
-    /// Puts back operations up to one in whose place something else can be tried.
-    fn back(&mut self) -> Option<(Config, Tried)> {
+    /// Puts back operations up to one in whose place something else can be tried, and may mend the dead end at `end`.
+    fn back(&mut self, mut end: Config) -> Option<(Config, Tried)> {
         loop {
+            let blamed = self.blamed;
+            self.blame.keep(end.sum, end.state, end.used, blamed);
             let mut frame = self.frames.pop()?;
             self.shared = self.shared.min(self.frames.len());
             match frame.taken {
@@ -524,7 +568,16 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
                 }
                 Taken::Unknown(number) => self.is_used[number] = false,
             }
-            if frame.is_forced {
+            let keys = self.footprints.mask(frame.position);
+            let is_to_blame = blamed & keys != 0;
+            if is_to_blame {
+                self.blamed |= frame.blamed | if frame.is_forced { keys } else { 0 };
+            }
+            if frame.is_forced || !is_to_blame {
+                for state in frame.others {
+                    self.blame.keep(end.sum, state, end.used, blamed);
+                }
+                end = frame.before;
                 continue;
             }
             let tried = match frame.others.pop() {
