@@ -18,7 +18,8 @@ pub const OPERATIONS_MAX: usize = 64;
 pub enum Trust {
     /// Nothing but its steps.
     Steps,
-    /// Also that a state leads nowhere ([`Model::can_lead_to`]), which ends most orders early.
+    /// Also that a state leads nowhere ([`Model::can_lead_to`]), and that an operation leaves nothing of what was
+    /// ([`Model::overwrites`]), which ends most orders early.
     Hopes,
 }
 
@@ -100,7 +101,7 @@ pub fn has_legal_order<M: Model>(
             continue;
         }
         for (bit, operation) in operations.iter().enumerate() {
-            if !config.may_come(bit) {
+            if !config.may_come(bit) || (trust == Trust::Hopes && config.is_in_vain(model, bit)) {
                 continue;
             }
             let done = done | 1 << bit;
@@ -154,6 +155,33 @@ impl<A: PartialEq, R> Config<'_, A, R> {
             })
         };
         self.is_ready(bit) && (operation.answer.is_some() || is_first())
+    }
+
+    /// Whether an operation without an answer is certain to be overwritten before any answer can tell of it.
+    fn is_in_vain<M: Model<Ask = A, Answer = R>>(&self, model: &M, bit: usize) -> bool {
+        let operation = self.operations[bit];
+        let part = |other: &Operation<A, R>| model.part(&other.ask, other.answer.as_ref());
+        let is_left = |at: &usize| self.done & 1 << at == 0;
+        let answered = (0..self.operations.len())
+            .filter(is_left)
+            .filter(|at| self.operations[*at].answer.is_some());
+        let overwrites = |at: &usize| {
+            let other = self.operations[*at];
+            part(other) == part(operation) && model.overwrites(&other.ask, other.answer.as_ref())
+        };
+        let (over, mut others): (Vec<usize>, Vec<usize>) = answered.partition(overwrites);
+        others.retain(|at| {
+            let answer = self.operations[*at].answer.as_ref();
+            answer.is_some_and(|answer| model.tells(&self.operations[*at].ask, answer))
+        });
+        let is_first = |over: &usize| {
+            let comes_before = |other: &usize| {
+                let precedence = self.precedence;
+                precedence.comes_before(self.operations, *over, *other)
+            };
+            others.iter().all(comes_before)
+        };
+        operation.answer.is_none() && over.iter().any(is_first)
     }
 
     /// Whether every answer that is left is still possible, for all the model knows.

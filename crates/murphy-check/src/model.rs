@@ -62,6 +62,13 @@ pub trait Model {
         true
     }
 
+    /// Whether the operation is possible in every state, and leaves its part ([`Model::part`]) as if nothing had been
+    /// there. Nobody sees then what was done to that part before it and after the last answer that tells of it.
+    fn overwrites(&self, ask: &Self::Ask, answer: Option<&Self::Answer>) -> bool {
+        let _ = (ask, answer);
+        false
+    }
+
     /// Whether operations of `between`, each at most once and in some order, may lead from `state` to one in which
     /// `ask` can be answered with `answer`. False only where that is certain: a search then looks no further.
     fn can_lead_to<'a>(

@@ -234,6 +234,26 @@ fn a_limit_that_is_reached_is_never_held() {
     );
 }
 
+/// An append that is open makes something new of a write that nobody is known to have read.
+#[test]
+fn a_write_of_unknown_outcome_is_appended_to_by_an_append_without_an_answer() {
+    let of = |value: &str| Value::list([Value::text("x"), Value::text(value)]);
+    let key = || Value::list([Value::text("x")]);
+    let lines = [
+        ("a", Kind::Invoke, "append", of("a")),
+        ("b", Kind::Invoke, "put", of("b")),
+        ("b", Kind::Info, "put", of("b")),
+        ("c", Kind::Invoke, "get", key()),
+        ("c", Kind::Ok, "get", of("ba")),
+    ];
+    let (judgement, _) = live("key-value", &told(&lines), Limits::default());
+    assert_eq!(judgement.verdict, Verdict::Held, "{judgement:?}");
+    let mut wrong = lines;
+    wrong[4].3 = of("bb");
+    let (judgement, _) = live("key-value", &told(&wrong), Limits::default());
+    assert_eq!(judgement.verdict, Verdict::Broken, "{judgement:?}");
+}
+
 #[test]
 fn keys_beyond_the_limit_are_not_held() {
     let put = |key: &str| Value::list([Value::text(key), Value::text("1")]);

@@ -215,16 +215,25 @@ impl<M: Quick> Part<M> {
         self.unknown.len() + self.asleep.len()
     }
 
+    /// Takes an operation that was asked for: whatever becomes of it, it may act from now on.
+    pub fn ask(&mut self, model: &M, open: Open<M::Ask>) {
+        self.note(&model.access(&open.ask, None));
+        self.open.push(open);
+    }
+
     /// Takes an answered operation.
     pub fn answer(&mut self, model: &M, held: Held<M>) {
         let operation = &held.operation;
-        let access = model.access(&operation.ask, operation.answer.as_ref());
+        self.note(&model.access(&operation.ask, operation.answer.as_ref()));
+        self.held.push(held);
+    }
+
+    fn note(&mut self, access: &Plain) {
         if self.is_plain && matches!(access, Plain::Neither) {
             self.is_plain = false;
             // Now it may matter to more than a read of their value that they happened.
             self.unknown.extend(self.asleep.take_all());
         }
-        self.held.push(held);
     }
 
     /// Takes an operation of unknown outcome; false where there are too many.

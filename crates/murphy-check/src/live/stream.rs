@@ -175,13 +175,14 @@ impl<M: Quick> Stream<M> {
             _ => None,
         };
         if let Some(part) = self.parts.get_mut(part as usize) {
-            part.open.push(Open {
+            let open = Open {
                 number,
                 process,
                 call: tick,
                 ask: ask.clone(),
                 writes,
-            });
+            };
+            part.ask(&self.model, open);
         }
         self.progress.open += 1;
         self.asked[place] = Some(Asked {

@@ -210,6 +210,10 @@ impl Model for KeyValue {
         *answer != Answer::Done
     }
 
+    fn overwrites(&self, ask: &Ask, _: Option<&Answer>) -> bool {
+        matches!(ask.act, Act::Put(_) | Act::Delete)
+    }
+
     fn can_lead_to<'a>(
         &self,
         state: &Self::State,

@@ -210,6 +210,8 @@ struct Search<'a, 'c, M: Model> {
     /// For each of them, one before it that asks for the same.
     twins: Vec<Option<usize>>,
     is_used: Vec<bool>,
+    /// Whether the model knows of operations that overwrite what was there.
+    overwrites: bool,
     frames: Vec<Frame>,
     /// The state at its begin, and the longest order found: positions with the state after each.
     longest: (Option<u32>, Vec<(u32, u32)>),
@@ -241,6 +243,10 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
             moments: Moments::new(case, &known),
             goals: Goals::new(model, case, footprints, from),
             is_used: vec![false; unknown.len()],
+            overwrites: (known.iter()).any(|position| {
+                let operation = case.operations[*position as usize];
+                model.overwrites(&operation.ask, operation.answer.as_ref())
+            }),
             twins: twins(case, &unknown),
             unknown,
             frames: Vec::new(),
@@ -367,7 +373,8 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
         let asked = |position: u32| self.case.operations[position as usize].call <= until;
         let unknown = (0..self.unknown.len())
             .take_while(|number| asked(self.unknown[*number]))
-            .filter(|number| !self.is_used[*number] && self.is_first(*number));
+            .filter(|number| !self.is_used[*number] && self.is_first(*number))
+            .filter(|number| !self.overwrites || self.may_be_seen(self.unknown[*number]));
         let unknown: SmallVec<[usize; 8]> = unknown.collect();
         let candidates: SmallVec<[u32; 64]> = (known.iter().map(|(_, position)| *position))
             .chain(unknown.iter().map(|number| self.unknown[*number]))
@@ -400,6 +407,30 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
     /// difference which one happened.
     fn is_first(&self, number: usize) -> bool {
         self.twins[number].is_none_or(|twin| self.is_used[twin])
+    }
+
+    /// Whether an answer that is left may tell of an operation of unknown outcome that happens now, or before every
+    /// answer on its keys something is certain to overwrite what it does ([`Model::overwrites`]).
+    fn may_be_seen(&self, position: u32) -> bool {
+        let keys = self.footprints.of(position);
+        let mut overwritten = u64::MAX;
+        for other in self.moments.calls() {
+            let operation = self.case.operations[other as usize];
+            let answer = operation.answer.as_ref();
+            let others = self.footprints.of(other);
+            if others == keys && self.model.overwrites(&operation.ask, answer) {
+                overwritten = overwritten.min(operation.end);
+                continue;
+            }
+            let touches = match (keys, others) {
+                (Some(keys), Some(others)) => keys.iter().any(|key| others.contains(key)),
+                _ => true,
+            };
+            if touches && answer.is_some_and(|answer| self.model.tells(&operation.ask, answer)) {
+                return overwritten >= operation.call;
+            }
+        }
+        false
     }
 
     /// Puts those first after which `first` can come.
