@@ -106,12 +106,16 @@ pub fn has_legal_order<M: Model>(
             }
             let done = done | 1 << bit;
             let used = (done & !must).count_ones();
+            let after = Config { done, ..config };
+            let is_known = operation.answer.is_some() || trust == Trust::Steps;
             model.step(
                 &state,
                 &operation.ask,
                 operation.answer.as_ref(),
                 &mut |next| {
-                    open.entry(Reverse(used)).or_default().push((done, next));
+                    if is_known || after.is_told(model, &next, bit) {
+                        open.entry(Reverse(used)).or_default().push((done, next));
+                    }
                 },
             );
         }
@@ -120,6 +124,7 @@ pub fn has_legal_order<M: Model>(
 }
 
 /// What has happened so far.
+#[derive(Clone, Copy)]
 struct Config<'a, A, R> {
     operations: &'a [&'a Operation<A, R>],
     precedence: Precedence,
@@ -184,17 +189,50 @@ impl<A: PartialEq, R> Config<'_, A, R> {
         operation.answer.is_none() && over.iter().any(is_first)
     }
 
+    /// Whether an answer that is left can tell of a state before something overwrites it; true also where the operation
+    /// that left it is not one that could be overwritten.
+    fn is_told<M: Model<Ask = A, Answer = R>>(
+        &self,
+        model: &M,
+        state: &M::State,
+        bit: usize,
+    ) -> bool {
+        let part = |other: &Operation<A, R>| model.part(&other.ask, other.answer.as_ref());
+        let own = part(self.operations[bit]);
+        let overwrites = |other: &Operation<A, R>| {
+            part(other) == own && model.overwrites(&other.ask, other.answer.as_ref())
+        };
+        let is_told = |goal: &Operation<A, R>| {
+            let answer = goal.answer.as_ref();
+            answer.is_some_and(|answer| model.tells(&goal.ask, answer))
+                && self.can_lead_to(model, state, goal, |other| !overwrites(other))
+        };
+        !self.left().any(overwrites) || self.left().any(is_told)
+    }
+
     /// Whether every answer that is left is still possible, for all the model knows.
     fn has_hope<M: Model<Ask = A, Answer = R>>(&self, model: &M, state: &M::State) -> bool {
-        self.left().all(|goal| {
-            let Some(answer) = &goal.answer else {
-                return true;
-            };
-            let between = self
-                .left()
-                .filter(|other| other.number != goal.number && other.call <= goal.end);
-            model.can_lead_to(state, &goal.ask, answer, between.map(|other| &other.ask))
-        })
+        let answered = self.left().filter(|goal| goal.answer.is_some());
+        { answered }.all(|goal| self.can_lead_to(model, state, goal, |_| true))
+    }
+
+    /// Whether a state may lead to an answer that tells something, for all the model knows, by those operations that are
+    /// left for which `may` is true.
+    fn can_lead_to<M: Model<Ask = A, Answer = R>>(
+        &self,
+        model: &M,
+        state: &M::State,
+        goal: &Operation<A, R>,
+        may: impl Fn(&Operation<A, R>) -> bool,
+    ) -> bool {
+        let Some(answer) = &goal.answer else {
+            return false;
+        };
+        let between = self
+            .left()
+            .filter(|other| other.number != goal.number && other.call <= goal.end && may(other));
+        let between = between.map(|other| &other.ask);
+        model.can_lead_to(state, &goal.ask, answer, between)
     }
 }
 

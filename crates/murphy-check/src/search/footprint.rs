@@ -24,6 +24,7 @@ pub(super) struct Footprints {
     pub count: usize,
     /// Whether every operation has the same one key, and so is in the way of every other.
     is_one: bool,
+    are_single: bool,
 }
 
 impl Footprints {
@@ -46,6 +47,7 @@ impl Footprints {
         let count = numbers.len();
         Self {
             is_one: count == 1 && keys.iter().all(has_one),
+            are_single: keys.iter().all(has_one),
             keys,
             count,
         }
@@ -70,8 +72,7 @@ impl Footprints {
 
     /// Whether no operation has several keys.
     pub fn are_single(&self) -> bool {
-        let is_single = |keys: &Keys| keys.as_ref().is_some_and(|keys| keys.len() <= 1);
-        self.keys.iter().all(is_single)
+        self.are_single
     }
 
     /// Which of `candidates` can be in the way of `first`: those for which the answer is true, in their order.

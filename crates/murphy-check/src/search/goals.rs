@@ -8,7 +8,7 @@ use super::{Case, footprint::Footprints};
 use crate::model::Model;
 
 /// How many of the next answers on a key are looked at.
-const AHEAD: usize = 12;
+pub(super) const AHEAD: usize = 12;
 
 /// The answers of a case that say something, by key.
 pub(super) struct Goals {

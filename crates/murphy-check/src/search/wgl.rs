@@ -11,7 +11,7 @@ use super::{
     blame::Blame,
     cuts::Rest,
     footprint::Footprints,
-    goals::Goals,
+    goals::{AHEAD, Goals},
     seen::{Seen, UNKNOWN_MAX, number_of},
     states::States,
 };
@@ -243,7 +243,7 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
             moments: Moments::new(case, &known),
             goals: Goals::new(model, case, footprints, from),
             is_used: vec![false; unknown.len()],
-            overwrites: (known.iter()).any(|position| {
+            overwrites: (known.iter().chain(&unknown)).any(|position| {
                 let operation = case.operations[*position as usize];
                 model.overwrites(&operation.ask, operation.answer.as_ref())
             }),
@@ -507,7 +507,7 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
         let after = after(config, taken, position);
         if matches!(taken, Taken::Unknown(_)) {
             // What changes nothing might as well not have happened.
-            next.retain(|state| *state != config.state);
+            next.retain(|state| *state != config.state && self.is_of_use(*state, position));
         }
         next.retain(
             |state| match self.seen.enter(after.sum, *state, after.used) {
@@ -539,27 +539,48 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
 
     /// Whether the next answers on the keys of an operation are possible after the state that it leaves.
     fn has_hope(&mut self, state: u32, position: u32) -> bool {
-        let case = self.case;
-        let state = self.states.get(state);
         let goals = self.goals.next(self.footprints, position);
-        goals.into_iter().all(|goal| {
-            let operation = case.operations[goal as usize];
-            let Some(answer) = &operation.answer else {
-                return true;
-            };
-            let is_before = |other: u32| case.operations[other as usize].call <= operation.end;
-            let left = self.moments.calls().take_while(|other| is_before(*other));
-            let unknown =
-                (self.unknown.iter().zip(&self.is_used)).filter(|(_, is_used)| !**is_used);
-            let unknown = unknown
-                .map(|(other, _)| *other)
-                .take_while(|other| is_before(*other));
-            let between = (left.chain(unknown))
-                .filter(|other| *other != goal && *other != position)
-                .map(|other| &case.operations[other as usize].ask);
-            self.model
-                .can_lead_to(state, &operation.ask, answer, between)
-        })
+        let can_come = |goal: u32| self.can_lead_to(state, position, goal, |_| true);
+        goals.into_iter().all(can_come)
+    }
+
+    /// Whether an answer that is left can tell of the state that an operation of unknown outcome leaves: one to which
+    /// that leads without anything that overwrites it. Otherwise the operation might as well not have happened.
+    fn is_of_use(&mut self, state: u32, position: u32) -> bool {
+        if !self.overwrites || !self.footprints.are_single() {
+            return true;
+        }
+        let goals = self.goals.next(self.footprints, position);
+        let tells = |goal: u32| {
+            self.can_lead_to(state, position, goal, |other| {
+                let operation = self.case.operations[other as usize];
+                !(self.model).overwrites(&operation.ask, operation.answer.as_ref())
+            })
+        };
+        // Of more answers than that only some are looked at.
+        goals.len() >= AHEAD || goals.into_iter().any(tells)
+    }
+
+    /// Whether those of the operations that are left for which `may` is true may lead from `state`, behind the operation
+    /// at `position`, to an answer.
+    fn can_lead_to(&self, state: u32, position: u32, goal: u32, may: impl Fn(u32) -> bool) -> bool {
+        let case = self.case;
+        let operation = case.operations[goal as usize];
+        let Some(answer) = &operation.answer else {
+            return true;
+        };
+        let is_before = |other: u32| case.operations[other as usize].call <= operation.end;
+        let left = self.moments.calls().take_while(|other| is_before(*other));
+        let unknown = (self.unknown.iter().zip(&self.is_used)).filter(|(_, is_used)| !**is_used);
+        let unknown = unknown
+            .map(|(other, _)| *other)
+            .take_while(|other| is_before(*other));
+        let between = (left.chain(unknown))
+            .filter(|other| *other != goal && *other != position && may(*other))
+            .map(|other| &case.operations[other as usize].ask);
+        let state = self.states.get(state);
+        self.model
+            .can_lead_to(state, &operation.ask, answer, between)
     }
 
     fn take(&mut self, config: Config, candidate: Candidate, is_forced: bool) -> Config {
