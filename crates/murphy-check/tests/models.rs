@@ -6,7 +6,7 @@ mod prefixes;
 
 use murphy_check::{
     brute::{Precedence, Trust, has_legal_order},
-    model::{OperationOf, Vocabulary},
+    model::{Model, OperationOf, Vocabulary},
     models::{
         Bag, Bank, CasRegister, Counter, KeyValue, Log, MultiRegister, Mutex, PriorityQueue, Queue,
         Register, Set, Stack, UniqueIds,
@@ -232,6 +232,64 @@ fn multi_register() {
         Value::list([read("x"), write("y", 2), read("y")]),
     ];
     agree::<MultiRegister>(&Domain::new(&[("txn", txns, &answers)]));
+}
+
+/// Histories that are longer and have more keys than brute force can take as a whole: it judges key by key.
+#[test]
+fn keys_that_are_judged_together_are_judged_as_apart() {
+    let names = ["v", "w", "x", "y", "z"];
+    let key_of = |asked: &Value| asked.as_list().unwrap()[0].clone();
+    let got = move |asked: &Value| {
+        ["", "a", "b", "ab", "ba", "aa", "aab"]
+            .map(|value| Value::list([key_of(asked), text(value)]))
+            .into()
+    };
+    let keys: Vec<_> = names.map(|key| Value::list([text(key)])).into();
+    let of = |value| names.map(|key| Value::list([text(key), text(value)]));
+    let done: &dyn Fn(&Value) -> Vec<Value> = &|_| vec![nil()];
+    let domain = Domain::new(&[
+        ("get", [keys.clone(), keys.clone()].concat(), &got),
+        ("put", of("a").into(), done),
+        ("append", [of("a"), of("b")].concat(), done),
+        ("delete", keys, done),
+    ]);
+    let (mut legal, mut illegal) = (0, 0);
+    for seed in 0..count() {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut model = KeyValue::default();
+        let size = rng.random_range(20..=60);
+        let mut history = play(&mut model, &domain, size, &mut rng);
+        for spoils in 0..4 {
+            if spoils > 0 {
+                spoil(&mut model, &domain, &mut history, &mut rng);
+            }
+            let mut apart = std::collections::BTreeMap::<u32, Vec<_>>::new();
+            for operation in &history {
+                (apart.entry(operation.ask.key).or_default()).push(operation.clone());
+            }
+            let expected = apart.values().all(|part| brute(&model, part));
+            let case = Case {
+                initial: vec![model.initial()],
+                operations: history.iter().collect(),
+            };
+            let found = search_in_depth(&model, &case, &limits());
+            match &found {
+                Found::Legal => {}
+                Found::Illegal(illegal) => is_a_legal_beginning(&model, &case, illegal),
+                Found::Undecided { why, .. } => panic!("{seed}/{spoils}: {why}"),
+            }
+            assert_eq!(
+                found == Found::Legal,
+                expected,
+                "{seed}/{spoils}: {history:?}"
+            );
+            *if expected { &mut legal } else { &mut illegal } += 1;
+        }
+    }
+    assert!(
+        legal > count() / 2 && illegal > count() / 2,
+        "{legal} legal, {illegal} illegal"
+    );
 }
 
 #[test]
