@@ -18,6 +18,9 @@ use crate::model::Model;
 /// Widest window whose orders are all tried.
 const WIDE: usize = 64;
 
+/// A last window of more operations than that is left to the search in depth at once.
+const DEEP: usize = 16;
+
 /// How many configurations of one window are entered before it is left to the search in depth.
 const NODES_MAX: usize = 1 << 9;
 
@@ -82,11 +85,15 @@ pub(super) fn advance<M: Model>(
             })
         };
         let known = unknown.len();
+        // Of the last window it is enough to know one way through.
+        let is_last = end == case.operations.len();
         let is_alone = end == from + 1 && unknown.is_empty();
         let passed = is_alone.then(|| window.pass(from, &frontier, &mut states));
         let exits = if let Some(exits) = passed.flatten() {
             let spent = budget.spend(|| states.bytes()).map_err(Stop::Limit);
             spent.map(|()| exits)
+        } else if is_last && end - from > DEEP {
+            Err(Stop::Wide)
         } else if window.fill(from..end, &mut unknown) {
             let all = window.all();
             window.explore(&frontier, all, NODES_MAX, &unknown, &mut states, budget)
