@@ -8,7 +8,7 @@ use std::{
     collections::{BTreeMap, HashMap},
 };
 
-use crate::model::{Model, Operation, OperationOf};
+use crate::model::{Model, Operation, OperationOf, Part};
 
 /// Most operations it takes.
 pub const OPERATIONS_MAX: usize = 64;
@@ -64,6 +64,7 @@ pub fn has_legal_order<M: Model>(
     if operations.len() > OPERATIONS_MAX {
         return None;
     }
+    let overwrites = trust == Trust::Hopes && are_alike(model, operations.iter().copied());
     let must: u64 = bits(operations, |operation| operation.answer.is_some());
     // For each state and set of answered operations, the sets of unanswered ones with which it was met: who gets
     // nowhere with some of them left gets nowhere with fewer.
@@ -101,13 +102,13 @@ pub fn has_legal_order<M: Model>(
             continue;
         }
         for (bit, operation) in operations.iter().enumerate() {
-            if !config.may_come(bit) || (trust == Trust::Hopes && config.is_in_vain(model, bit)) {
+            if !config.may_come(bit) || (overwrites && config.is_in_vain(model, bit)) {
                 continue;
             }
             let done = done | 1 << bit;
             let used = (done & !must).count_ones();
             let after = Config { done, ..config };
-            let is_known = operation.answer.is_some() || trust == Trust::Steps;
+            let is_known = operation.answer.is_some() || !overwrites;
             model.step(
                 &state,
                 &operation.ask,
@@ -228,12 +229,28 @@ impl<A: PartialEq, R> Config<'_, A, R> {
         let Some(answer) = &goal.answer else {
             return false;
         };
+        let is_in_time = |other: &Operation<A, R>| match self.precedence {
+            Precedence::RealTime => other.call <= goal.end,
+            Precedence::Session => true,
+        };
         let between = self
             .left()
-            .filter(|other| other.number != goal.number && other.call <= goal.end && may(other));
+            .filter(|other| other.number != goal.number && is_in_time(other) && may(other));
         let between = between.map(|other| &other.ask);
         model.can_lead_to(state, &goal.ask, answer, between)
     }
+}
+
+/// Whether each operation has one key, or each is about everything: only then is all of what is overwritten gone.
+pub(crate) fn are_alike<'a, M: Model>(
+    model: &M,
+    operations: impl Iterator<Item = &'a OperationOf<M>> + Clone,
+) -> bool
+where
+    OperationOf<M>: 'a,
+{
+    let mut parts = operations.map(|o| model.part(&o.ask, o.answer.as_ref()));
+    parts.clone().all(|part| part == Part::Whole) || parts.all(|part| matches!(part, Part::Key(_)))
 }
 
 fn bits<T>(things: &[T], has: impl Fn(&T) -> bool) -> u64 {

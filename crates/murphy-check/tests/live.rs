@@ -234,6 +234,53 @@ fn a_limit_that_is_reached_is_never_held() {
     );
 }
 
+/// A value that is written again may be read again, although others were read in between: of a register that is never
+/// quiet that is not known before the second write is answered.
+#[test]
+fn a_value_that_is_written_twice_is_no_contradiction() {
+    let (nil, numbers) = (Value::Nil, (1..=12).map(Value::Int).collect::<Vec<_>>());
+    let begin = || {
+        let mut lines = vec![("h", Kind::Invoke, "read", nil.clone())];
+        for value in &numbers {
+            for f in ["write", "read"] {
+                lines.push(("a", Kind::Invoke, f, value.clone()));
+                lines.push(("a", Kind::Ok, f, value.clone()));
+            }
+        }
+        lines
+    };
+    let read = |lines: &mut Vec<_>, value: i64| {
+        lines.push(("a", Kind::Invoke, "read", nil.clone()));
+        lines.push(("a", Kind::Ok, "read", Value::Int(value)));
+        lines.push(("a", Kind::Invoke, "read", nil.clone()));
+    };
+    for end in [None, Some(Kind::Info), Some(Kind::Ok)] {
+        let mut lines = begin();
+        lines.push(("b", Kind::Invoke, "write", Value::Int(1)));
+        lines.extend(end.map(|kind| ("b", kind, "write", Value::Int(1))));
+        read(&mut lines, 1);
+        let (judgement, _) = live("register", &told(&lines), Limits::default());
+        assert_ne!(judgement.verdict, Verdict::Broken, "{end:?}: {judgement:?}");
+    }
+    // Two may have written it, and one of them did not.
+    let mut lines = begin();
+    for process in ["b", "c"] {
+        lines.push((process, Kind::Invoke, "write", Value::Int(13)));
+    }
+    lines.push(("d", Kind::Invoke, "read", nil.clone()));
+    lines.push(("d", Kind::Ok, "read", Value::Int(13)));
+    lines.push(("d", Kind::Invoke, "read", nil.clone()));
+    lines.push(("b", Kind::Fail, "write", Value::Int(13)));
+    read(&mut lines, 13);
+    let (judgement, _) = live("register", &told(&lines), Limits::default());
+    assert_ne!(judgement.verdict, Verdict::Broken, "{judgement:?}");
+    // What nobody wrote again is one.
+    let mut lines = begin();
+    read(&mut lines, 1);
+    let (judgement, _) = live("register", &told(&lines), Limits::default());
+    assert_eq!(judgement.verdict, Verdict::Broken, "{judgement:?}");
+}
+
 /// An append that is open makes something new of a write that nobody is known to have read.
 #[test]
 fn a_write_of_unknown_outcome_is_appended_to_by_an_append_without_an_answer() {

@@ -41,6 +41,18 @@ fn brute<M: Vocabulary>(model: &M, history: &[OperationOf<M>]) -> bool {
     .expect("a small history")
 }
 
+/// What brute force takes a model's word for changes nothing but how long it takes.
+fn hopes_are_right<M: Vocabulary>(model: &M, history: &[OperationOf<M>]) {
+    let operations: Vec<_> = history.iter().collect();
+    for precedence in [Precedence::RealTime, Precedence::Session] {
+        let [steps, hopes] = [Trust::Steps, Trust::Hopes].map(|trust| {
+            let initial = [model.initial()];
+            has_legal_order(model, &initial, &operations, precedence, trust, 1 << 20)
+        });
+        assert_eq!(steps, hopes, "{} {precedence:?}: {history:?}", M::NAME);
+    }
+}
+
 /// One at a time: the tests run side by side already.
 fn limits() -> Limits {
     Limits {
@@ -72,6 +84,7 @@ where
                 spoil(&mut model, domain, &mut history, &mut rng);
             }
             let expected = brute(&model, &history);
+            hopes_are_right(&model, &history);
             let parts = linearize(&model, &history, &limits());
             let case = Case {
                 initial: vec![model.initial()],

@@ -172,11 +172,25 @@ impl<'a> Inquiry<'a> {
         of.map(|id| op_of(self.words.record, *id))
     }
 
-    /// The renewal of `lease` that lasts longest among those asked for from one time to another.
-    fn longest(&self, lease: u32, from: u64, to: u64) -> Option<&Renewal> {
+    /// The renewal that lasts longest of the lease that `grant` granted, among those asked for up to `to`. What may be
+    /// of a later lease with the same id does not count.
+    fn longest(&self, grant: &Op, to: u64) -> Option<&Renewal> {
+        let record = self.words.record;
+        let lease = lease_of(record.ask(grant));
+        let is_next = |op: &&Op| {
+            matches!(record.ask(op), Ask::LeaseGrant { .. })
+                && op.line != grant.line
+                && op.until() >= grant.call
+        };
+        let next = self.changes(lease).filter(is_next).map(|op| op.call).min();
+        let is_its_own = |renewal: &&Renewal| {
+            let op = op_of(record, renewal.op);
+            op.line == grant.line || next.is_none_or(|next| op.end < next)
+        };
         let of = self.renewals(lease).iter();
-        of.filter(|renewal| from <= renewal.call && renewal.call <= to)
-            .max_by_key(|r| r.until)
+        of.filter(|renewal| grant.call <= renewal.call && renewal.call <= to)
+            .filter(is_its_own)
+            .max_by_key(|renewal| renewal.until)
     }
 
     /// Keys went while the lease had time left.
@@ -187,7 +201,7 @@ impl<'a> Inquiry<'a> {
         let (pair, fact) = self.first_seen(expired.revision)?;
         let seen = words.time(fact);
         let renewal = self
-            .longest(lease, grant.call, seen)
+            .longest(grant, seen)
             .filter(|renewal| renewal.until > seen)?;
         let key = words.pairs.get(pair).key;
         let mut facts = vec![(Fact::Op(renewal.op), true), (fact, true)];

@@ -272,8 +272,10 @@ impl<M: Quick> Stream<M> {
             kept.answer(&self.model, held);
             self.progress.held += 1;
         } else {
-            self.progress.unknown += 1;
-            if !kept.lose(&self.model, held, &self.options.limits) {
+            let before = kept.unknown_count();
+            let is_taken = kept.lose(&self.model, held, &self.options.limits);
+            self.progress.unknown = self.progress.unknown + kept.unknown_count() - before;
+            if !is_taken {
                 self.give_up(part, "too many operations of unknown outcome");
             }
         }

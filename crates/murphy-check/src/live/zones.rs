@@ -41,6 +41,11 @@ impl<M: Quick> Cluster<M> {
         self.write.iter().chain(&self.first).chain(&self.last)
     }
 
+    /// The number of its write.
+    fn writer(&self) -> Option<Id> {
+        self.write.as_ref().map(|write| write.number)
+    }
+
     /// Whether one of its operations ended before one of the other's was asked.
     fn comes_before(&self, other: &Self) -> bool {
         self.min_end < other.max_call
@@ -72,10 +77,9 @@ const LOOK_EVERY: u32 = 32;
 const TWICE: &str =
     "a value was written again while it could be read, on a key that is never quiet";
 
-/// The open operation that writes a value, and what it asks.
-fn writes<A>(open: &[Open<A>], value: u32) -> Option<(&Open<A>, &A)> {
-    let open = open.iter().find(|open| open.writes == Some(value))?;
-    Some((open, &open.ask))
+/// The open operations that write a value.
+fn writes<A>(open: &[Open<A>], value: u32) -> impl Iterator<Item = &Open<A>> {
+    open.iter().filter(move |open| open.writes == Some(value))
 }
 
 /// Numbers, each once.
@@ -117,18 +121,14 @@ impl<M: Quick> Zones<M> {
 
     /// Whether an operation that was open is known as the write of a value that was read.
     pub fn has_read(&self, number: Id) -> bool {
-        let writes = self
-            .clusters
-            .values()
-            .filter_map(|cluster| cluster.write.as_ref());
-        { writes }.any(|write| write.number == number)
+        let mut clusters = self.clusters.values();
+        clusters.any(|cluster| cluster.writer() == Some(number))
     }
 
     /// An operation that was open did certainly not happen.
     pub fn fail(&mut self, number: Id) {
         for cluster in self.clusters.values_mut() {
-            let write = cluster.write.as_ref();
-            cluster.has_failed |= write.is_some_and(|write| write.number == number);
+            cluster.has_failed |= cluster.writer() == Some(number);
         }
     }
 
@@ -149,11 +149,11 @@ impl<M: Quick> Zones<M> {
             .access(&operation.ask, operation.answer.as_ref());
         match access {
             Plain::Access(_, Access::Write(value)) => {
-                let is_known = self.clusters.get(&value).is_some_and(|cluster| {
-                    let write = cluster.write.as_ref();
-                    write.is_none_or(|write| write.number != operation.number)
-                });
-                let is_open = writes(open, value).is_some();
+                let is_known = self
+                    .clusters
+                    .get(&value)
+                    .is_some_and(|cluster| cluster.writer() != Some(operation.number));
+                let is_open = writes(open, value).next().is_some();
                 if is_known || is_open || asleep.has(value) || self.begins_with(context, &operation)
                 {
                     return Settled::Lost(TWICE);
@@ -161,20 +161,29 @@ impl<M: Quick> Zones<M> {
                 self.add(value, Some(operation.clone()), operation, None, released)
             }
             Plain::Access(_, Access::Read(value)) if self.clusters.contains_key(&value) => {
+                // It may be what another write of the value has left.
+                let known = self.clusters.get(&value).and_then(Cluster::writer);
+                if asleep.has(value) || writes(open, value).any(|open| Some(open.number) != known) {
+                    return Settled::Lost(TWICE);
+                }
                 self.add(value, None, operation, None, released)
             }
             Plain::Access(_, Access::Read(value)) => {
                 let mut sources = asleep.take(value).into_iter();
-                let of_open = || writes(open, value);
+                let mut of_open = writes(open, value);
+                let (of_open, is_open_twice) = (of_open.next(), of_open.next().is_some());
+                if is_open_twice {
+                    return Settled::Lost(TWICE);
+                }
                 let state = self.state_read(context, &operation);
                 if let Some(source) = sources.next() {
-                    if sources.next().is_some() || of_open().is_some() || state.is_some() {
+                    if sources.next().is_some() || of_open.is_some() || state.is_some() {
                         return Settled::Lost(TWICE);
                     }
                     let source = source.ranked(context.clock);
                     return self.add(value, Some(source), operation, None, released);
                 }
-                if let Some((source, ask)) = of_open() {
+                if let Some(source) = of_open {
                     if state.is_some() {
                         return Settled::Lost(TWICE);
                     }
@@ -182,7 +191,7 @@ impl<M: Quick> Zones<M> {
                         process: source.process,
                         call: context.clock.rank(source.call),
                         end: u64::MAX,
-                        ask: ask.clone(),
+                        ask: source.ask.clone(),
                         answer: None,
                         number: source.number,
                     };

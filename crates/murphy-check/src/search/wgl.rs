@@ -124,6 +124,8 @@ struct Ranked {
     unknown: SmallVec<[usize; 8]>,
     /// Their keys.
     keys: u64,
+    /// What was looked at to find them.
+    work: usize,
 }
 
 /// Who was taken.
@@ -243,10 +245,11 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
             moments: Moments::new(case, &known),
             goals: Goals::new(model, case, footprints, from),
             is_used: vec![false; unknown.len()],
-            overwrites: (known.iter().chain(&unknown)).any(|position| {
-                let operation = case.operations[*position as usize];
-                model.overwrites(&operation.ask, operation.answer.as_ref())
-            }),
+            overwrites: footprints.are_single()
+                && (known.iter().chain(&unknown)).any(|position| {
+                    let operation = case.operations[*position as usize];
+                    model.overwrites(&operation.ask, operation.answer.as_ref())
+                }),
             twins: twins(case, &unknown),
             unknown,
             frames: Vec::new(),
@@ -373,9 +376,9 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
         let asked = |position: u32| self.case.operations[position as usize].call <= until;
         let unknown = (0..self.unknown.len())
             .take_while(|number| asked(self.unknown[*number]))
-            .filter(|number| !self.is_used[*number] && self.is_first(*number))
-            .filter(|number| !self.overwrites || self.may_be_seen(self.unknown[*number]));
-        let unknown: SmallVec<[usize; 8]> = unknown.collect();
+            .filter(|number| !self.is_used[*number] && self.is_first(*number));
+        let mut unknown: SmallVec<[usize; 8]> = unknown.collect();
+        let work = self.leave_unseen(&mut unknown);
         let candidates: SmallVec<[u32; 64]> = (known.iter().map(|(_, position)| *position))
             .chain(unknown.iter().map(|number| self.unknown[*number]))
             .collect();
@@ -400,6 +403,7 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
             known,
             unknown,
             keys,
+            work,
         }
     }
 
@@ -409,24 +413,39 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
         self.twins[number].is_none_or(|twin| self.is_used[twin])
     }
 
-    /// Whether an answer that is left may tell of an operation of unknown outcome that happens now, or before every
-    /// answer on its keys something is certain to overwrite what it does ([`Model::overwrites`]).
-    fn may_be_seen(&self, position: u32) -> bool {
-        let keys = self.footprints.of(position);
+    /// Leaves out operations of unknown outcome of which no answer can tell that is left: before the first answer on
+    /// their key that tells something, what they do is certain to be overwritten ([`Model::overwrites`]). Returns how
+    /// many operations it looked at.
+    fn leave_unseen(&self, unknown: &mut SmallVec<[usize; 8]>) -> usize {
+        let mut work = 0;
+        if !self.overwrites {
+            return work;
+        }
+        let mut known = SmallVec::<[(Option<&[u32]>, bool); 8]>::new();
+        unknown.retain(|number| {
+            let key = self.footprints.of(self.unknown[*number]);
+            if let Some((_, is_seen)) = known.iter().find(|(other, _)| *other == key) {
+                return *is_seen;
+            }
+            let is_seen = self.may_be_seen(key, &mut work);
+            known.push((key, is_seen));
+            is_seen
+        });
+        work
+    }
+
+    fn may_be_seen(&self, key: Option<&[u32]>, work: &mut usize) -> bool {
         let mut overwritten = u64::MAX;
         for other in self.moments.calls() {
-            let operation = self.case.operations[other as usize];
-            let answer = operation.answer.as_ref();
-            let others = self.footprints.of(other);
-            if others == keys && self.model.overwrites(&operation.ask, answer) {
-                overwritten = overwritten.min(operation.end);
+            *work += 1;
+            if self.footprints.of(other) != key {
                 continue;
             }
-            let touches = match (keys, others) {
-                (Some(keys), Some(others)) => keys.iter().any(|key| others.contains(key)),
-                _ => true,
-            };
-            if touches && answer.is_some_and(|answer| self.model.tells(&operation.ask, answer)) {
+            let operation = self.case.operations[other as usize];
+            let answer = operation.answer.as_ref();
+            if self.model.overwrites(&operation.ask, answer) {
+                overwritten = overwritten.min(operation.end);
+            } else if answer.is_some_and(|answer| self.model.tells(&operation.ask, answer)) {
                 return overwritten >= operation.call;
             }
         }
@@ -461,8 +480,10 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
             known,
             unknown,
             keys,
+            work,
         } = self.ranked(config.state);
         self.blamed |= keys;
+        budget.work(work)?;
         // Each looks at all others, to see what can still come.
         let work = known.len() + self.unknown.len();
         budget.work(work)?;
@@ -547,7 +568,7 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
     /// Whether an answer that is left can tell of the state that an operation of unknown outcome leaves: one to which
     /// that leads without anything that overwrites it. Otherwise the operation might as well not have happened.
     fn is_of_use(&mut self, state: u32, position: u32) -> bool {
-        if !self.overwrites || !self.footprints.are_single() {
+        if !self.overwrites {
             return true;
         }
         let goals = self.goals.next(self.footprints, position);

@@ -15,8 +15,10 @@ use std::{
 };
 
 use rustc_hash::{FxHashMap, FxHashSet};
+use smallvec::SmallVec;
 
 use crate::{
+    brute::are_alike,
     model::{Model, Operation, OperationOf},
     search::parts,
 };
@@ -76,6 +78,9 @@ pub enum Outcome {
     Undecided(Limit, Explored),
 }
 
+/// So many of the answers to come are looked at, to see whether they are possible.
+const AHEAD: usize = 12;
+
 /// The caller is asked whether to stop once in so many steps.
 const STEPS_BETWEEN_QUESTIONS: u64 = 256;
 
@@ -121,6 +126,12 @@ struct Search<'a, M: Model> {
     /// Process and part of each operation, by dense numbers.
     process_of: Vec<usize>,
     part_of: Vec<usize>,
+    /// The operations of each part.
+    members: Vec<Vec<u32>>,
+    /// Where each operation is: in the queue of its process, or in `unanswered`.
+    place_of: Vec<usize>,
+    /// Whether all of what is overwritten is gone: each operation has one key, or each is about everything.
+    overwrites: bool,
     answered: usize,
     /// How many answered operations of each process are done.
     positions: Vec<usize>,
@@ -165,16 +176,25 @@ impl<'a, M: Model> Search<'a, M> {
         let mut unanswered = Vec::new();
         let (mut process_of, mut answered) = (Vec::new(), 0);
         let mut part_of = vec![0; history.len()];
-        for part in 0..parts.len() {
-            for number in parts.of(part) {
+        let members: Vec<Vec<u32>> = (0..parts.len())
+            .map(|part| parts.of(part).to_vec())
+            .collect();
+        for (part, numbers) in members.iter().enumerate() {
+            for number in numbers {
                 part_of[*number as usize] = part;
             }
         }
+        let mut place_of = Vec::with_capacity(history.len());
         for (number, operation) in (0..).zip(history) {
             let count = processes.len();
             let process = *processes.entry(operation.process).or_insert(count);
             process_of.push(process);
             queues.resize_with(processes.len(), Vec::new);
+            place_of.push(if operation.answer.is_some() {
+                queues[process].len()
+            } else {
+                unanswered.len()
+            });
             if operation.answer.is_some() {
                 answered += 1;
                 queues[process].push(number);
@@ -196,6 +216,9 @@ impl<'a, M: Model> Search<'a, M> {
             unanswered,
             process_of,
             part_of,
+            members,
+            place_of,
+            overwrites: are_alike(model, history.iter()),
             answered,
             fingerprint: 0,
             held: 0,
@@ -253,7 +276,11 @@ impl<'a, M: Model> Search<'a, M> {
                         self.take_back(undo);
                     }
                 } else {
-                    let next = self.results(self.number(tried));
+                    let mut next = self.results(self.number(tried));
+                    if let Move::Unanswered(place) = tried {
+                        let number = self.unanswered[place].number;
+                        next.retain(|state| self.is_worth(number, state));
+                    }
                     if let Some(frame) = frames.last_mut() {
                         frame.next = next;
                     }
@@ -305,6 +332,58 @@ impl<'a, M: Model> Search<'a, M> {
         self.model
             .step(state, &operation.ask, operation.answer.as_ref(), &mut keep);
         results
+    }
+
+    /// Whether an operation without an answer is worth a try that leaves `state`: it changes something, every answer to
+    /// come is still possible, and one of them can tell of it before it is overwritten ([`Model::overwrites`]).
+    fn is_worth(&self, number: u32, state: &M::State) -> bool {
+        let part = self.part_of[number as usize];
+        if *state == self.states[part] {
+            return false;
+        }
+        let left = || {
+            let others = self.members[part].iter().filter(|other| **other != number);
+            others
+                .filter(|other| self.is_left(**other))
+                .map(|other| &self.history[*other as usize])
+        };
+        let tells = |operation: &&OperationOf<M>| {
+            let answer = operation.answer.as_ref();
+            answer.is_some_and(|answer| self.model.tells(&operation.ask, answer))
+        };
+        let key =
+            |operation: &OperationOf<M>| self.model.part(&operation.ask, operation.answer.as_ref());
+        let own = key(&self.history[number as usize]);
+        let overwrites = |operation: &OperationOf<M>| {
+            self.model
+                .overwrites(&operation.ask, operation.answer.as_ref())
+                && key(operation) == own
+        };
+        let can_come = |goal: &OperationOf<M>, may: &dyn Fn(&OperationOf<M>) -> bool| {
+            let others = left().filter(|other| other.number != goal.number && may(other));
+            goal.answer.as_ref().is_none_or(|answer| {
+                let asks = others.map(|other| &other.ask);
+                self.model.can_lead_to(state, &goal.ask, answer, asks)
+            })
+        };
+        let goals: SmallVec<[_; AHEAD]> = left().filter(tells).take(AHEAD).collect();
+        let is_told = || {
+            let last = |other: &OperationOf<M>| !overwrites(other);
+            goals.len() == AHEAD || goals.iter().any(|goal| can_come(goal, &last))
+        };
+        goals.iter().all(|goal| can_come(goal, &|_| true))
+            && (!self.overwrites || is_told() || !left().any(overwrites))
+    }
+
+    fn is_left(&self, number: u32) -> bool {
+        let place = self.place_of[number as usize];
+        if self.history[number as usize].answer.is_some() {
+            place >= self.positions[self.process_of[number as usize]]
+        } else {
+            self.unanswered
+                .get(place)
+                .is_some_and(|it| it.number == number && !it.is_done)
+        }
     }
 
     /// Does a step; the frame says how to take it back.

@@ -58,6 +58,19 @@ fn expiry() {
             get a -> 3:",
             ),
             (
+                "the same id is granted anew, for longer",
+                Holds,
+                "
+            grant 7 for 1 -> 1
+            put a=1 lease 7 -> 2
+            wait 1500
+            grant 7 for 60 -> 3
+            put b=1 lease 7 -> 4
+            watch w every from 2
+            w: a=1@2/2/1~7, -a@3, b=1@4/4/1~7
+            put c=1 -> 5",
+            ),
+            (
                 "keys go before the time is over",
                 Breaks,
                 "

@@ -284,10 +284,11 @@ impl Skew {
     pub fn begin_again(&mut self) -> Result<(), SkewError> {
         let now = boottime_ns();
         let late = now - self.course.began_ns;
-        if late < LATE_NS {
+        if late < LATE_NS || self.is_over() {
             return Ok(());
         }
-        self.course.began_ns += late;
+        self.take_over()?;
+        self.course.began_ns = now;
         self.course.until_ns = self.course.until_ns.map(|until| until.saturating_add(late));
         self.entry.specify(&self.course)?;
         self.entry.began(self.course.began_ns)?;
@@ -341,12 +342,8 @@ impl Skew {
         self.watch.as_fd()
     }
 
-    /// Skews who joined the target or executed another program since, takes over what `murphy update` said,
-    /// and writes the next steps of a course that has several.
-    pub fn follow(&mut self) -> Result<(), SkewError> {
-        if self.is_over() {
-            return Ok(());
-        }
+    /// Takes over what `murphy update` said.
+    fn take_over(&mut self) -> Result<(), SkewError> {
         if let Some(spec) = self.entry.spec()? {
             let course = Course::read(self.id(), spec)?;
             if course != self.course {
@@ -354,6 +351,16 @@ impl Skew {
                 self.renew_ns = Some(0);
             }
         }
+        Ok(())
+    }
+
+    /// Skews who joined the target or executed another program since, takes over what `murphy update` said,
+    /// and writes the next steps of a course that has several.
+    pub fn follow(&mut self) -> Result<(), SkewError> {
+        if self.is_over() {
+            return Ok(());
+        }
+        self.take_over()?;
         if self.renew_ns.is_some_and(|at| boottime_ns() >= at) {
             self.renew()?;
         }

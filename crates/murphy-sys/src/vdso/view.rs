@@ -146,9 +146,9 @@ type Readings = [i64; 3];
 /// As far apart as can be.
 const UNTRIED: Readings = [0, 0, i64::MAX];
 
-/// How far the true readings are apart; nothing where there is no such clock.
+/// How far the true readings are apart, whichever is later; nothing where there is no such clock.
 fn width([before, _, after]: Readings) -> i64 {
-    after.saturating_sub(before)
+    after.saturating_sub(before).saturating_abs()
 }
 
 fn keep_closer(best: &mut Readings, readings: Readings) {
