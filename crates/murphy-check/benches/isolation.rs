@@ -21,7 +21,7 @@ fn growth(criterion: &mut Criterion) {
         (Workload::ListAppend, Store::StrongSnapshot),
         (Workload::RwRegister, Store::Strict),
     ] {
-        for transactions in [10_000, 100_000, 1_000_000] {
+        for transactions in [10_000, 100_000] {
             let profile = Profile {
                 clients: 50,
                 keys: 10,
