@@ -4,7 +4,7 @@ mod harness;
 
 use std::{fs, path::PathBuf};
 
-use harness::{Ended, Guard};
+use harness::{Ended, Guard, wait_until};
 
 const STALE: &str = r#"{"murphy":"history","version":1,"model":"register"}
 {"type":"invoke","process":"a","f":"write","value":1,"time":1000000000}
@@ -186,6 +186,126 @@ fn a_followed_history_is_judged_at_its_end() {
         assert_eq!(ended.code, 2, "{said}: {}{}", ended.stdout, ended.stderr);
         assert!(ended.stderr.contains(said), "{said}\n{}", ended.stderr);
     }
+}
+
+/// What a test of another tool writes is followed as it stands.
+#[test]
+fn histories_of_other_tools_are_followed() {
+    let guard = Guard::new();
+    for (name, words, history) in [
+        (
+            "history.edn",
+            &["--model", "register"][..],
+            "{:process 0, :type :invoke, :f :write, :value 1, :time 1}
+{:process 0, :type :ok, :f :write, :value 1, :time 2}
+{:process 1, :type :invoke, :f :read, :value nil, :time 3}
+{:process 1, :type :ok, :f :read, :value 1, :time 4}
+",
+        ),
+        (
+            "history.json",
+            &["--model", "register"],
+            r#"{"process":0,"type":"invoke","f":"write","value":1,"time":1}
+{"process":0,"type":"ok","f":"write","value":1,"time":2}
+{"process":1,"type":"invoke","f":"read","value":null,"time":3}
+{"process":1,"type":"ok","f":"read","value":1,"time":4}
+"#,
+        ),
+        (
+            "jepsen.log",
+            &[],
+            "INFO  jepsen.util - 0\t:invoke\t:write\t1
+INFO  jepsen.util - 0\t:ok\t:write\t1
+INFO  jepsen.util - 1\t:invoke\t:read\tnil
+INFO  jepsen.util - 1\t:ok\t:read\t1
+",
+        ),
+        (
+            "kv.txt",
+            &[],
+            r#"{:process 0, :type :invoke, :f :put, :key "0", :value "1"}
+{:process 0, :type :ok, :f :put, :key "0", :value "1"}
+{:process 1, :type :invoke, :f :get, :key "0", :value nil}
+{:process 1, :type :ok, :f :get, :key "0", :value "1"}
+"#,
+        ),
+    ] {
+        let follow = |history: &str| {
+            let path = guard.dir().join(name);
+            fs::write(&path, history).expect("a file can be written");
+            let murphy = guard.murphy(["check", "--follow", "--idle", "200ms", "--json"]);
+            let ended = murphy.args(words).arg(path).run();
+            let verdict: serde_json::Value =
+                serde_json::from_str(ended.stdout.trim()).unwrap_or_default();
+            (ended, verdict)
+        };
+        let (ended, verdict) = follow(history);
+        assert_eq!(ended.code, 0, "{name}: {}{}", ended.stdout, ended.stderr);
+        assert_eq!(verdict["vacuity"]["reads"], 1, "{name}: {verdict}");
+        // The value of the last line is another one.
+        let at = history.rfind('1').expect("it is 1");
+        let (ended, verdict) = follow(&[&history[..at], "2", &history[at + 1..]].concat());
+        assert_eq!(ended.code, 1, "{name}: {}{}", ended.stdout, ended.stderr);
+        let promise = &verdict["promises"]["linearizable"];
+        assert_eq!(promise["confirmed"], true, "{name}: {verdict}");
+    }
+}
+
+#[test]
+fn lines_that_cannot_be_right_are_left_out_of_a_followed_history() {
+    let guard = Guard::new();
+    let path = guard.dir().join("history");
+    let stray = r#"{"type":"ok","process":"z","f":"read","value":7,"time":4500000000}"#;
+    fs::write(&path, format!("{STALE}{stray}\n")).unwrap();
+    let follow = |words: &[&str]| {
+        let murphy = guard.murphy(["check", "--follow", "--idle", "200ms"]);
+        murphy.args(words).arg(&path).run()
+    };
+    let refused = follow(&[]);
+    assert_eq!(refused.code, 2, "{}", refused.stdout);
+    assert!(refused.stderr.contains("history:6:"), "{}", refused.stderr);
+    let ended = follow(&["--lenient"]);
+    assert_eq!(ended.code, 1, "{}{}", ended.stdout, ended.stderr);
+    // Without the contradiction nothing is certain: a line is missing.
+    fs::write(&path, format!("{}{stray}\n", STALE.replace("null", "1"))).unwrap();
+    let ended = follow(&["--lenient"]);
+    assert_eq!(ended.code, 4, "{}{}", ended.stdout, ended.stderr);
+    assert!(
+        ended.stderr.contains("1 line") && ended.stdout.contains("UNDECIDED  linearizable"),
+        "{}{}",
+        ended.stdout,
+        ended.stderr
+    );
+}
+
+/// Who follows without an end judges what is there by Ctrl-C.
+#[test]
+fn an_interrupt_ends_a_followed_history() {
+    let guard = Guard::new();
+    let path = guard.dir().join("history");
+    fs::write(&path, STALE.replace("null", "1")).unwrap();
+    let followed = guard.murphy(["check", "--follow"]).arg(&path).start();
+    let pid = followed.pid();
+    let length = fs::metadata(&path).unwrap().len();
+    wait_until("it has read the file", || {
+        let fds = fs::read_dir(format!("/proc/{pid}/fd"))
+            .into_iter()
+            .flatten();
+        let of_file = |fd: &PathBuf| fs::read_link(fd).is_ok_and(|file| file == path);
+        let fd = fds.flatten().map(|fd| fd.path()).find(of_file);
+        let number = fd.and_then(|fd| Some(fd.file_name()?.to_str()?.to_owned()));
+        let info = format!("/proc/{pid}/fdinfo/{}", number.unwrap_or_default());
+        let info = fs::read_to_string(info).unwrap_or_default();
+        info.starts_with(&format!("pos:\t{length}\n"))
+    });
+    followed.signal("INT");
+    let ended = followed.wait();
+    assert_eq!(ended.code, 0, "{}{}", ended.stdout, ended.stderr);
+    assert!(
+        ended.stdout.contains("held    linearizable"),
+        "{}",
+        ended.stdout
+    );
 }
 
 #[test]

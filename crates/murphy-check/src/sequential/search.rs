@@ -300,11 +300,13 @@ impl<'a, M: Model> Search<'a, M> {
 
     /// The move to try after `tried`; none where there is no further one.
     fn following(&self, tried: Move) -> Move {
-        let heads = self.queues.iter().zip(&self.positions);
-        let heads = heads.filter_map(|(queue, &at)| queue.get(at).copied());
+        let heads = || {
+            let queues = self.queues.iter().zip(&self.positions);
+            queues.filter_map(|(queue, &at)| queue.get(at).copied())
+        };
         let answered = match tried {
-            Move::None => heads.min(),
-            Move::Answered(last) => heads.filter(|&head| head > last).min(),
+            Move::None => heads().min(),
+            Move::Answered(last) => heads().filter(|&head| head > last).min(),
             Move::Unanswered(_) => None,
         };
         if let Some(number) = answered {
@@ -314,9 +316,14 @@ impl<'a, M: Model> Search<'a, M> {
             Move::Unanswered(last) => last + 1,
             _ => 0,
         };
+        // Where nobody's next answer is about its part, an operation without an answer can as well come later.
+        let is_awaited = |number: u32| {
+            let part = self.part_of[number as usize];
+            heads().any(|head| self.part_of[head as usize] == part)
+        };
         let is_ready = |place: &usize| {
             let it = &self.unanswered[*place];
-            !it.is_done && self.positions[it.process] >= it.behind
+            !it.is_done && self.positions[it.process] >= it.behind && is_awaited(it.number)
         };
         let mut places = from..self.unanswered.len();
         places.find(is_ready).map_or(Move::None, Move::Unanswered)
