@@ -52,7 +52,7 @@ pub enum How {
     Hooked,
     /// It was born with it.
     Inherited,
-    /// It has executed another program and was hooked again.
+    /// It has executed a program and was hooked then.
     Executed,
 }
 
@@ -125,7 +125,7 @@ pub struct Skewed {
     pub skewed: u64,
     /// How many live.
     pub living: u64,
-    /// How often a program was executed by one of them, and hooked again.
+    /// How often a program that one of them executed was hooked.
     pub executed: u64,
     /// Processes that could not be skewed, and why.
     pub escapes: Vec<String>,
@@ -385,7 +385,13 @@ impl Skew {
             };
             self.watch.let_go(process)?;
             hooked?;
-            if !self.processes.contains_key(&process) && !self.escapes.contains_key(&process) {
+            if let Some(skew) = self.processes.get_mut(&process) {
+                if skew.how == How::Hooked {
+                    // It was not seen between its fork and its program.
+                    skew.how = How::Executed;
+                    self.executed += 1;
+                }
+            } else if !self.escapes.contains_key(&process) {
                 self.watch.was_short_lived();
             }
         }
