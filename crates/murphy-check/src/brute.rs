@@ -1,14 +1,14 @@
 //! Brute force tries every order: slow, obvious, and independent of the search whose word it confirms.
 //!
 //! It keeps nothing in mind but which operations have happened and the state, compares both in full, and knows
-//! neither parts nor cuts nor reads.
+//! neither parts nor cuts nor reads, unless it is told to trust the model's word ([`Trust`]).
 
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, HashMap},
 };
 
-use crate::model::{Model, Operation, OperationOf, Part};
+use crate::model::{Model, Operation, OperationOf, are_alike, part, tells};
 
 /// Most operations it takes.
 pub const OPERATIONS_MAX: usize = 64;
@@ -166,20 +166,13 @@ impl<A: PartialEq, R> Config<'_, A, R> {
     /// Whether an operation without an answer is certain to be overwritten before any answer can tell of it.
     fn is_in_vain<M: Model<Ask = A, Answer = R>>(&self, model: &M, bit: usize) -> bool {
         let operation = self.operations[bit];
-        let part = |other: &Operation<A, R>| model.part(&other.ask, other.answer.as_ref());
         let is_left = |at: &usize| self.done & 1 << at == 0;
         let answered = (0..self.operations.len())
             .filter(is_left)
             .filter(|at| self.operations[*at].answer.is_some());
-        let overwrites = |at: &usize| {
-            let other = self.operations[*at];
-            part(other) == part(operation) && model.overwrites(&other.ask, other.answer.as_ref())
-        };
+        let overwrites = |at: &usize| self.overwrites(model, bit, self.operations[*at]);
         let (over, mut others): (Vec<usize>, Vec<usize>) = answered.partition(overwrites);
-        others.retain(|at| {
-            let answer = self.operations[*at].answer.as_ref();
-            answer.is_some_and(|answer| model.tells(&self.operations[*at].ask, answer))
-        });
+        others.retain(|at| tells(model, self.operations[*at]));
         let is_first = |over: &usize| {
             let comes_before = |other: &usize| {
                 let precedence = self.precedence;
@@ -190,6 +183,17 @@ impl<A: PartialEq, R> Config<'_, A, R> {
         operation.answer.is_none() && over.iter().any(is_first)
     }
 
+    /// Whether `other` leaves nothing of what the operation at `bit` has done.
+    fn overwrites<M: Model<Ask = A, Answer = R>>(
+        &self,
+        model: &M,
+        bit: usize,
+        other: &Operation<A, R>,
+    ) -> bool {
+        part(model, other) == part(model, self.operations[bit])
+            && model.overwrites(&other.ask, other.answer.as_ref())
+    }
+
     /// Whether an answer that is left can tell of a state before something overwrites it; true also where the operation
     /// that left it is not one that could be overwritten.
     fn is_told<M: Model<Ask = A, Answer = R>>(
@@ -198,15 +202,9 @@ impl<A: PartialEq, R> Config<'_, A, R> {
         state: &M::State,
         bit: usize,
     ) -> bool {
-        let part = |other: &Operation<A, R>| model.part(&other.ask, other.answer.as_ref());
-        let own = part(self.operations[bit]);
-        let overwrites = |other: &Operation<A, R>| {
-            part(other) == own && model.overwrites(&other.ask, other.answer.as_ref())
-        };
+        let overwrites = |other: &Operation<A, R>| self.overwrites(model, bit, other);
         let is_told = |goal: &Operation<A, R>| {
-            let answer = goal.answer.as_ref();
-            answer.is_some_and(|answer| model.tells(&goal.ask, answer))
-                && self.can_lead_to(model, state, goal, |other| !overwrites(other))
+            tells(model, goal) && self.can_lead_to(model, state, goal, |other| !overwrites(other))
         };
         !self.left().any(overwrites) || self.left().any(is_told)
     }
@@ -217,8 +215,8 @@ impl<A: PartialEq, R> Config<'_, A, R> {
         { answered }.all(|goal| self.can_lead_to(model, state, goal, |_| true))
     }
 
-    /// Whether a state may lead to an answer that tells something, for all the model knows, by those operations that are
-    /// left for which `may` is true.
+    /// Whether a state may lead to the answer of `goal`, for all the model knows, by those operations that are left for
+    /// which `may` is true.
     fn can_lead_to<M: Model<Ask = A, Answer = R>>(
         &self,
         model: &M,
@@ -239,18 +237,6 @@ impl<A: PartialEq, R> Config<'_, A, R> {
         let between = between.map(|other| &other.ask);
         model.can_lead_to(state, &goal.ask, answer, between)
     }
-}
-
-/// Whether each operation has one key, or each is about everything: only then is all of what is overwritten gone.
-pub(crate) fn are_alike<'a, M: Model>(
-    model: &M,
-    operations: impl Iterator<Item = &'a OperationOf<M>> + Clone,
-) -> bool
-where
-    OperationOf<M>: 'a,
-{
-    let mut parts = operations.map(|o| model.part(&o.ask, o.answer.as_ref()));
-    parts.clone().all(|part| part == Part::Whole) || parts.all(|part| matches!(part, Part::Key(_)))
 }
 
 fn bits<T>(things: &[T], has: impl Fn(&T) -> bool) -> u64 {

@@ -199,6 +199,29 @@ pub struct Operation<A, R> {
 /// An operation of model `M`. A history is a list of them in the order in which they were asked.
 pub type OperationOf<M> = Operation<<M as Model>::Ask, <M as Model>::Answer>;
 
+/// The part of an operation ([`Model::part`]).
+pub(crate) fn part<M: Model>(model: &M, operation: &OperationOf<M>) -> Part {
+    model.part(&operation.ask, operation.answer.as_ref())
+}
+
+/// Whether an operation has an answer that is impossible in some state ([`Model::tells`]).
+pub(crate) fn tells<M: Model>(model: &M, operation: &OperationOf<M>) -> bool {
+    let answer = operation.answer.as_ref();
+    answer.is_some_and(|answer| model.tells(&operation.ask, answer))
+}
+
+/// Whether each operation has one key, or each is about everything: only then is all of what is overwritten gone.
+pub(crate) fn are_alike<'a, M: Model>(
+    model: &M,
+    operations: impl Iterator<Item = &'a OperationOf<M>> + Clone,
+) -> bool
+where
+    OperationOf<M>: 'a,
+{
+    let mut parts = operations.map(|operation| part(model, operation));
+    parts.clone().all(|part| part == Part::Whole) || parts.all(|part| matches!(part, Part::Key(_)))
+}
+
 /// A line that the model does not understand.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Misunderstood {

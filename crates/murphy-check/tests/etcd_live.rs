@@ -140,6 +140,23 @@ fn looked_at(lines: &[&str]) -> Report {
     live.finish().unwrap()
 }
 
+/// Thirty puts of 0 and on under one key, the first with this revision.
+fn puts(first: i64) -> Vec<String> {
+    let puts = (0..30).flat_map(|number| {
+        let (revision, time) = (first + number, number * 10);
+        let answered = time + 5;
+        [
+            format!(
+                r#"{{"type":"invoke","process":"a","f":"put","value":{{"key":"k","value":"{number}"}},"time":{time},"node":"n0"}}"#
+            ),
+            format!(
+                r#"{{"type":"ok","process":"a","f":"put","value":{{"header":{{"revision":{revision}}}}},"time":{answered},"node":"n0"}}"#
+            ),
+        ]
+    });
+    puts.collect()
+}
+
 fn verdict(report: &Report, promise: &str) -> Option<Verdict> {
     let mut judgements = report.judgements.iter();
     let found = judgements.find(|judgement| judgement.promise == promise);
@@ -148,17 +165,7 @@ fn verdict(report: &Report, promise: &str) -> Option<Verdict> {
 
 #[test]
 fn a_store_that_was_not_empty_stays_undecided() {
-    let mut lines = Vec::new();
-    for (number, revision) in (1_000..1_030).enumerate() {
-        let time = number * 10;
-        lines.push(format!(
-            r#"{{"type":"invoke","process":"a","f":"put","value":{{"key":"k","value":"{revision}"}},"time":{time},"node":"n0"}}"#
-        ));
-        lines.push(format!(
-            r#"{{"type":"ok","process":"a","f":"put","value":{{"header":{{"revision":{revision}}}}},"time":{},"node":"n0"}}"#,
-            time + 5
-        ));
-    }
+    let lines = puts(1_000);
     let old = [
         r#"{"type":"invoke","process":"a","f":"range","value":{"key":"old"},"time":900,"node":"n0"}"#,
         r#"{"type":"ok","process":"a","f":"range","value":{"header":{"revision":1029},"kvs":[{"key":"old","create_revision":500,"mod_revision":500,"version":1,"value":"x"}],"count":1},"time":905,"node":"n0"}"#,
@@ -224,18 +231,7 @@ fn lines_of_one_moment_are_judged_together() {
 
 #[test]
 fn a_read_of_a_forgotten_revision_is_doubted_even_in_the_newest_moment() {
-    let mut lines = Vec::new();
-    for number in 0..30 {
-        lines.push(format!(
-            r#"{{"type":"invoke","process":"a","f":"put","value":{{"key":"k","value":"{number}"}},"time":{},"node":"n0"}}"#,
-            number * 10
-        ));
-        lines.push(format!(
-            r#"{{"type":"ok","process":"a","f":"put","value":{{"header":{{"revision":{}}}}},"time":{},"node":"n0"}}"#,
-            number + 2,
-            number * 10 + 5
-        ));
-    }
+    let mut lines = puts(2);
     // A look comes behind each line, the last one of which is still held back.
     lines.extend([
         r#"{"type":"invoke","process":"a","f":"range","value":{"key":"k","revision":3},"time":900,"node":"n0"}"#.into(),

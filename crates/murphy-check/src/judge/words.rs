@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::{
-    model::{OperationOf, Vocabulary},
+    model::{OperationOf, Vocabulary, tells},
     recording::Recording,
     shrink::Shrunk,
     text::{listed, seconds},
@@ -83,9 +83,10 @@ impl<M: Vocabulary> Teller<'_, M> {
             .collect();
         let besides = shrunk.operations.len() - needed.len();
         // Where no answer says anything, as of transfers that overdraw an account, the last one is to blame.
-        let tells =
-            |o: &&&OperationOf<M>| (o.answer.as_ref()).is_some_and(|a| self.model.tells(&o.ask, a));
-        let Some(last) = (needed.iter().filter(tells).max_by_key(|o| (o.end, o.call)))
+        let telling = needed
+            .iter()
+            .filter(|operation| tells(self.model, operation));
+        let Some(last) = (telling.max_by_key(|o| (o.end, o.call)))
             .or_else(|| needed.iter().max_by_key(|o| (o.end, o.call)))
             .copied()
         else {

@@ -12,21 +12,17 @@ use super::{
 };
 
 /// The dead ends of a search.
-pub(super) struct Blame {
+pub(super) struct Blame<'f> {
+    footprints: &'f Footprints,
     /// What each rests on, by its configuration.
     known: Table<u64>,
-    /// Whether keys can be told apart at all.
-    is_useful: bool,
-    /// Whether what is to come on a key is a matter of that key alone.
-    are_single: bool,
 }
 
-impl Blame {
-    pub fn new(footprints: &Footprints) -> Self {
+impl<'f> Blame<'f> {
+    pub fn new(footprints: &'f Footprints) -> Self {
         Self {
+            footprints,
             known: Table::default(),
-            is_useful: footprints.are_several(),
-            are_single: footprints.are_single(),
         }
     }
 
@@ -38,16 +34,17 @@ impl Blame {
 
     /// A configuration is a dead end that rests on `keys`.
     pub fn keep(&mut self, sum: u128, state: u32, used: u128, keys: u64) {
-        if self.is_useful && keys != ALL {
+        if self.footprints.are_several() && keys != ALL {
             self.known.insert(place(sum, state, used), keys);
         }
     }
 
     /// The keys of an answer that has become impossible behind operation `position`.
-    pub fn of_hopeless(&self, footprints: &Footprints, position: u32) -> u64 {
-        if self.are_single {
-            footprints.mask(position)
+    pub fn of_hopeless(&self, position: u32) -> u64 {
+        if self.footprints.are_single() {
+            self.footprints.mask(position)
         } else {
+            // What is to come on a key is not a matter of that key alone.
             ALL
         }
     }

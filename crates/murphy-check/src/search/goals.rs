@@ -5,10 +5,10 @@
 //! would be tried in vain.
 
 use super::{Case, footprint::Footprints};
-use crate::model::Model;
+use crate::model::{Model, tells};
 
 /// How many of the next answers on a key are looked at.
-pub(super) const AHEAD: usize = 12;
+pub(crate) const AHEAD: usize = 12;
 
 /// The answers of a case that say something, by key.
 pub(super) struct Goals {
@@ -31,8 +31,7 @@ impl Goals {
         let whole = footprints.count;
         let mut of = vec![Vec::new(); whole + 1];
         for (position, operation) in (0..).zip(&case.operations).skip(from) {
-            let tells = |answer| model.tells(&operation.ask, answer);
-            if operation.answer.as_ref().is_some_and(tells) {
+            if tells(model, operation) {
                 for key in lists(footprints, position, whole) {
                     of[key].push(position);
                 }

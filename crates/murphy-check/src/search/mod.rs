@@ -37,6 +37,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use crossing::{Bounds, Config, Crossed, cross};
 use footprint::Footprints;
+pub(crate) use goals::AHEAD;
 pub use parts::{Parts, parts};
 
 use crate::model::{Model, OperationOf};

@@ -15,7 +15,7 @@ use super::{
     seen::{Seen, UNKNOWN_MAX, number_of},
     states::States,
 };
-use crate::model::Model;
+use crate::model::{Model, tells};
 
 /// The place before the first of the list.
 const HEAD: u32 = 0;
@@ -203,7 +203,7 @@ struct Search<'a, 'c, M: Model> {
     footprints: &'a Footprints,
     states: States<'a, M>,
     seen: Seen,
-    blame: Blame,
+    blame: Blame<'a>,
     /// What the dead ends rest on that were met behind the operation taken last.
     blamed: u64,
     moments: Moments,
@@ -442,10 +442,9 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
                 continue;
             }
             let operation = self.case.operations[other as usize];
-            let answer = operation.answer.as_ref();
-            if self.model.overwrites(&operation.ask, answer) {
+            if (self.model).overwrites(&operation.ask, operation.answer.as_ref()) {
                 overwritten = overwritten.min(operation.end);
-            } else if answer.is_some_and(|answer| self.model.tells(&operation.ask, answer)) {
+            } else if tells(self.model, operation) {
                 return overwritten >= operation.call;
             }
         }
@@ -480,13 +479,12 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
             known,
             unknown,
             keys,
-            work,
+            work: looked_at,
         } = self.ranked(config.state);
         self.blamed |= keys;
-        budget.work(work)?;
         // Each looks at all others, to see what can still come.
         let work = known.len() + self.unknown.len();
-        budget.work(work)?;
+        budget.work(looked_at + work)?;
         let first = match cursor {
             Cursor::Known(rank) => {
                 for (rank, (call, position)) in known.into_iter().enumerate().skip(rank) {
@@ -542,7 +540,7 @@ impl<'a, 'c, M: Model> Search<'a, 'c, M> {
         next.retain(|state| {
             let has_hope = self.has_hope(*state, position);
             if !has_hope {
-                let keys = self.blame.of_hopeless(self.footprints, position);
+                let keys = self.blame.of_hopeless(position);
                 self.blame.keep(after.sum, *state, after.used, keys);
                 self.blamed |= keys;
             }

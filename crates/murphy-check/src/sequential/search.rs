@@ -18,9 +18,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
 use crate::{
-    brute::are_alike,
-    model::{Model, Operation, OperationOf},
-    search::parts,
+    model::{Model, Operation, OperationOf, are_alike, part, tells},
+    search::{AHEAD, Parts, parts},
 };
 
 /// How much may be spent.
@@ -78,9 +77,6 @@ pub enum Outcome {
     Undecided(Limit, Explored),
 }
 
-/// So many of the answers to come are looked at, to see whether they are possible.
-const AHEAD: usize = 12;
-
 /// The caller is asked whether to stop once in so many steps.
 const STEPS_BETWEEN_QUESTIONS: u64 = 256;
 
@@ -126,8 +122,7 @@ struct Search<'a, M: Model> {
     /// Process and part of each operation, by dense numbers.
     process_of: Vec<usize>,
     part_of: Vec<usize>,
-    /// The operations of each part.
-    members: Vec<Vec<u32>>,
+    parts: Parts,
     /// Where each operation is: in the queue of its process, or in `unanswered`.
     place_of: Vec<usize>,
     /// Whether all of what is overwritten is gone: each operation has one key, or each is about everything.
@@ -176,11 +171,8 @@ impl<'a, M: Model> Search<'a, M> {
         let mut unanswered = Vec::new();
         let (mut process_of, mut answered) = (Vec::new(), 0);
         let mut part_of = vec![0; history.len()];
-        let members: Vec<Vec<u32>> = (0..parts.len())
-            .map(|part| parts.of(part).to_vec())
-            .collect();
-        for (part, numbers) in members.iter().enumerate() {
-            for number in numbers {
+        for part in 0..parts.len() {
+            for number in parts.of(part) {
                 part_of[*number as usize] = part;
             }
         }
@@ -212,11 +204,11 @@ impl<'a, M: Model> Search<'a, M> {
             history,
             positions: vec![0; queues.len()],
             states: vec![model.initial(); parts.len()],
+            parts,
             queues,
             unanswered,
             process_of,
             part_of,
-            members,
             place_of,
             overwrites: are_alike(model, history.iter()),
             answered,
@@ -276,9 +268,9 @@ impl<'a, M: Model> Search<'a, M> {
                         self.take_back(undo);
                     }
                 } else {
-                    let mut next = self.results(self.number(tried));
-                    if let Move::Unanswered(place) = tried {
-                        let number = self.unanswered[place].number;
+                    let number = self.number(tried);
+                    let mut next = self.results(number);
+                    if matches!(tried, Move::Unanswered(_)) {
                         next.retain(|state| self.is_worth(number, state));
                     }
                     if let Some(frame) = frames.last_mut() {
@@ -344,27 +336,21 @@ impl<'a, M: Model> Search<'a, M> {
     /// Whether an operation without an answer is worth a try that leaves `state`: it changes something, every answer to
     /// come is still possible, and one of them can tell of it before it is overwritten ([`Model::overwrites`]).
     fn is_worth(&self, number: u32, state: &M::State) -> bool {
-        let part = self.part_of[number as usize];
-        if *state == self.states[part] {
+        let at = self.part_of[number as usize];
+        if *state == self.states[at] {
             return false;
         }
         let left = || {
-            let others = self.members[part].iter().filter(|other| **other != number);
+            let others = self.parts.of(at).iter().filter(|other| **other != number);
             others
                 .filter(|other| self.is_left(**other))
                 .map(|other| &self.history[*other as usize])
         };
-        let tells = |operation: &&OperationOf<M>| {
-            let answer = operation.answer.as_ref();
-            answer.is_some_and(|answer| self.model.tells(&operation.ask, answer))
-        };
-        let key =
-            |operation: &OperationOf<M>| self.model.part(&operation.ask, operation.answer.as_ref());
-        let own = key(&self.history[number as usize]);
+        let own = part(self.model, &self.history[number as usize]);
         let overwrites = |operation: &OperationOf<M>| {
             self.model
                 .overwrites(&operation.ask, operation.answer.as_ref())
-                && key(operation) == own
+                && part(self.model, operation) == own
         };
         let can_come = |goal: &OperationOf<M>, may: &dyn Fn(&OperationOf<M>) -> bool| {
             let others = left().filter(|other| other.number != goal.number && may(other));
@@ -373,7 +359,10 @@ impl<'a, M: Model> Search<'a, M> {
                 self.model.can_lead_to(state, &goal.ask, answer, asks)
             })
         };
-        let goals: SmallVec<[_; AHEAD]> = left().filter(tells).take(AHEAD).collect();
+        let goals: SmallVec<[_; AHEAD]> = left()
+            .filter(|operation| tells(self.model, operation))
+            .take(AHEAD)
+            .collect();
         let is_told = || {
             let last = |other: &OperationOf<M>| !overwrites(other);
             goals.len() == AHEAD || goals.iter().any(|goal| can_come(goal, &last))

@@ -41,8 +41,18 @@ pub(super) struct Cut {
 impl Cut {
     /// The operations of `record` that are kept.
     fn kept<'a>(&'a self, record: &'a Record) -> impl Iterator<Item = &'a Op> {
+        self.of(record, true)
+    }
+
+    /// Those that are not.
+    pub fn settled<'a>(&'a self, record: &'a Record) -> impl Iterator<Item = &'a Op> {
+        self.of(record, false)
+    }
+
+    fn of<'a>(&'a self, record: &'a Record, kept: bool) -> impl Iterator<Item = &'a Op> {
         let ops = record.ops.iter().zip(&self.keeps);
-        ops.filter(|(_, keeps)| **keeps).map(|(op, _)| op)
+        ops.filter(move |(_, keeps)| **keeps == kept)
+            .map(|(op, _)| op)
     }
 }
 

@@ -20,7 +20,7 @@ use super::{
     check::{Examination, Options, examine},
     figures,
     load::Loader,
-    record::{Outcome, Record, Stream},
+    record::{Op, Outcome, Record, Stream},
     sighting::{Dump, last_dumps},
 };
 use crate::{
@@ -284,17 +284,10 @@ impl Live {
         }
         self.forgotten += cut.forgotten;
         figures::add(record, |op| !cut.keeps[op], &mut self.settled);
-        let settled = record
-            .ops
-            .iter()
-            .zip(&cut.keeps)
-            .filter(|(_, keeps)| !**keeps);
-        let writes = settled.filter(|(op, _)| record.answer(op).is_some_and(|a| record.wrote(a)));
-        self.written = writes
-            .map(|(op, _)| op.end)
-            .max()
-            .unwrap_or(0)
-            .max(self.written);
+        let has_written = |op: &&Op| record.answer(op).is_some_and(|a| record.wrote(a));
+        let writes = cut.settled(record).filter(has_written);
+        let last = writes.map(|op| op.end).max();
+        self.written = self.written.max(last.unwrap_or(0));
         self.settled.watch_streams += cut.streams;
         self.settled.watch_events += cut.events;
         self.judged = u32::try_from(self.taken).unwrap_or(u32::MAX);
