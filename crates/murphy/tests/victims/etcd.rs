@@ -5,9 +5,11 @@ use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
     process::Command,
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::Value;
 
 use super::{Heard, Nanos, SECOND, host_ns, program::tool_or_skip};
@@ -20,6 +22,16 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 pub struct Etcd {
     member: Heard,
     port: u16,
+    /// How often it has been asked. Each question is for a key of its own, so that the log tells them apart.
+    asked: AtomicU32,
+}
+
+/// What etcd answered.
+struct Answer {
+    /// The key that was asked for.
+    key: String,
+    /// The whole HTTP answer.
+    text: String,
 }
 
 impl Etcd {
@@ -44,7 +56,11 @@ impl Etcd {
         let words = words.iter().map(OsStr::new);
         let words = [etcd.as_os_str()].into_iter().chain(words);
         let member = Heard::start(guard, words);
-        let etcd = Self { member, port };
+        let etcd = Self {
+            member,
+            port,
+            asked: AtomicU32::new(0),
+        };
         wait_until("etcd has a leader", || etcd.read().is_some());
         Some(etcd)
     }
@@ -58,11 +74,14 @@ impl Etcd {
     pub fn skew_of_log(&self) -> (Nanos, Nanos) {
         let from = self.member.count();
         let before = host_ns();
-        self.read().expect("etcd answers");
+        let answer = self.read().expect("etcd answers");
         let after = host_ns();
+        let asked = format!("key:\"{}\"", answer.key);
         let start = self.member.wait_for("etcd logs the request", from, |line| {
             let entry: Value = serde_json::from_str(&line.text).ok()?;
-            (entry["response type"] == "/etcdserverpb.KV/Range")
+            entry["request content"]
+                .as_str()?
+                .contains(&asked)
                 .then(|| entry["start time"].as_str().map(str::to_owned))?
         });
         // It writes whole milliseconds.
@@ -76,26 +95,29 @@ impl Etcd {
         let answer = self.read().expect("etcd answers");
         let after = host_ns();
         let date = answer
+            .text
             .lines()
             .find_map(|line| line.strip_prefix("Date: "))
-            .unwrap_or_else(|| panic!("no date: {answer}"));
+            .unwrap_or_else(|| panic!("no date: {}", answer.text));
         let date = parse_date(date);
         (date - after, date - before + SECOND)
     }
 
-    /// The whole answer to a linearizable read through the HTTP gateway.
-    fn read(&self) -> Option<String> {
+    /// The answer to a linearizable read through the HTTP gateway.
+    fn read(&self) -> Option<Answer> {
+        let key = format!("k{:05}", self.asked.fetch_add(1, Ordering::Relaxed));
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
         stream.set_read_timeout(Some(ANSWER_WITHIN)).ok()?;
-        let body = "{\"key\":\"YQ==\"}";
+        let body = format!("{{\"key\":\"{}\"}}", BASE64_STANDARD.encode(&key));
         let request = format!(
             "POST /v3/kv/range HTTP/1.1\r\nHost: etcd\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
         stream.write_all(request.as_bytes()).ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        answer.starts_with("HTTP/1.1 200").then_some(answer)
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        text.starts_with("HTTP/1.1 200")
+            .then_some(Answer { key, text })
     }
 
     /// Asks it to end. When it has closed everything, it sends itself the signal anew: it has no exit code.

@@ -11,6 +11,7 @@ use std::{
     ffi::OsStr,
     fs::File,
     io::{BufRead, BufReader},
+    path::PathBuf,
     process::Command,
     sync::{
         Arc, Mutex, MutexGuard,
@@ -88,15 +89,7 @@ impl Heard {
         words: impl IntoIterator<Item = W>,
         prepare: impl FnOnce(Murphy) -> Murphy,
     ) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("heard-{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        let pipe = guard.dir().join(name);
-        let made = Command::new("mkfifo")
-            .arg("-m")
-            .arg("666")
-            .arg(&pipe)
-            .status();
-        assert!(made.is_ok_and(|status| status.success()), "a named pipe");
+        let pipe = named_pipe(guard, "heard");
         let shell = guard.program("sh".as_ref());
         let shell = shell.args(["-c", "exec \"$@\" > \"$0\""]).arg(&pipe);
         let running = prepare(shell.args(words)).start();
@@ -189,6 +182,20 @@ impl Heard {
         assert_eq!(ended.code, 0, "{ended:?}");
         lines
     }
+}
+
+/// A new named pipe in the directory of the test.
+fn named_pipe(guard: &Guard, name: &str) -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let pipe = guard.dir().join(format!("{name}-{count}"));
+    let made = Command::new("mkfifo")
+        .arg("-m")
+        .arg("666")
+        .arg(&pipe)
+        .status();
+    assert!(made.is_ok_and(|status| status.success()), "a named pipe");
+    pipe
 }
 
 /// A clock reader in C, in a mode of its own.

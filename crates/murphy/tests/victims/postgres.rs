@@ -1,14 +1,16 @@
 //! `PostgreSQL` as it is: a cluster of its own in the test's directory, on a Unix socket only.
 
 use std::{
+    cell::{Cell, RefCell},
     ffi::OsString,
-    fs,
+    fs::{self, File},
+    io::Write,
     os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
     process::Command,
 };
 
-use super::{Heard, Line, Nanos, host_ns, program::tool_or_skip};
+use super::{Heard, Nanos, host_ns, named_pipe, program::tool_or_skip};
 use crate::harness::{Guard, Murphy, wait_until};
 
 /// The server's time of day, as `R <ns>`.
@@ -116,15 +118,30 @@ impl<'a> Postgres<'a> {
     pub fn session(&self, name: &str, statement: &str) -> Heard {
         let script = self.guard.dir().join(name);
         fs::write(&script, format!("{statement} \\watch 0.1\n")).expect("own directory");
+        self.session_of(&script)
+    }
+
+    /// A session that does what stands in a file.
+    fn session_of(&self, script: &Path) -> Heard {
         let mut words = self.client("psql");
         words.extend(["-XAtq", "-v", "ON_ERROR_STOP=1", "-d", "postgres", "-f"].map(Into::into));
-        words.push(script.into_os_string());
+        words.push(script.into());
         Heard::start(self.guard, words)
     }
 
-    /// A session that says the server's time ten times a second.
+    /// A session that says the server's time when it is asked.
     pub fn clock(&self) -> Clock {
-        let clock = Clock(self.session("clock.sql", NOW));
+        let questions = named_pipe(self.guard, "asked");
+        let session = self.session_of(&questions);
+        let questions = File::options()
+            .write(true)
+            .open(questions)
+            .expect("the named pipe");
+        let clock = Clock {
+            session,
+            questions: RefCell::new(questions),
+            asked: Cell::new(0),
+        };
         clock.skew();
         clock
     }
@@ -145,35 +162,38 @@ impl<'a> Postgres<'a> {
 }
 
 /// A session that says the server's time.
-pub struct Clock(Heard);
+pub struct Clock {
+    session: Heard,
+    /// Where it reads its statements.
+    questions: RefCell<File>,
+    asked: Cell<u32>,
+}
 
 impl Clock {
     /// By how much it is wrong: no less than this and no more than that.
     pub fn skew(&self) -> (Nanos, Nanos) {
-        let from = self.0.count();
-        let times = || -> Vec<_> {
-            let lines = self.0.since(from);
-            let time = |line: &Line| Some((line.host_ns, parse_now(&line.text)?));
-            lines.iter().filter_map(time).collect()
-        };
-        wait_until("the session says the time", || times().len() >= 4);
-        // The first may have been under way. A time was read after the one before it was heard.
-        let times = times();
-        let bounds = times[1..].windows(2).map(|pair| {
-            let [(earlier, _), (heard, now)] = pair else {
-                unreachable!("two by two")
-            };
-            (now - heard, now - earlier)
-        });
-        bounds
-            .reduce(|one, other| (one.0.max(other.0), one.1.min(other.1)))
-            .expect("there are some")
+        let number = self.asked.get();
+        self.asked.set(number + 1);
+        let before = host_ns();
+        writeln!(
+            self.questions.borrow_mut(),
+            "select 'Q{number} ' || ({NOW});"
+        )
+        .expect("it reads");
+        let asked = format!("Q{number} ");
+        let (heard, now) = self
+            .session
+            .wait_for("the session says the time", 0, |line| {
+                let said = line.text.strip_prefix(&asked)?;
+                Some((line.host_ns, parse_now(said)?))
+            });
+        (now - heard, now - before)
     }
 
     /// Ends the session.
     pub fn close(self) {
-        self.0.signal("TERM");
-        let _ = self.0.wait();
+        self.session.signal("TERM");
+        let _ = self.session.wait();
     }
 }
 
