@@ -157,8 +157,8 @@ fn free_page(
     Ok(Some((process, inside)))
 }
 
-/// Nobody is left to be restored in a process that has ended or executed another program.
-fn or_gone<T>(outcome: Result<T, SkewError>) -> Result<Option<T>, SkewError> {
+/// Nobody is left to be told or restored in a process that has ended or executed another program.
+pub(super) fn or_gone<T>(outcome: Result<T, SkewError>) -> Result<Option<T>, SkewError> {
     match outcome {
         Ok(done) => Ok(Some(done)),
         Err(error) if error.is_gone() => Ok(None),

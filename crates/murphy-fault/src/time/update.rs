@@ -2,20 +2,23 @@
 
 use std::time::Instant;
 
-use murphy_sys::vdso::{Page, State};
+use murphy_sys::{
+    clock::boottime_ns,
+    process::ProcessId,
+    vdso::{Page, State},
+};
 use serde::Serialize;
 
 use super::{
     SkewError,
     course::{self, Course},
-    restore::Marked,
+    restore::{Marked, or_gone},
     spec::Spec,
 };
 use crate::{
     journal::{Journal, Record},
     span::{Span, Until},
 };
-use murphy_sys::clock::boottime_ns;
 
 /// What an update has done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -72,24 +75,28 @@ pub fn update(
         shift_ns: 0,
     };
     for process in Marked::find(number)?.carriers {
-        let page = match Page::open(process) {
-            Err(error) if error.is_gone() => continue,
-            other => other?,
-        };
-        let holders = page.holders()?;
-        if page.state()? != State::Hooked {
-            continue;
+        // Who ends right now needs no telling.
+        if let Some(Some(took_ns)) = or_gone(tell(journal, process))? {
+            updated.longest_ns = updated.longest_ns.max(took_ns);
+            updated.processes += 1;
         }
-        let (slot, _) = course::slot(&course::of_holders(journal, &holders)?);
-        let began = Instant::now();
-        match page.configure(&holders, &slot) {
-            Err(error) if error.is_gone() => continue,
-            other => other?,
-        }
-        let took = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        updated.longest_ns = updated.longest_ns.max(took);
-        updated.processes += 1;
     }
     updated.shift_ns = course.shift_ns(boottime_ns());
     Ok(updated)
+}
+
+/// Has one process show what the journal says by now; says how long that took, in nanoseconds, or nothing where it is
+/// not hooked.
+fn tell(journal: &Journal, process: ProcessId) -> Result<Option<u64>, SkewError> {
+    let page = Page::open(process)?;
+    let holders = page.holders()?;
+    if page.state()? != State::Hooked {
+        return Ok(None);
+    }
+    let (slot, _) = course::slot(&course::of_holders(journal, &holders)?);
+    let began = Instant::now();
+    page.configure(&holders, &slot)?;
+    Ok(Some(
+        u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX),
+    ))
 }
