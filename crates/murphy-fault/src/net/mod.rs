@@ -1,0 +1,4 @@
+//! Family `net`: packets of a target are delayed, lost, duplicated, corrupted, reordered, slowed down or refused.
+
+pub mod scope;
+pub mod spec;
