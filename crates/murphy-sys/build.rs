@@ -7,7 +7,7 @@ use std::{
 };
 
 /// One program: the engine that needs it is loaded or refused as a whole.
-const PROGRAMS: [&str; 1] = ["family"];
+const PROGRAMS: [&str; 2] = ["family", "traffic"];
 
 fn main() -> ExitCode {
     println!("cargo:rerun-if-changed=bpf");

@@ -9,15 +9,14 @@
 use std::{
     fmt, io,
     os::fd::{AsFd, BorrowedFd},
-    sync::{Arc, Mutex, Once, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use libbpf_rs::{
-    Link, MapCore, MapFlags, Object, ObjectBuilder, RingBuffer, RingBufferBuilder, set_print,
-};
+use libbpf_rs::{Link, MapCore, MapFlags, Object, RingBuffer, RingBufferBuilder};
 
 use crate::{
+    bpf,
     clock::boottime_ns,
     process::{BootId, ProcessId, namespace_inode},
     vdso::Clock,
@@ -102,14 +101,7 @@ impl fmt::Debug for Family {
 fn refused(what: &'static str) -> impl Fn(libbpf_rs::Error) -> FamilyError {
     move |error| FamilyError::Refused {
         what,
-        source: io::Error::new(kind(&error), error),
-    }
-}
-
-fn kind(error: &libbpf_rs::Error) -> io::ErrorKind {
-    match error.kind() {
-        libbpf_rs::ErrorKind::PermissionDenied => io::ErrorKind::PermissionDenied,
-        _ => io::ErrorKind::Other,
+        source: io::Error::new(bpf::kind(&error), error),
     }
 }
 
@@ -119,7 +111,6 @@ impl Family {
         at_exec: AtExec,
         clocks: impl IntoIterator<Item = Clock>,
     ) -> Result<Self, FamilyError> {
-        static SILENCE: Once = Once::new();
         let object = OBJECT.ok_or(FamilyError::Architecture)?;
         let namespace = |kind| namespace_inode(std::process::id(), kind).ok();
         // A kernel without time namespaces has one time for all.
@@ -131,13 +122,7 @@ impl Family {
         if !std::path::Path::new("/sys/kernel/btf/vmlinux").exists() {
             return Err(FamilyError::NoBtf);
         }
-        // What libbpf would print is in the error.
-        SILENCE.call_once(|| {
-            set_print(None);
-        });
-        let mut object = ObjectBuilder::default()
-            .open_memory(object)
-            .map_err(refused("read the BPF programs"))?;
+        let mut object = bpf::open(object).map_err(refused("read the BPF programs"))?;
         let clocks = clocks.into_iter().fold(0, |bits, clock| bits | clock.bit());
         let stops = u32::from(at_exec == AtExec::Stop);
         let wanted = [stops.to_ne_bytes(), clocks.to_ne_bytes()].concat();
@@ -147,7 +132,10 @@ impl Family {
                     .map_err(refused("prepare the BPF programs"))?;
             }
         }
-        let object = object.load().map_err(refused("load the BPF programs"))?;
+        let object = bpf::load(object).map_err(|source| FamilyError::Refused {
+            what: "load the BPF programs",
+            source,
+        })?;
         let executed = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&executed);
         let boot = BootId::current();

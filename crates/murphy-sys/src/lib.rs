@@ -1,5 +1,6 @@
 //! Every kernel interface Murphy uses, and every unsafe block.
 pub mod arch;
+mod bpf;
 pub mod cgroup;
 pub mod clock;
 pub mod durable;
@@ -17,5 +18,6 @@ pub mod spawn;
 pub mod table;
 pub mod thread;
 pub mod tracee;
+pub mod traffic;
 pub mod trial;
 pub mod vdso;

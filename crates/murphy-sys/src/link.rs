@@ -5,7 +5,14 @@
 
 use std::{io, net::IpAddr, os::fd::AsRawFd};
 
-use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, new_connection};
+use futures_util::{TryStream, TryStreamExt};
+use rtnetlink::{
+    Handle, LinkBridge, LinkUnspec, LinkVeth, new_connection,
+    packet_route::{
+        address::{AddressAttribute, AddressFlags, AddressScope},
+        link::{LinkAttribute, LinkFlags, LinkMessage},
+    },
+};
 
 use crate::namespace::{NamespaceError, NetNamespace};
 
@@ -62,7 +69,7 @@ pub fn add_bridge(
                 .await,
         )?;
         let index = index_of(&handle, name).await?;
-        add_address(&handle, index, name, address).await?;
+        give_address(&handle, index, name, address).await?;
         set_up(&handle, index, name).await?;
         set_up(&handle, index_of(&handle, "lo").await?, "lo").await
     })
@@ -113,19 +120,120 @@ pub fn join_bridge(
     })?;
     within(node, |handle| async move {
         let index = index_of(&handle, "eth0").await?;
-        add_address(&handle, index, "eth0", address).await?;
+        give_address(&handle, index, "eth0", address).await?;
         set_up(&handle, index, "eth0").await?;
         set_up(&handle, index_of(&handle, "lo").await?, "lo").await
     })
 }
 
+/// A network device of a namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Its number there.
+    pub index: u32,
+    /// Its name there.
+    pub name: String,
+    /// Whether it is the namespace's way to itself.
+    pub is_loopback: bool,
+    /// Whether it is up.
+    pub is_up: bool,
+    /// The largest packet that it carries, in bytes, without its own header.
+    pub mtu: u32,
+}
+
+/// Every device of a namespace, in the order of their numbers.
+pub fn devices(namespace: &NetNamespace) -> Result<Vec<Device>, LinkError> {
+    within(namespace, |handle| async move {
+        let mut found = handle.link().get().execute();
+        let mut devices = Vec::new();
+        while let Some(link) = next(&mut found, "list the devices of").await? {
+            let flags = link.header.flags;
+            let mut device = Device {
+                index: link.header.index,
+                name: String::new(),
+                is_loopback: flags.contains(LinkFlags::Loopback),
+                is_up: flags.contains(LinkFlags::Up),
+                mtu: 0,
+            };
+            for attribute in link.attributes {
+                match attribute {
+                    LinkAttribute::IfName(name) => device.name = name,
+                    LinkAttribute::Mtu(mtu) => device.mtu = mtu,
+                    _ => {}
+                }
+            }
+            devices.push(device);
+        }
+        devices.sort_by_key(|device| device.index);
+        Ok(devices)
+    })
+}
+
+/// The number of a device in a namespace.
+pub fn index(namespace: &NetNamespace, name: &str) -> Result<u32, LinkError> {
+    within(
+        namespace,
+        |handle| async move { index_of(&handle, name).await },
+    )
+}
+
+/// Gives a device one more address.
+pub fn add_address(
+    namespace: &NetNamespace,
+    name: &str,
+    address: Prefixed,
+) -> Result<(), LinkError> {
+    within(namespace, |handle| async move {
+        let index = index_of(&handle, name).await?;
+        give_address(&handle, index, name, address).await
+    })
+}
+
+/// Every address of a namespace but those of its loopback device, and those that hold on one link only.
+pub fn addresses(namespace: &NetNamespace) -> Result<Vec<IpAddr>, LinkError> {
+    within(namespace, |handle| async move {
+        let mut found = handle.address().get().execute();
+        let mut addresses = Vec::new();
+        while let Some(address) = next(&mut found, "list the addresses of").await? {
+            if matches!(
+                address.header.scope,
+                AddressScope::Universe | AddressScope::Site
+            ) {
+                addresses.extend(address.attributes.into_iter().find_map(
+                    |attribute| match attribute {
+                        // Over a link from one end to the other, `Address` is the other end.
+                        AddressAttribute::Local(address) => Some(address),
+                        AddressAttribute::Address(address) if address.is_ipv6() => Some(address),
+                        _ => None,
+                    },
+                ));
+            }
+        }
+        Ok(addresses)
+    })
+}
+
+/// The next of what the kernel lists.
+async fn next<T>(
+    found: &mut (impl TryStream<Ok = T, Error = rtnetlink::Error> + Unpin),
+    action: &'static str,
+) -> Result<Option<T>, LinkError> {
+    TryStreamExt::try_next(found)
+        .await
+        .map_err(|source| LinkError::Refused {
+            action,
+            link: "a namespace".into(),
+            source,
+        })
+}
+
 /// Runs netlink work on a thread inside the namespace.
-fn within<F>(
+fn within<T: Send, F>(
     namespace: &NetNamespace,
     work: impl FnOnce(Handle) -> F + Send,
-) -> Result<(), LinkError>
+) -> Result<T, LinkError>
 where
-    F: Future<Output = Result<(), LinkError>>,
+    F: Future<Output = Result<T, LinkError>>,
 {
     namespace.run(|| {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -155,12 +263,9 @@ fn refused(
 }
 
 async fn index_of(handle: &Handle, name: &str) -> Result<u32, LinkError> {
-    use rtnetlink::packet_route::link::LinkMessage;
     let mut found = handle.link().get().match_name(name.to_owned()).execute();
     let first: Option<Result<LinkMessage, rtnetlink::Error>> =
-        futures_util::TryStreamExt::try_next(&mut found)
-            .await
-            .transpose();
+        TryStreamExt::try_next(&mut found).await.transpose();
     match first {
         Some(Ok(link)) => Ok(link.header.index),
         Some(Err(source)) => Err(LinkError::Refused {
@@ -177,19 +282,19 @@ async fn set_up(handle: &Handle, index: u32, name: &str) -> Result<(), LinkError
     refused("bring up", name, handle.link().set(up).execute().await)
 }
 
-async fn add_address(
+async fn give_address(
     handle: &Handle,
     index: u32,
     name: &str,
     at: Prefixed,
 ) -> Result<(), LinkError> {
-    refused(
-        "give an address to",
-        name,
-        handle
-            .address()
-            .add(index, at.address, at.length)
-            .execute()
-            .await,
-    )
+    let mut request = handle.address().add(index, at.address, at.length);
+    if at.address.is_ipv6() {
+        // An address that must prove first that nobody else has it cannot be used for a second or two.
+        let message = request.message_mut();
+        message
+            .attributes
+            .push(AddressAttribute::Flags(AddressFlags::Nodad));
+    }
+    refused("give an address to", name, request.execute().await)
 }

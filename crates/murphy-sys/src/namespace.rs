@@ -8,7 +8,7 @@
 use std::{
     fs::File,
     io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
     thread,
@@ -19,6 +19,9 @@ use nix::{
     sched::{CloneFlags, setns, unshare},
 };
 
+/// `_IO(0xb7, 3)`.
+const NS_GET_NSTYPE: nix::libc::c_ulong = 0xb703;
+
 /// Why a namespace could not be made or entered.
 #[derive(Debug, thiserror::Error)]
 pub enum NamespaceError {
@@ -28,6 +31,14 @@ pub enum NamespaceError {
         /// `network` or `mount`.
         kind: &'static str,
         /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The file is not one.
+    #[error("open the network namespace {}: {source}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
         source: io::Error,
     },
     /// The kernel refused the thread.
@@ -67,6 +78,30 @@ impl NetNamespace {
                 kind: "network",
                 source,
             })
+    }
+
+    /// The one that a file stands for: `/proc/PID/ns/net`, or one that `ip netns` has named.
+    pub fn open(path: &Path) -> Result<Self, NamespaceError> {
+        let refused = |source| NamespaceError::Open {
+            path: path.into(),
+            source,
+        };
+        let file = File::open(path).map_err(refused)?;
+        // NS_GET_NSTYPE answers for namespaces only.
+        match ioctl_ns_type(&file) {
+            Ok(kind) if kind == CloneFlags::CLONE_NEWNET.bits() => Ok(Self(Arc::new(file.into()))),
+            _ => Err(refused(io::Error::other("it is no network namespace"))),
+        }
+    }
+
+    /// The one that a process is in.
+    pub fn of_process(pid: u32) -> Result<Self, NamespaceError> {
+        Self::open(Path::new(&format!("/proc/{pid}/ns/net")))
+    }
+
+    /// Its number, which no other namespace of this kernel has while this one lives.
+    pub fn inode(&self) -> io::Result<u64> {
+        Ok(rustix::fs::fstat(self)?.st_ino)
     }
 
     /// Moves the calling thread into it, for good.
@@ -154,6 +189,16 @@ impl MountNamespace {
     pub fn descriptor(&self) -> Arc<OwnedFd> {
         Arc::clone(&self.0)
     }
+}
+
+/// Which kind of namespace a file stands for; see `ioctl_ns(2)`.
+fn ioctl_ns_type(file: &File) -> io::Result<i32> {
+    // SAFETY: the call takes no argument and writes no memory.
+    let kind = unsafe { nix::libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) };
+    if kind < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(kind)
 }
 
 /// Runs `work` on a fresh thread, so that a change of namespace ends with it.

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/*
+ * Disturbs the packets of a device: those that were meant are lost, doubled, refused, or handed to a device of Murphy's
+ * that brings them back later. Everything is counted.
+ */
+#include "chance.h"
+#include "packet.h"
+
+/* No device has this number: who redirects there loses a packet without a word to its sender, as a wire would. */
+#define NOWHERE 0x7fffffff
+/* For so long after the last sign of life packets are handed to the device of Murphy's. */
+#define ATTENTION_NS 1000000000ull
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct order);
+} orders SEC(".maps");
+
+/* The last sign of life of whoever serves the devices that packets are handed to, in nanoseconds since boot. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} alive SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, WAYS);
+	__type(key, __u32);
+	__type(value, struct fates);
+} told SEC(".maps");
+
+static __always_inline void count(struct fates *fates, enum fate fate, struct __sk_buff *skb)
+{
+	struct tally *tally = &fates->of[fate];
+
+	tally->packets++;
+	tally->segments += skb->gso_segs ? skb->gso_segs : 1;
+	tally->bytes += skb->len;
+}
+
+/* The packet vanishes. On its way out, its sender must not be told. */
+static __always_inline int lose(enum way way)
+{
+	return way == TO ? bpf_redirect(NOWHERE, 0) : TCX_DROP;
+}
+
+/* Another one like it, which passes this program untouched. */
+static __always_inline void duplicate(struct __sk_buff *skb, struct fates *fates, enum way way, __u32 mark)
+{
+	__u32 before = skb->mark;
+
+	skb->mark = mark;
+	if (!bpf_clone_redirect(skb, skb->ifindex, way == TO ? 0 : BPF_F_INGRESS))
+		count(fates, DUPLICATED, skb);
+	skb->mark = before;
+}
+
+static __always_inline int disturb(struct __sk_buff *skb, enum way way)
+{
+	__u32 only = 0, which = way;
+	const struct order *order = bpf_map_lookup_elem(&orders, &only);
+	struct fates *fates = bpf_map_lookup_elem(&told, &which);
+	const struct treatment *treatment;
+	__u64 number, now_ns, *seen_ns;
+
+	if (!order || !fates)
+		return TCX_NEXT;
+	if (skb->mark >> 24 == OUR_MARK) {
+		if (skb->mark == order->mark) {
+			skb->mark = 0;
+			count(fates, RETURNED, skb);
+		}
+		/* Somebody else's is on its way back to another program: it has been here before. */
+		return TCX_NEXT;
+	}
+	now_ns = bpf_ktime_get_boot_ns();
+	if (!order->active || now_ns >= order->until_ns)
+		return TCX_NEXT;
+	count(fates, SEEN, skb);
+	if (!meant(skb, &order->scope, way))
+		return TCX_NEXT;
+	count(fates, MATCHED, skb);
+	treatment = &order->ways[way];
+	number = next_number(way);
+	if (treatment->partition == DROP || (treatment->every && number % treatment->every == treatment->every - 1) ||
+	    hits(&treatment->loss, order->seed, number, way, LOSS)) {
+		count(fates, LOST, skb);
+		return lose(way);
+	}
+	if (hits(&treatment->duplicate, order->seed, number, way, DUPLICATION))
+		duplicate(skb, fates, way, order->mark);
+	if (!treatment->cable)
+		return TCX_NEXT;
+	seen_ns = bpf_map_lookup_elem(&alive, &only);
+	if (!seen_ns || now_ns > *seen_ns + ATTENTION_NS) {
+		count(fates, SLIPPED, skb);
+		return TCX_NEXT;
+	}
+	count(fates, CABLED, skb);
+	return bpf_redirect(treatment->cable, 0);
+}
+
+SEC("tcx/egress")
+int murphy_to(struct __sk_buff *skb)
+{
+	return disturb(skb, TO);
+}
+
+SEC("tcx/ingress")
+int murphy_from(struct __sk_buff *skb)
+{
+	return disturb(skb, FROM);
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -1,0 +1,81 @@
+//! BPF programs are read from memory and loaded; what the kernel has against one of them is part of the error.
+
+use std::{cell::RefCell, io, sync::Once};
+
+use libbpf_rs::{Object, ObjectBuilder, OpenObject, PrintLevel, set_print};
+
+/// How much of what the kernel says about a refused program is kept, in bytes.
+const LOG_MAX: usize = 2000;
+
+thread_local! {
+    /// What libbpf has said on this thread since somebody asked last.
+    static SAID: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Reads an object file. From here on what libbpf has to say is kept for [`load`] instead of printed.
+pub(crate) fn open(object: &[u8]) -> Result<OpenObject, libbpf_rs::Error> {
+    static KEEP: Once = Once::new();
+    KEEP.call_once(|| {
+        set_print(Some((PrintLevel::Warn, |_, said| {
+            SAID.with_borrow_mut(|all| {
+                if all.len() < LOG_MAX {
+                    all.push_str(&said);
+                }
+            });
+        })));
+    });
+    ObjectBuilder::default().open_memory(object)
+}
+
+/// Loads every program of an object. The error says what the kernel has said of the one that it refused.
+pub(crate) fn load(object: OpenObject) -> io::Result<Object> {
+    SAID.take();
+    object.load().map_err(|error| {
+        let kind = kind(&error);
+        match last_words(&SAID.take()) {
+            Some(words) => io::Error::new(kind, format!("{error}: {words}")),
+            None => io::Error::new(kind, error),
+        }
+    })
+}
+
+/// What kind of error one of libbpf's is.
+pub(crate) fn kind(error: &libbpf_rs::Error) -> io::ErrorKind {
+    match error.kind() {
+        libbpf_rs::ErrorKind::PermissionDenied => io::ErrorKind::PermissionDenied,
+        _ => io::ErrorKind::Other,
+    }
+}
+
+/// The end of the verifier's log, where the reason stands; else the last line that libbpf has said.
+fn last_words(said: &str) -> Option<String> {
+    let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let is_verdict = |line: &&str| !line.starts_with("libbpf:") && !line.starts_with("processed ");
+    let mut verdicts: Vec<_> = lines().filter(is_verdict).collect();
+    let kept = verdicts.split_off(verdicts.len().saturating_sub(3));
+    if kept.is_empty() {
+        lines().next_back().map(str::to_owned)
+    } else {
+        Some(kept.join("; "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_of_a_refusal_stands_before_the_statistics() {
+        let said = "libbpf: prog 'a': BPF program load failed: EACCES\n\
+                    libbpf: prog 'a': -- BEGIN PROG LOAD LOG --\n\
+                    0: (79) r6 = *(u64 *)(r1 +0)\n\
+                    R1 invalid mem access 'scalar'\n\
+                    processed 2 insns (limit 1000000) max_states_per_insn 0\n\
+                    libbpf: prog 'a': failed to load: -EACCES\n";
+        let words = last_words(said).unwrap();
+        assert!(words.ends_with("R1 invalid mem access 'scalar'"), "{words}");
+        let other = "libbpf: map 'a': failed to create: -EPERM\n";
+        assert_eq!(last_words(other).as_deref(), Some(other.trim()));
+        assert_eq!(last_words("\n"), None);
+    }
+}

@@ -1,0 +1,290 @@
+//! Traffic is what a device of a network namespace sends and is sent; BPF programs at its hooks disturb it.
+//!
+//! Needs Linux 6.6 (tcx), `CAP_BPF` and `CAP_NET_ADMIN`, or root. The programs are attached by links that this process
+//! holds: the kernel takes them off when it ends, however it ends. What has a time ends in the programs themselves.
+//! See `bpf/traffic.bpf.c`.
+
+mod detach;
+mod order;
+
+pub use detach::{Detached, detach};
+pub use order::{
+    ALWAYS, Chain, Fate, Fates, Match, Order, PEERS_MAX, PORTS_MAX, Passage, Tally, Treatment, Way,
+};
+
+use std::{
+    collections::BTreeSet,
+    fmt, io,
+    net::IpAddr,
+    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+};
+
+use libbpf_rs::{MapCore, MapFlags, Object};
+
+use crate::{
+    bpf,
+    clock::boottime_ns,
+    namespace::{NamespaceError, NetNamespace},
+};
+
+#[cfg(target_arch = "x86_64")]
+const OBJECT: Option<&[u8]> = Some(include_bytes!(concat!(env!("OUT_DIR"), "/traffic.bpf.o")));
+#[cfg(not(target_arch = "x86_64"))]
+const OBJECT: Option<&[u8]> = None;
+
+/// Why traffic cannot be disturbed.
+#[derive(Debug, thiserror::Error)]
+pub enum TrafficError {
+    /// The programs are not written for this architecture.
+    #[error(
+        "disturb packets on {}: Murphy's BPF programs are built for x86_64 only",
+        std::env::consts::ARCH
+    )]
+    Architecture,
+    /// The kernel refused a program, a map, or their use.
+    #[error(
+        "disturb packets: {what}: {source}; it needs BPF, and CAP_BPF with CAP_NET_ADMIN or root"
+    )]
+    Refused {
+        /// What.
+        what: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The kernel has no such hook.
+    #[error(
+        "attach to device {ifindex}: {source}; tcx needs Linux 6.6 with CONFIG_NET_XGRESS, which CONFIG_NET_CLS_ACT brings"
+    )]
+    NoHook {
+        /// The device.
+        ifindex: u32,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The device is gone.
+    #[error("attach to device {ifindex}: it is gone")]
+    Gone {
+        /// The device.
+        ifindex: u32,
+    },
+    /// More peers than fit.
+    #[error("disturb packets: at most {PEERS_MAX} networks of each family may be peers")]
+    Peers,
+    /// The namespace cannot be entered.
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
+}
+
+/// An address with the length of its prefix.
+pub type Network = (IpAddr, u8);
+
+/// Programs that are loaded, and the devices they are attached to.
+pub struct Traffic {
+    links: Vec<OwnedFd>,
+    peers: BTreeSet<Network>,
+    order: Order,
+    object: Object,
+}
+
+// SAFETY: libbpf binds none of it to a thread, and no other owner of the pointers inside is left outside: `Traffic`
+// gives none of them away.
+unsafe impl Send for Traffic {}
+
+impl fmt::Debug for Traffic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Traffic")
+            .field("order", &self.order)
+            .field("links", &self.links.len())
+            .finish_non_exhaustive()
+    }
+}
+
+fn refused(what: &'static str) -> impl Fn(libbpf_rs::Error) -> TrafficError {
+    move |error| TrafficError::Refused {
+        what,
+        source: io::Error::new(bpf::kind(&error), error),
+    }
+}
+
+impl Traffic {
+    /// Loads the programs, which do nothing yet.
+    pub fn load(order: Order) -> Result<Self, TrafficError> {
+        let object = OBJECT.ok_or(TrafficError::Architecture)?;
+        let object = bpf::open(object).map_err(refused("read the BPF programs"))?;
+        let object = bpf::load(object).map_err(|source| TrafficError::Refused {
+            what: "load the BPF programs",
+            source,
+        })?;
+        let traffic = Self {
+            links: Vec::new(),
+            peers: BTreeSet::new(),
+            order,
+            object,
+        };
+        traffic.write_order()?;
+        Ok(traffic)
+    }
+
+    /// What it has been told.
+    pub fn order(&self) -> &Order {
+        &self.order
+    }
+
+    /// Tells it something else from now on.
+    pub fn tell(&mut self, change: impl FnOnce(&mut Order)) -> Result<(), TrafficError> {
+        change(&mut self.order);
+        self.write_order()
+    }
+
+    fn write_order(&self) -> Result<(), TrafficError> {
+        self.map("orders")?
+            .update(&0_u32.to_ne_bytes(), &self.order.encode(), MapFlags::ANY)
+            .map_err(refused("tell the BPF programs"))
+    }
+
+    /// The networks that are peers from now on; whoever stays one is one all the time. An order without `by_peer` asks
+    /// nobody.
+    pub fn allow(&mut self, peers: &BTreeSet<Network>) -> Result<(), TrafficError> {
+        let of_family = |is_v4: bool| {
+            peers
+                .iter()
+                .filter(move |(address, _)| address.is_ipv4() == is_v4)
+        };
+        if of_family(true).count().max(of_family(false).count()) > PEERS_MAX {
+            return Err(TrafficError::Peers);
+        }
+        let gone: Vec<Network> = self.peers.difference(peers).copied().collect();
+        for network in gone {
+            let (map, key) = peer_key(network);
+            match self.map(map)?.delete(&key) {
+                Err(error) if error.kind() != libbpf_rs::ErrorKind::NotFound => {
+                    return Err(refused("tell the BPF programs")(error));
+                }
+                _ => self.peers.remove(&network),
+            };
+        }
+        let fresh: Vec<Network> = peers.difference(&self.peers).copied().collect();
+        for network in fresh {
+            let (map, key) = peer_key(network);
+            self.map(map)?
+                .update(&key, &[1], MapFlags::ANY)
+                .map_err(refused("tell the BPF programs"))?;
+            self.peers.insert(network);
+        }
+        Ok(())
+    }
+
+    /// Attaches the program for one way to a device, behind those that are there.
+    pub fn attach(
+        &mut self,
+        namespace: &NetNamespace,
+        ifindex: u32,
+        way: Way,
+    ) -> Result<(), TrafficError> {
+        let (name, kind) = match way {
+            Way::To => ("murphy_to", libbpf_sys::BPF_TCX_EGRESS),
+            Way::From => ("murphy_from", libbpf_sys::BPF_TCX_INGRESS),
+        };
+        let program = self.object.progs().find(|program| program.name() == name);
+        let program = program.ok_or(TrafficError::Refused {
+            what: "find a BPF program",
+            source: io::ErrorKind::NotFound.into(),
+        })?;
+        let program = program.as_fd().as_raw_fd();
+        let device = i32::try_from(ifindex).map_err(|_| TrafficError::Gone { ifindex })?;
+        // The device is looked up in the namespace of the calling thread.
+        let made = namespace.run(|| {
+            // SAFETY: the program's descriptor is open as long as `self`, and no options are given.
+            let fd =
+                unsafe { libbpf_sys::bpf_link_create(program, device, kind, std::ptr::null()) };
+            if fd < 0 {
+                return Err(io::Error::from_raw_os_error(-fd));
+            }
+            // SAFETY: the descriptor was just made and is nobody else's.
+            Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+        })?;
+        let link = made.map_err(|source| match source.raw_os_error() {
+            Some(nix::libc::ENODEV) => TrafficError::Gone { ifindex },
+            Some(nix::libc::EINVAL | nix::libc::EOPNOTSUPP) => {
+                TrafficError::NoHook { ifindex, source }
+            }
+            _ => TrafficError::Refused {
+                what: "attach a BPF program",
+                source,
+            },
+        })?;
+        self.links.push(link);
+        Ok(())
+    }
+
+    /// Takes the programs off every device. What has been counted stays readable.
+    pub fn leave(&mut self) {
+        self.links.clear();
+    }
+
+    /// Says that the device which packets are handed to is served.
+    pub fn live(&self) -> Result<(), TrafficError> {
+        self.map("alive")?
+            .update(
+                &0_u32.to_ne_bytes(),
+                &boottime_ns().to_ne_bytes(),
+                MapFlags::ANY,
+            )
+            .map_err(refused("tell the BPF programs"))
+    }
+
+    /// What became of the packets of one way.
+    pub fn fates(&self, way: Way) -> Result<Fates, TrafficError> {
+        let key = (way as u32).to_ne_bytes();
+        let told = self
+            .map("told")?
+            .lookup_percpu(&key, MapFlags::ANY)
+            .map_err(refused("ask the BPF programs"))?;
+        let processors = told.unwrap_or_default();
+        Ok(processors
+            .iter()
+            .map(|bytes| Fates::decode(bytes))
+            .fold(Fates::default(), |sum, one| sum + one))
+    }
+
+    fn map(&self, name: &str) -> Result<libbpf_rs::Map<'_>, TrafficError> {
+        let found = self.object.maps().find(|map| map.name() == name);
+        found.ok_or(TrafficError::Refused {
+            what: "find a BPF map",
+            source: io::ErrorKind::NotFound.into(),
+        })
+    }
+}
+
+/// The map that a peer stands in, and its key there.
+fn peer_key((address, length): Network) -> (&'static str, Vec<u8>) {
+    let mut key = u32::from(length).to_ne_bytes().to_vec();
+    match address {
+        IpAddr::V4(address) => {
+            key.extend(address.octets());
+            ("peers4", key)
+        }
+        IpAddr::V6(address) => {
+            key.extend(address.octets());
+            ("peers6", key)
+        }
+    }
+}
+
+/// Asks this kernel whether packets can be disturbed, in a namespace that goes with the question.
+pub fn trial() -> Result<(), TrafficError> {
+    let namespace = NetNamespace::create()?;
+    let mut traffic = Traffic::load(Order {
+        id: 0,
+        until_ns: None,
+        seed: 0,
+        active: false,
+        matched: Match::default(),
+        to: Treatment::default(),
+        from: Treatment::default(),
+    })?;
+    // The loopback is the first device of every namespace.
+    Way::ALL
+        .into_iter()
+        .try_for_each(|way| traffic.attach(&namespace, 1, way))
+}
