@@ -10,6 +10,8 @@ use crate::{span::Until, undo::Undo};
 pub enum EndsBy {
     /// It is over as soon as it has happened.
     Itself,
+    /// The kernel ends it with Murphy, and what it runs ends it at its time.
+    Kernel,
     /// It ends at its time inside the target, whoever lives; its keeper clears away what is left.
     Deadline,
     /// The keeper runs its undos.
@@ -21,6 +23,7 @@ impl EndsBy {
     pub fn text(self) -> &'static str {
         match self {
             Self::Itself => "nothing is left to undo",
+            Self::Kernel => "the kernel ends it at once",
             Self::Deadline => {
                 "its keeper undoes it within a second; without one it ends in the target, in time"
             }

@@ -14,11 +14,13 @@ use murphy_sys::{
     process::{ProcessId, State, has_variable},
     signal::Signal,
     table::ProcessTable,
+    traffic::TrafficError,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
     journal::Journal,
+    net,
     time::{SkewError, restore_vdso},
 };
 
@@ -47,6 +49,11 @@ pub enum Undo {
     EndTree(ProcessId),
     /// Takes a skew off every process that carries it, by the id in their memory: children inherit it.
     RestoreVdso {
+        /// The injection.
+        id: String,
+    },
+    /// Takes the programs of an injection off every network device, by the id in what they were told.
+    DetachTraffic {
         /// The injection.
         id: String,
     },
@@ -96,6 +103,9 @@ pub enum UndoError {
     /// A skew stays.
     #[error(transparent)]
     Skew(#[from] SkewError),
+    /// Packets are disturbed still.
+    #[error(transparent)]
+    Traffic(#[from] TrafficError),
     /// The directory stays.
     #[error("remove {}: {source}", path.display())]
     Tree {
@@ -125,6 +135,7 @@ impl Undo {
             Self::ResumeHeld => resume_held(),
             Self::EndTagged { tag } => end_tagged(tag),
             Self::EndTree(process) => end_tree(*process),
+            Self::DetachTraffic { id } => Ok(net::detach(id)?),
             Self::RemoveTree {
                 path,
                 device,
@@ -164,6 +175,9 @@ impl fmt::Display for Undo {
                 write!(f, "take skew {id} off every process that carries it")
             }
             Self::EndTree(process) => write!(f, "kill {process} and its descendants"),
+            Self::DetachTraffic { id } => {
+                write!(f, "take the programs of {id} off every network device")
+            }
             Self::RemoveTree { path, .. } => write!(f, "remove {}", path.display()),
         }
     }

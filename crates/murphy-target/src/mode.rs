@@ -141,7 +141,7 @@ impl From<Mode> for String {
 
 impl Mode {
     /// Which of `all` things are hit: their positions, rising. The same seed draws the same ones.
-    pub(crate) fn draw(self, all: usize, seed: u64) -> Vec<usize> {
+    pub fn draw(self, all: usize, seed: u64) -> Vec<usize> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let wanted = match self {
             Self::All => all,

@@ -51,7 +51,7 @@ pub enum Selector {
 
 impl Selector {
     /// The namespace file of a `netns:` value.
-    pub(crate) fn netns_path(value: &str) -> PathBuf {
+    pub fn netns_path(value: &str) -> PathBuf {
         if value.contains('/') {
             value.into()
         } else {

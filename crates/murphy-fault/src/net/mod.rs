@@ -1,4 +1,223 @@
-//! Family `net`: packets of a target are delayed, lost, duplicated, corrupted, reordered, slowed down or refused.
+//! Family `net`: packets of a target are lost, come twice, or do not pass at all, for chosen peers, ports and protocols.
+//!
+//! What is hit is a network namespace: every process in it. Engine `tcx` ([`murphy_sys::traffic`], Linux 6.6) decides
+//! and counts in the kernel, at the devices of that namespace; IPv4 and IPv6 alike. What it does ends with Murphy, and at
+//! its time even when Murphy hangs. ARP and neighbour discovery pass unless they are asked for, so that a loss is not
+//! also a neighbour that is gone.
+//!
+//! Several injections on one device see each packet in the order in which they began, each what the one before has let
+//! pass: two losses multiply. They end in any order.
 
+mod disturbance;
+mod effect;
+mod order;
+mod peers;
+mod place;
 pub mod scope;
 pub mod spec;
+
+pub use disturbance::{Disturbance, Hit};
+pub use effect::{Counted, Disturbed, Share, WayEffect};
+pub use place::{Place, PlaceSeen};
+pub use scope::{Scope, ScopeError};
+pub use spec::{Spec, SpecError};
+
+use std::io;
+
+use murphy_sys::{
+    link::LinkError,
+    namespace::NamespaceError,
+    traffic::{self, Detached, TrafficError},
+};
+use murphy_target::TargetError;
+
+use crate::{
+    journal::JournalError,
+    plan::{EndsBy, Plan},
+    span::Until,
+    undo::{Undo, Undone},
+};
+
+/// The engine that decides in the kernel.
+pub const ENGINE: &str = "tcx";
+
+/// Why packets could not be disturbed, or be left alone again.
+#[derive(Debug, thiserror::Error)]
+pub enum NetError {
+    /// What is asked makes no sense.
+    #[error(transparent)]
+    Asked(#[from] SpecError),
+    /// The packets that are meant make no sense.
+    #[error(transparent)]
+    Scope(#[from] ScopeError),
+    /// The kernel refuses.
+    #[error(transparent)]
+    Traffic(#[from] TrafficError),
+    /// The devices or addresses of a namespace cannot be listed.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// A namespace cannot be entered.
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
+    /// A namespace cannot be told from others.
+    #[error("look at a network namespace: {0}")]
+    Inode(#[source] io::Error),
+    /// `/proc` cannot be read.
+    #[error("read /proc: {0}")]
+    Table(#[source] io::Error),
+    /// The journal.
+    #[error(transparent)]
+    Journal(Box<JournalError>),
+    /// A peer that is a target cannot be found.
+    #[error("find the peer: {0}")]
+    Peer(#[from] TargetError),
+    /// The machine would be hit.
+    #[error(
+        "disturb the packets of {0}: it shares the network namespace of this machine, and all of it would be hit; --allow-host does it all the same"
+    )]
+    Host(String),
+    /// Nobody is left to be hit.
+    #[error("disturb packets: whoever was named has ended")]
+    Nobody,
+    /// There is nothing to hit.
+    #[error(
+        "disturb the packets of {0}: it has no network device but its loopback; --device lo means that one"
+    )]
+    NoDevice(String),
+    /// A device that is not there.
+    #[error(
+        "disturb the packets of device {device} in {place}: it has none of that name; there are: {known}"
+    )]
+    UnknownDevice {
+        /// What was written.
+        device: String,
+        /// The namespace.
+        place: String,
+        /// Those that are there.
+        known: String,
+    },
+    /// A peer without an address.
+    #[error("find the peer {0}: it has no address")]
+    NoAddress(String),
+    /// A host without an address.
+    #[error("find the peer {name} as {place} would: {why}")]
+    Name {
+        /// The host.
+        name: String,
+        /// From where it was looked for.
+        place: String,
+        /// What the name servers say.
+        why: String,
+    },
+    /// No engine does it here.
+    #[error("{asked}: packets would have to wait, and engine {ENGINE} lets none wait")]
+    Waits {
+        /// The fault.
+        asked: String,
+    },
+}
+
+impl From<JournalError> for NetError {
+    fn from(error: JournalError) -> Self {
+        // A journal's undo may fail on these: the two hold each other.
+        Self::Journal(Box::new(error))
+    }
+}
+
+impl NetError {
+    /// Whether what was typed is wrong, rather than the machine unwilling.
+    pub fn is_bad_input(&self) -> bool {
+        match self {
+            Self::Asked(_) | Self::Scope(_) | Self::Host(_) | Self::UnknownDevice { .. } => true,
+            Self::Peer(error) => error.is_bad_input(),
+            _ => false,
+        }
+    }
+}
+
+/// Whether it makes sense, and some engine here does it.
+fn check(spec: &Spec, scope: &Scope) -> Result<(), NetError> {
+    spec.check()?;
+    scope.check()?;
+    if spec.needs_queue() {
+        return Err(NetError::Waits {
+            asked: spec.to_string(),
+        });
+    }
+    Ok(traffic::trial()?)
+}
+
+/// Refuses what would hit the machine itself, unless that is wanted.
+fn spare_host(places: &[Place], allow_host: bool) -> Result<(), NetError> {
+    match places.iter().find(|place| place.is_hosts()) {
+        Some(place) if !allow_host => Err(NetError::Host(place.name.clone())),
+        _ => Ok(()),
+    }
+}
+
+/// The fault and whom it is about, in words.
+pub fn words(spec: &Spec, scope: &Scope) -> String {
+    let words = [
+        spec.to_string(),
+        spec.direction.to_string(),
+        scope.to_string(),
+    ];
+    let said: Vec<_> = words
+        .into_iter()
+        .filter(|words| !words.is_empty())
+        .collect();
+    said.join(" · ")
+}
+
+/// What `spec` would do to the packets of `places`. Changes nothing; an error for what would be refused.
+pub fn plan(
+    spec: &Spec,
+    scope: &Scope,
+    places: &[Place],
+    until: Until,
+    allow_host: bool,
+) -> Result<Plan, NetError> {
+    check(spec, scope)?;
+    spare_host(places, allow_host)?;
+    let mut changes = Vec::new();
+    for place in places {
+        for device in place.devices(&scope.devices)? {
+            for way in disturbance::ways(spec) {
+                changes.push(format!(
+                    "attach a program to the {} of {} in {} (network namespace {})",
+                    disturbance::hook(way),
+                    device.name,
+                    place.name,
+                    place.inode
+                ));
+            }
+        }
+    }
+    let peers = peers::resolve(&scope.peers, places)?;
+    for (address, length) in peers {
+        changes.push(format!("only packets to or from {address}/{length}"));
+    }
+    Ok(Plan {
+        family: "net",
+        fault: words(spec, scope),
+        engine: ENGINE,
+        targets: places.iter().map(|place| place.name.clone()).collect(),
+        changes,
+        undo: vec![Undo::DetachTraffic { id: "new".into() }],
+        ends: EndsBy::Kernel,
+        until,
+    })
+}
+
+/// Takes the programs of injection `id` off every device.
+pub(crate) fn detach(id: &str) -> Result<Undone, TrafficError> {
+    Ok(match traffic::detach(number_of(id))? {
+        Detached::Now(_) => Undone::Now,
+        Detached::Nowhere => Undone::AlreadyDone,
+    })
+}
+
+/// An id is six hex digits.
+fn number_of(id: &str) -> u32 {
+    u32::from_str_radix(id, 16).unwrap_or(0)
+}

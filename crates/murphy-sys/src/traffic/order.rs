@@ -33,6 +33,8 @@ pub enum Passage {
     Pass,
     /// They vanish.
     Drop,
+    /// They vanish, and their sender is told: TCP by a reset, everything else by ICMP.
+    Reject,
 }
 
 /// Which packets match, but for the peers; see [`super::Traffic::allow`].
@@ -139,6 +141,7 @@ impl Order {
             bytes.word32(match treatment.passage {
                 Passage::Pass => 0,
                 Passage::Drop => 1,
+                Passage::Reject => 2,
             });
             bytes.word32(treatment.every);
             bytes.word32(treatment.cable);

@@ -2,6 +2,7 @@
 
 mod aim;
 mod detach;
+mod net;
 mod process;
 mod time;
 
@@ -24,6 +25,8 @@ pub struct InjectArgs {
 pub enum Family {
     /// Kill, signal, pause or restart processes.
     Process(process::ProcessArgs),
+    /// Lose, duplicate or refuse packets, of a target and of nobody else.
+    Net(net::NetArgs),
     /// Skew the clocks of running processes, and of nobody else.
     Time(time::TimeArgs),
 }
@@ -31,6 +34,7 @@ pub enum Family {
 /// Injects it.
 pub fn run(args: &InjectArgs, json: bool) -> Result<Exit, Failure> {
     let aim = match &args.family {
+        Family::Net(args) => &args.aim,
         Family::Process(args) => &args.aim,
         Family::Time(args) => &args.aim,
     };
@@ -41,6 +45,7 @@ pub fn run(args: &InjectArgs, json: bool) -> Result<Exit, Failure> {
         detach::leave()?;
     }
     match &args.family {
+        Family::Net(args) => net::run(args, json),
         Family::Process(args) => process::run(args, json),
         Family::Time(args) => time::run(args, json),
     }

@@ -1,0 +1,130 @@
+//! A place is a network namespace whose packets are disturbed, and the devices there.
+
+use std::{collections::BTreeMap, path::Path};
+
+use murphy_sys::{
+    link::{self, Device as Link},
+    namespace::NetNamespace,
+    process::{ProcessId, namespace_inode},
+};
+use murphy_target::{Member, Selector};
+use serde::Serialize;
+
+use super::{NetError, scope::Device};
+
+/// A network namespace that is hit.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Its number.
+    pub inode: u64,
+    /// For people: its name, or who is in it.
+    pub name: String,
+    /// The namespace itself, which lives as long as this.
+    pub namespace: NetNamespace,
+    /// Somebody in it, by whose eyes names of hosts are read; nobody in one that was named.
+    pub process: Option<ProcessId>,
+}
+
+/// A place with its devices, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PlaceSeen {
+    /// Its name.
+    pub name: String,
+    /// Its number, as in `/proc/PID/ns/net`.
+    pub inode: u64,
+    /// The devices whose packets are disturbed.
+    pub devices: Vec<String>,
+}
+
+impl Place {
+    /// The namespace that `netns:` names, also where nobody is in it.
+    pub fn named(selector: &Selector) -> Option<Result<Self, NetError>> {
+        let Selector::Netns(value) = selector else {
+            return None;
+        };
+        let open = |path: &Path| {
+            let namespace = NetNamespace::open(path)?;
+            Ok(Self {
+                inode: inode_of(&namespace)?,
+                name: selector.to_string(),
+                namespace,
+                process: None,
+            })
+        };
+        Some(open(&Selector::netns_path(value)))
+    }
+
+    /// The namespaces that some processes are in, each once. Who ends meanwhile is left out.
+    pub fn of_members<'a>(members: impl IntoIterator<Item = &'a Member>) -> Vec<Self> {
+        let mut places = BTreeMap::new();
+        for member in members {
+            let pid = member.process.pid;
+            let Ok(inode) = namespace_inode(pid, "net") else {
+                continue;
+            };
+            if places.contains_key(&inode) {
+                continue;
+            }
+            let Ok(namespace) = NetNamespace::of_process(pid) else {
+                continue;
+            };
+            // It may have gone elsewhere, or its pid to somebody else, between the two looks.
+            if !member.process.is_alive() || inode_of(&namespace).ok() != Some(inode) {
+                continue;
+            }
+            let name = match &member.container {
+                Some(container) => container.label(),
+                None => format!("{pid} {}", member.name),
+            };
+            let place = Self {
+                inode,
+                name,
+                namespace,
+                process: Some(member.process),
+            };
+            places.insert(inode, place);
+        }
+        places.into_values().collect()
+    }
+
+    /// Whether Murphy itself is there, or the machine's first process: whoever disturbs it disturbs the machine.
+    pub fn is_hosts(&self) -> bool {
+        [std::process::id(), 1]
+            .into_iter()
+            .any(|pid| namespace_inode(pid, "net").is_ok_and(|inode| inode == self.inode))
+    }
+
+    /// The devices whose packets are meant: those of these names, or all but the loopback.
+    pub fn devices(&self, named: &[Device]) -> Result<Vec<Link>, NetError> {
+        let all = link::devices(&self.namespace)?;
+        if named.is_empty() {
+            // What is down carries nothing now, and may later.
+            let found: Vec<_> = all.into_iter().filter(|link| !link.is_loopback).collect();
+            return if found.is_empty() {
+                Err(NetError::NoDevice(self.name.clone()))
+            } else {
+                Ok(found)
+            };
+        }
+        let known = || {
+            all.iter()
+                .map(|link| link.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        let mut found = Vec::new();
+        for device in named {
+            let link = all.iter().find(|link| link.name == device.name());
+            found.push(link.cloned().ok_or_else(|| NetError::UnknownDevice {
+                device: device.to_string(),
+                place: self.name.clone(),
+                known: known(),
+            })?);
+        }
+        Ok(found)
+    }
+}
+
+fn inode_of(namespace: &NetNamespace) -> Result<u64, NetError> {
+    namespace.inode().map_err(NetError::Inode)
+}

@@ -1,0 +1,375 @@
+//! `murphy inject net` disturbs the packets of a target.
+
+use std::{
+    num::NonZeroU32,
+    time::{Duration, Instant},
+};
+
+use clap::{Args, ValueEnum};
+use murphy_fault::{
+    injector::Injector,
+    net::{
+        self, Disturbance, Disturbed, ENGINE, Hit, NetError, Place, Scope, Spec,
+        scope::{Cidr, Device, Peer, Ports, Protocol},
+        spec::{Chance, Direction, GilbertElliott, Loss, Partition},
+    },
+    ratio::Ratio,
+    span::Until,
+};
+use murphy_sys::signal::Interrupts;
+use murphy_target::{Mode, Selector, Target};
+use serde_json::json;
+
+use crate::{
+    exit::{Exit, Failure},
+    output::{self, plural},
+    verbs::{
+        inject::aim::{Aim, interrupts, say_left_out, say_plan},
+        injector,
+        said::Said,
+    },
+};
+
+/// How often a fault in force is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often its effect is said.
+const SAY_EVERY: Duration = Duration::from_secs(1);
+
+/// Arguments of `murphy inject net`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  murphy inject net -t netns:n1 --partition --for 30s                     nothing leaves n1
+  murphy inject net -t container:web --loss 30% --cidr 10.0.0.0/24 --port 5432 --for 1m
+  murphy inject net -t container:db --partition --peer container:web --direction both --for 30s
+  murphy inject net -t netns:n1 --gilbert-elliott p=1%,r=10% --for 1m     losses in bursts
+  murphy inject net -t netns:n1 --duplicate 5% --protocol udp --for 1m
+
+What is hit is the network namespace of the target, in IPv4 and IPv6; ARP and neighbour discovery
+pass unless --arp is said. Every packet is counted where it is lost. More: docs/faults/net.md.")]
+pub struct NetArgs {
+    /// Lose so many packets: 30%, 0.3.
+    #[arg(long, value_name = "RATIO", group = "losses")]
+    pub loss: Option<Ratio>,
+
+    /// How much one packet's loss is that of the one before; the share stays.
+    #[arg(long, value_name = "RATIO", requires = "loss")]
+    pub loss_correlation: Option<Ratio>,
+
+    /// Lose packets in bursts: p=1%,r=10%[,bad=100%][,good=0%].
+    #[arg(long, value_name = "MODEL", group = "losses")]
+    pub gilbert_elliott: Option<GilbertElliott>,
+
+    /// Lose every nth packet.
+    #[arg(long, value_name = "N", group = "losses")]
+    pub loss_every: Option<NonZeroU32>,
+
+    /// Send so many packets twice.
+    #[arg(long, value_name = "RATIO")]
+    pub duplicate: Option<Ratio>,
+
+    /// How much one packet's duplication is that of the one before.
+    #[arg(long, value_name = "RATIO", requires = "duplicate")]
+    pub duplicate_correlation: Option<Ratio>,
+
+    /// Let nothing pass: `drop` says nothing to the sender, `reject` tells it.
+    #[arg(
+        long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "drop"
+    )]
+    pub partition: Option<PartitionArg>,
+
+    /// Which way, seen from the target.
+    #[arg(long, value_enum, default_value_t)]
+    pub direction: DirectionArg,
+
+    /// Only to and from this peer: another target (container:web), a host name, an address; repeatable.
+    #[arg(long = "peer", value_name = "PEER")]
+    pub peers: Vec<Peer>,
+
+    /// Only to and from this network: 10.0.0.0/24; repeatable.
+    #[arg(long = "cidr", value_name = "NETWORK")]
+    pub cidrs: Vec<Cidr>,
+
+    /// Only packets with this port on either side: 5432, 8000-8100; repeatable, or with commas.
+    #[arg(long = "port", value_name = "PORT", value_delimiter = ',')]
+    pub ports: Vec<Ports>,
+
+    /// Only packets with this port on the target's side.
+    #[arg(long = "local-port", value_name = "PORT", value_delimiter = ',')]
+    pub local_ports: Vec<Ports>,
+
+    /// Only packets with this port on the other side.
+    #[arg(long = "remote-port", value_name = "PORT", value_delimiter = ',')]
+    pub remote_ports: Vec<Ports>,
+
+    /// Only this protocol: tcp, udp, sctp, icmp, or a number.
+    #[arg(long, value_name = "PROTOCOL")]
+    pub protocol: Option<Protocol>,
+
+    /// Also the packets by which neighbours are found: ARP, neighbour discovery.
+    #[arg(long)]
+    pub arp: bool,
+
+    /// Only on this device of the target's namespace; on all but the loopback by default; repeatable.
+    #[arg(long = "device", value_name = "NAME")]
+    pub devices: Vec<Device>,
+
+    /// Hit even the network namespace of this machine itself.
+    #[arg(long)]
+    pub allow_host: bool,
+
+    /// Who, and how long.
+    #[command(flatten)]
+    pub aim: Aim,
+}
+
+/// Which way, seen from the target.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum DirectionArg {
+    /// What it sends.
+    #[default]
+    To,
+    /// What it is sent.
+    From,
+    /// Both.
+    Both,
+}
+
+/// What becomes of packets that may not pass.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum PartitionArg {
+    /// They vanish.
+    Drop,
+    /// Their sender is told.
+    Reject,
+}
+
+impl NetArgs {
+    fn spec(&self) -> Spec {
+        let chance = |ratio: Option<Ratio>, correlation: Option<Ratio>| {
+            ratio.map(|ratio| Chance {
+                ratio,
+                correlation: correlation.unwrap_or_default(),
+            })
+        };
+        let random = chance(self.loss, self.loss_correlation).map(Loss::Random);
+        Spec {
+            loss: random
+                .or(self.gilbert_elliott.map(Loss::GilbertElliott))
+                .or(self.loss_every.map(Loss::Every)),
+            duplicate: chance(self.duplicate, self.duplicate_correlation),
+            partition: self.partition.map(|how| match how {
+                PartitionArg::Drop => Partition::Drop,
+                PartitionArg::Reject => Partition::Reject,
+            }),
+            direction: match self.direction {
+                DirectionArg::To => Direction::To,
+                DirectionArg::From => Direction::From,
+                DirectionArg::Both => Direction::Both,
+            },
+            ..Spec::default()
+        }
+    }
+
+    fn scope(&self) -> Scope {
+        let cidrs = self.cidrs.iter().copied().map(Peer::Network);
+        Scope {
+            peers: self.peers.iter().cloned().chain(cidrs).collect(),
+            ports: self.ports.clone(),
+            local_ports: self.local_ports.clone(),
+            remote_ports: self.remote_ports.clone(),
+            protocol: self.protocol,
+            arp: self.arp,
+            devices: self.devices.clone(),
+        }
+    }
+
+    /// Everyone who is hit: namespaces that were named, or those of processes.
+    fn find(&self, seed: u64) -> Result<(Vec<Place>, Option<Target>), Failure> {
+        let named: Option<Vec<_>> = self.aim.targets.iter().map(Place::named).collect();
+        if let Some(named) = named {
+            let all: Vec<Place> = named
+                .into_iter()
+                .collect::<Result<_, NetError>>()
+                .map_err(Failure::machine)?;
+            let drawn = self.aim.mode.draw(all.len(), seed);
+            if drawn.len() < all.len() {
+                output::note(&format!(
+                    "murphy: {} of {} chosen ({}, --seed {seed})",
+                    drawn.len(),
+                    all.len(),
+                    self.aim.mode
+                ));
+            }
+            let drawn = drawn
+                .into_iter()
+                .filter_map(|place| all.get(place).cloned());
+            return Ok((drawn.collect(), None));
+        }
+        let is_named = |selector: &Selector| matches!(selector, Selector::Netns(_));
+        if self.aim.mode != Mode::All && self.aim.targets.iter().any(is_named) {
+            return Err(Failure::input(format!(
+                "choose {} of namespaces and processes at once: name one kind of them",
+                self.aim.mode
+            )));
+        }
+        let target = self.aim.find(seed)?;
+        let places = Place::of_members(&target.members);
+        Ok((places, Some(target)))
+    }
+}
+
+fn failure(error: NetError) -> Failure {
+    if error.is_bad_input() {
+        Failure::input(error)
+    } else {
+        Failure::machine(error)
+    }
+}
+
+/// Injects it.
+pub fn run(args: &NetArgs, json: bool) -> Result<Exit, Failure> {
+    let (spec, scope) = (args.spec(), args.scope());
+    spec.check().map_err(Failure::input)?;
+    scope.check().map_err(Failure::input)?;
+    args.aim.check("net")?;
+    let until = args.aim.until("net")?;
+    if !args.aim.command.is_empty() {
+        return Err(Failure::input(
+            "inject net: a launched command shares the network namespace of this machine; give it one of its own with `ip netns exec NAME`, and name that with -t netns:NAME",
+        ));
+    }
+    let seed = args.aim.seed();
+    let (places, target) = args.find(seed)?;
+    if args.aim.dry_run {
+        let plan = net::plan(&spec, &scope, &places, until, args.allow_host).map_err(failure)?;
+        return Ok(say_plan(&plan, json));
+    }
+    if let Some(target) = &target {
+        say_left_out(target);
+    }
+    let hit = Hit {
+        places,
+        target: target.as_ref(),
+        allow_host: args.allow_host,
+    };
+    Stage {
+        interrupts: interrupts()?,
+        injector: injector()?,
+        until,
+        seed,
+        json,
+    }
+    .disturb(hit, spec, scope)
+}
+
+/// What a disturbance needs besides its target.
+struct Stage {
+    injector: Injector,
+    interrupts: Interrupts,
+    until: Until,
+    seed: u64,
+    json: bool,
+}
+
+impl Stage {
+    fn disturb(&self, hit: Hit<'_>, spec: Spec, scope: Scope) -> Result<Exit, Failure> {
+        let fault = net::words(&spec, &scope);
+        let names: Vec<_> = hit.places.iter().map(|place| place.name.clone()).collect();
+        let disturbance =
+            Disturbance::inject(&self.injector, hit, spec, scope, self.until, self.seed);
+        let mut disturbance = disturbance.map_err(failure)?;
+        let id = disturbance.id().to_owned();
+        let said = Said {
+            family: "net",
+            engine: ENGINE,
+            id: &id,
+            fault: &fault,
+            targets: &names,
+            json: self.json,
+        };
+        said.planned();
+        let effect = disturbance.say().map_err(failure)?;
+        said.effect("active", &json!(effect));
+        if !self.json {
+            self.say_active(&fault, &id, &effect);
+        }
+        let kept = self.keep(&mut disturbance, &said);
+        let taken_back = disturbance.is_over();
+        let effect = disturbance.end().map_err(failure)?;
+        if !effect.left.is_empty() {
+            said.ended("failed", &json!(effect));
+            return Err(Failure::cleanup(effect.left.join("; ")).hint(format!(
+                "`murphy recover {id}` when what stands in the way is gone."
+            )));
+        }
+        kept?;
+        let had_effect = effect.had_effect();
+        said.ended(
+            if had_effect { "recovered" } else { "failed" },
+            &json!(effect),
+        );
+        if !self.json {
+            say_ended(&effect, taken_back);
+        }
+        if had_effect {
+            Ok(Exit::Held)
+        } else {
+            Err(Failure::machine(format!(
+                "see any effect of {fault}: no packet matched"
+            )))
+        }
+    }
+
+    /// Waits until the disturbance is over, whoever ends it, and keeps it current meanwhile.
+    fn keep(&self, disturbance: &mut Disturbance, said: &Said<'_>) -> Result<(), Failure> {
+        let mut said_at = Instant::now();
+        loop {
+            let left = disturbance.left();
+            let interrupted = self
+                .interrupts
+                .wait(left.min(LOOK_EVERY))
+                .map_err(|error| Failure::machine(format!("listen for Ctrl-C: {error}")))?;
+            if interrupted || disturbance.left().is_zero() || disturbance.is_over() {
+                return Ok(());
+            }
+            disturbance.follow();
+            if said_at.elapsed() > SAY_EVERY {
+                said_at = Instant::now();
+                self.injector.mind_keeper().map_err(Failure::machine)?;
+                let effect = disturbance.say().map_err(failure)?;
+                said.effect("effect", &json!(effect));
+            }
+        }
+    }
+
+    fn say_active(&self, fault: &str, id: &str, effect: &Disturbed) {
+        output::line(&format!(
+            "{fault} ({}, engine {ENGINE}, seed {})   id {id}",
+            plural(effect.places.len() as u64, "namespace"),
+            self.seed
+        ));
+        for place in &effect.places {
+            output::line(&format!("  {}  {}", place.name, place.devices.join(" ")));
+        }
+        if !effect.peers.is_empty() {
+            output::line(&format!("  peers  {}", effect.peers.join(" ")));
+        }
+        output::line(&match self.until {
+            Until::After(span) => format!("active: ends after {span}, or at Ctrl-C"),
+            Until::Forever => "active: ends at Ctrl-C".into(),
+        });
+    }
+}
+
+fn say_ended(effect: &Disturbed, taken_back: bool) {
+    let by = if taken_back {
+        " (taken back by somebody else)"
+    } else {
+        ""
+    };
+    output::line(&format!("ended{by}: {}", effect.text()));
+    for trouble in &effect.troubles {
+        output::note(&format!("murphy: warning: failed to {trouble}"));
+    }
+}
