@@ -13,7 +13,7 @@
 enum way { TO, FROM, WAYS };
 
 /* What becomes of packets that may not pass. */
-enum partition { PASS, DROP, REJECT };
+enum partition { PASS, DROP };
 
 /* Ports from the first to the last; from 1 to 0 where the place is empty. */
 struct ports {

@@ -4,7 +4,7 @@ use murphy_sys::traffic::{ALWAYS, Chain, Match, Order, Passage, Treatment};
 
 use super::{
     scope::{Ports, Scope},
-    spec::{Chance, GilbertElliott, Loss, Partition, Spec},
+    spec::{Chance, GilbertElliott, Loss, Spec},
 };
 
 /// The order of an injection: `id` is six hex digits as a number, `until_ns` boottime.
@@ -48,10 +48,10 @@ fn matched(scope: &Scope) -> Match {
 
 fn treatment(spec: &Spec) -> Treatment {
     let mut treatment = Treatment {
-        passage: match spec.partition {
-            None => Passage::Pass,
-            Some(Partition::Drop) => Passage::Drop,
-            Some(Partition::Reject) => Passage::Reject,
+        passage: if spec.partition {
+            Passage::Drop
+        } else {
+            Passage::Pass
         },
         duplicate: spec.duplicate.map(of_chance).unwrap_or_default(),
         ..Treatment::default()
@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn only_the_way_that_was_asked_is_treated() {
         let spec = Spec {
-            partition: Some(Partition::Drop),
+            partition: true,
             direction: super::super::spec::Direction::From,
             ..Spec::default()
         };

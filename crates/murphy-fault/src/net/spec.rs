@@ -157,17 +157,6 @@ pub struct Shaper {
     pub limit: Bytes,
 }
 
-/// What becomes of packets that may not pass.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Partition {
-    /// They vanish.
-    #[default]
-    Drop,
-    /// Their sender is told: TCP by a reset, everything else by ICMP.
-    Reject,
-}
-
 /// Which way, seen from the target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -217,9 +206,9 @@ pub struct Spec {
     /// Only so much passes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<Shaper>,
-    /// None pass.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub partition: Option<Partition>,
+    /// None pass: they vanish.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub partition: bool,
     /// Which way.
     pub direction: Direction,
 }
@@ -310,8 +299,8 @@ impl Spec {
         ];
         let first = asked.iter().find(|(is_asked, _)| *is_asked);
         match (self.partition, first) {
-            (None, None) => return Err(SpecError::Nothing),
-            (Some(_), Some((_, field))) => return Err(SpecError::Both("--partition", field)),
+            (false, None) => return Err(SpecError::Nothing),
+            (true, Some((_, field))) => return Err(SpecError::Both("--partition", field)),
             _ => {}
         }
         for (chance, field, correlation) in self.chances() {
@@ -530,11 +519,7 @@ impl fmt::Display for Spec {
     /// The fault in words: `delay 50ms ± 10ms, loss 30%`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = Vec::new();
-        match self.partition {
-            Some(Partition::Drop) => parts.push("partition".to_owned()),
-            Some(Partition::Reject) => parts.push("partition (reject)".to_owned()),
-            None => {}
-        }
+        parts.extend(self.partition.then(|| "partition".to_owned()));
         match self.loss {
             Some(Loss::Random(chance)) => parts.push(format!("loss {chance}")),
             Some(Loss::GilbertElliott(model)) => parts.push(format!("loss {model}")),
@@ -651,7 +636,7 @@ mod tests {
             ),
             (
                 Spec {
-                    partition: Some(Partition::Drop),
+                    partition: true,
                     duplicate: Some(chance("1%")),
                     ..none()
                 },

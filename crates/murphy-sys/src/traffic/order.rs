@@ -33,8 +33,6 @@ pub enum Passage {
     Pass,
     /// They vanish.
     Drop,
-    /// They vanish, and their sender is told: TCP by a reset, everything else by ICMP.
-    Reject,
 }
 
 /// Which packets match, but for the peers; see [`super::Traffic::allow`].
@@ -141,7 +139,6 @@ impl Order {
             bytes.word32(match treatment.passage {
                 Passage::Pass => 0,
                 Passage::Drop => 1,
-                Passage::Reject => 2,
             });
             bytes.word32(treatment.every);
             bytes.word32(treatment.cable);

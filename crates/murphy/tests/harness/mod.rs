@@ -93,6 +93,11 @@ impl Guard {
         self.dir.path()
     }
 
+    /// A name for something on the machine that no other test takes for its own.
+    pub fn name(&self, ending: &str) -> String {
+        format!("mphy-{}-{ending}", self.mark)
+    }
+
     /// The test's own journal.
     pub fn journal(&self) -> PathBuf {
         self.dir().join("journal")
@@ -238,7 +243,10 @@ impl Drop for Guard {
         let now = Machine::now();
         let fresh: Vec<_> = now.links.difference(&self.before.links).collect();
         assert!(fresh.is_empty(), "links were left behind: {fresh:?}");
-        let fresh: Vec<_> = now.netns.difference(&self.before.netns).collect();
+        let others =
+            |name: &&String| name.starts_with("mphy-") && !name.starts_with(&self.name(""));
+        let fresh = now.netns.difference(&self.before.netns);
+        let fresh: Vec<_> = fresh.filter(|name| !others(name)).collect();
         assert!(fresh.is_empty(), "namespaces were left behind: {fresh:?}");
         let mounts = fs::read_to_string("/proc/self/mounts").expect("mounts");
         let dir = self.dir.path().to_str().expect("a UTF-8 path");

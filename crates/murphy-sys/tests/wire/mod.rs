@@ -1,0 +1,140 @@
+//! A wire between two namespaces of a test, and numbered datagrams over it: what came says what was lost, what came twice
+//! and what came late.
+//!
+//! For tests of other crates, too, which name it by its path.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::{
+    net::{IpAddr, SocketAddr, UdpSocket},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use murphy_sys::{
+    link::{Prefixed, add_address, add_bridge, join_bridge},
+    namespace::NetNamespace,
+};
+
+/// How long a first datagram may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// When none has come for so long, none is under way.
+const QUIET: Duration = Duration::from_millis(200);
+
+/// Two nodes on a bridge, 1 and 2, each with an address of both families on `eth0`.
+pub struct Wire {
+    _bridge: NetNamespace,
+    pub a: NetNamespace,
+    pub b: NetNamespace,
+}
+
+impl Wire {
+    /// Between two namespaces that have nothing yet. Both find each other before this returns.
+    pub fn lay(a: NetNamespace, b: NetNamespace) -> Self {
+        let bridge = NetNamespace::create().expect("a namespace");
+        let in4 = |last| prefixed(address(true, last), 24);
+        add_bridge(&bridge, "br0", in4(254)).expect("a bridge");
+        for (node, last) in [(&a, 1), (&b, 2)] {
+            join_bridge(&bridge, "br0", &format!("n{last}"), node, in4(last)).expect("a link");
+            add_address(node, "eth0", prefixed(address(false, last), 64)).expect("an address");
+        }
+        let wire = Self {
+            _bridge: bridge,
+            a,
+            b,
+        };
+        for is_v4 in [true, false] {
+            wire.warm(is_v4);
+        }
+        wire
+    }
+
+    /// Sends a datagram again and again until one comes: neighbours must be found first.
+    fn warm(&self, is_v4: bool) {
+        let until = Instant::now() + PATIENCE;
+        while self.send(is_v4, 1).is_empty() {
+            assert!(Instant::now() < until, "no datagram ever came");
+        }
+    }
+
+    /// Sends so many numbered datagrams from 1 to 2; the numbers that came, in the order in which they came.
+    pub fn send(&self, is_v4: bool, count: u32) -> Vec<u32> {
+        datagrams(
+            (&self.a, address(is_v4, 1)),
+            (&self.b, address(is_v4, 2)),
+            count,
+        )
+    }
+
+    /// The same from 2 to 1.
+    pub fn send_back(&self, is_v4: bool, count: u32) -> Vec<u32> {
+        datagrams(
+            (&self.b, address(is_v4, 2)),
+            (&self.a, address(is_v4, 1)),
+            count,
+        )
+    }
+}
+
+fn prefixed(address: IpAddr, length: u8) -> Prefixed {
+    Prefixed { address, length }
+}
+
+/// The address of a node.
+pub fn address(is_v4: bool, last: u8) -> IpAddr {
+    if is_v4 {
+        [10, 78, 0, last].into()
+    } else {
+        [0xfd78, 0, 0, 0, 0, 0, 0, u16::from(last)].into()
+    }
+}
+
+/// Sends so many numbered datagrams from one namespace to another; the numbers that came, in the order in which they came.
+pub fn datagrams(
+    from: (&NetNamespace, IpAddr),
+    to: (&NetNamespace, IpAddr),
+    count: u32,
+) -> Vec<u32> {
+    let bind = |(namespace, address): (&NetNamespace, IpAddr)| {
+        let socket = namespace.run(|| UdpSocket::bind((address, 0)));
+        socket.expect("a namespace").expect("a socket")
+    };
+    let (sender, receiver) = (bind(from), bind(to));
+    let port = receiver.local_addr().expect("it is bound").port();
+    sender
+        .connect(SocketAddr::new(to.1, port))
+        .expect("a route");
+    receiver.set_nonblocking(true).expect("an own socket");
+    let mut came = Vec::new();
+    let mut buffer = [0; 64];
+    let mut take = |came: &mut Vec<u32>| {
+        while let Ok(4) = receiver.recv(&mut buffer) {
+            let number = [buffer[0], buffer[1], buffer[2], buffer[3]];
+            came.push(u32::from_be_bytes(number));
+        }
+    };
+    for number in 0..count {
+        // An answer to an earlier one, such as that nobody listens, is told by a later one.
+        let _ = sender.send(&number.to_be_bytes());
+        take(&mut came);
+    }
+    let mut quiet_since = Instant::now();
+    while quiet_since.elapsed() < QUIET {
+        sleep(Duration::from_millis(1));
+        let before = came.len();
+        take(&mut came);
+        if came.len() > before {
+            quiet_since = Instant::now();
+        }
+    }
+    came
+}
+
+/// Expects that of so many independent chances so many have come: within four standard deviations.
+pub fn assert_share(hits: usize, all: u32, share: f64) {
+    let (n, hits) = (f64::from(all), hits as f64);
+    let sigma = (n * share * (1.0 - share)).sqrt();
+    assert!(
+        (hits - n * share).abs() < 4.0 * sigma,
+        "{hits} of {n}, and {share} was asked"
+    );
+}
