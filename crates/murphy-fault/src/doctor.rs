@@ -7,12 +7,13 @@ use murphy_sys::{
     family::{AtExec, Family},
     pidfd,
     privilege::Privileges,
+    traffic,
     trial::Namespace,
     vdso::{self, Clock},
 };
 use serde::Serialize;
 
-use crate::{journal::Journal, time};
+use crate::{journal::Journal, net, time};
 
 /// What one thing on this machine is good for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -48,7 +49,7 @@ impl Row {
 }
 
 /// Who adds rows.
-const ROWS: [fn() -> Vec<Row>; 5] = [privileges, namespaces, cgroups, process, time];
+const ROWS: [fn() -> Vec<Row>; 6] = [privileges, namespaces, cgroups, process, time, net];
 
 /// Every row, asked of the machine now.
 pub fn examine() -> Vec<Row> {
@@ -203,6 +204,14 @@ fn time() -> Vec<Row> {
         Err(error) => Row::no(family, "follow stop", error.to_string()),
     };
     vec![vdso, namespace, follow]
+}
+
+fn net() -> Vec<Row> {
+    let detail = "loss, bursts, duplicates and partitions, in the kernel";
+    vec![match traffic::trial() {
+        Ok(()) => Row::yes("net", net::ENGINE, detail),
+        Err(error) => Row::no("net", net::ENGINE, error.to_string()),
+    }]
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ Examples:
   murphy doctor                                       what this machine can do
   murphy inject process pause -t pid:42 --for 10s     stop a process for ten seconds
   murphy inject time -t pid:42 --offset -10m --for 10s  let it believe that it is ten minutes earlier
+  murphy inject net -t netns:n1 --loss 30% --for 1m   lose a third of its packets
   murphy hunt etcd --etcd 3.5.0 --faults kill --for 60s
   murphy check history.jsonl --model etcd             judge a recorded history
   murphy convert history.edn --to murphy              write a history down in another format

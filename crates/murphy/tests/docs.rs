@@ -1,13 +1,24 @@
-//! What `docs/faults/time.md` shows is what happens: every command in it is run, and says what stands below it.
+//! What the pages of `docs/faults/` show is what happens: every command in them is run, and says what stands below it.
 //!
-//! A block fenced as `console` is a session. Its lines that begin with `$ ` are run one after another against a victim
-//! whose pid the page writes as 4711; the lines below one are what it says. Pids, ids and lengths of time may differ.
-//! A command ends with exit code 0, unless `$ echo $?` follows it and says otherwise. The block fenced as `json` is the
-//! effect of a skew: its fields, no more and no less, are those of a real one.
+//! A block fenced as `console` is a session. Its lines that begin with `$ ` are run one after another against a victim of
+//! the page's own; the lines below one are what it says. What differs from one run to the next may differ. A command ends
+//! with exit code 0, unless `$ echo $?` follows it and says otherwise. The block fenced as `json` is the last line of a
+//! fault: its fields, no more and no less, are those of a real one.
+
+#[path = "../../murphy-sys/tests/wire/mod.rs"]
+mod wire;
 
 mod harness;
+mod network;
+mod victims;
 
-use std::{collections::HashMap, env, fs, path::Path};
+use std::{
+    collections::HashMap,
+    env, fs,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
 use harness::{Guard, Running, say_skipped, wait_until};
 use murphy_sys::{
@@ -15,10 +26,13 @@ use murphy_sys::{
     trial::Namespace,
     vdso::Clock,
 };
+use network::Nodes;
 use serde_json::Value;
 
-/// The pid of every victim, as the page writes it.
+/// The pid of every victim of a skew, as the page writes it.
 const PID: &str = "4711";
+/// The namespaces of disturbed packets, as the page writes them.
+const NAMESPACES: [&str; 2] = ["netns:web", "netns:db"];
 /// Lengths of time end with one of these.
 const UNITS: [&str; 8] = ["ns", "us", "µs", "ms", "s", "m", "h", "d"];
 
@@ -30,8 +44,9 @@ struct Block {
     lines: Vec<String>,
 }
 
-fn blocks() -> Vec<Block> {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/faults/time.md");
+fn blocks(page: &str) -> Vec<Block> {
+    let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/faults");
+    let page = pages.join(page);
     let page = fs::read_to_string(page).expect("the page is there");
     let mut blocks: Vec<Block> = Vec::new();
     let mut is_inside = false;
@@ -73,6 +88,24 @@ fn run(guard: &Guard, line: &str) -> (String, i32) {
         .env("MURPHY_JOURNAL", guard.journal());
     let ended = shell.run();
     (ended.stdout, ended.code)
+}
+
+/// A line without the numbers that were counted; those that `command` says itself stay as they are.
+fn settled_counts(line: &str, command: &str) -> String {
+    let mut settled = Vec::new();
+    let mut before = "";
+    for word in line.split_whitespace() {
+        let core = word.trim_matches(|c| "(),;".contains(c));
+        let is_told = command.split_whitespace().any(|told| told == core);
+        let is_count = core.parse::<f64>().is_ok() && !is_told;
+        settled.push(match before {
+            "id" => "ID",
+            _ if is_count => "N",
+            _ => word,
+        });
+        before = word;
+    }
+    settled.join(" ")
 }
 
 /// A line without what differs from one run to the next. What `command` says itself stays as it is, but for what was
@@ -153,11 +186,14 @@ fn is_possible(block: &Block) -> bool {
     lacks.is_none()
 }
 
-/// Runs the commands of a block, and compares what they say.
-fn hold(block: &Block) {
-    let guard = Guard::new();
-    let victim = victim(&guard);
-    let mut real = HashMap::from([(PID.to_owned(), victim.pid().to_string())]);
+/// Runs the commands of a block, and compares what they say, without what may differ. `real` has what the page calls
+/// otherwise.
+fn hold(
+    guard: &Guard,
+    block: &Block,
+    mut real: HashMap<String, String>,
+    settled: impl Fn(&str, &str) -> String,
+) {
     let mut code = 0;
     let mut lines = block.lines.iter().zip(block.line..).peekable();
     while let Some((line, number)) = lines.next() {
@@ -174,7 +210,7 @@ fn hold(block: &Block) {
         assert_eq!(code, 0, "the exit code before line {number}");
         let command = translated(command, &real);
         let said;
-        (said, code) = run(&guard, &command);
+        (said, code) = run(guard, &command);
         real.extend(
             ids(shown.iter().copied())
                 .into_iter()
@@ -188,24 +224,85 @@ fn hold(block: &Block) {
         assert_eq!(seen, wanted, "line {number}: {command}\n{said}");
     }
     assert_eq!(code, 0, "the exit code at the end of line {}", block.line);
-    victim.signal("TERM");
 }
 
-#[test]
-fn every_command_of_the_page_says_what_the_page_shows() {
-    if Guard::root_or_skip().is_none() {
-        return;
-    }
-    let blocks = blocks();
-    let sessions: Vec<_> = blocks.iter().filter(|b| b.language == "console").collect();
-    assert!(!sessions.is_empty());
+/// The sessions of a page, which has no command outside of them.
+fn sessions(page: &str) -> Vec<Block> {
+    let blocks = blocks(page);
     for block in &blocks {
         let is_shown = block.lines.iter().any(|line| line.starts_with("murphy "));
         assert!(!is_shown, "line {}: nothing runs it", block.line);
     }
-    for session in sessions.into_iter().filter(|block| is_possible(block)) {
-        hold(session);
+    let is_session = |block: &Block| block.language == "console";
+    let sessions: Vec<_> = blocks.into_iter().filter(is_session).collect();
+    assert!(!sessions.is_empty());
+    sessions
+}
+
+#[test]
+fn every_command_of_the_page_about_clocks_says_what_the_page_shows() {
+    if Guard::root_or_skip().is_none() {
+        return;
     }
+    for session in sessions("time.md")
+        .iter()
+        .filter(|block| is_possible(block))
+    {
+        let guard = Guard::new();
+        let victim = victim(&guard);
+        let real = HashMap::from([(PID.to_owned(), victim.pid().to_string())]);
+        hold(&guard, session, real, settled);
+        victim.signal("TERM");
+    }
+}
+
+/// What is done while node 1 of a wire sends datagrams to node 2.
+fn with_traffic(act: impl FnOnce(&Guard, HashMap<String, String>)) {
+    let Some(guard) = Guard::root_or_skip() else {
+        return;
+    };
+    let Some(nodes) = Nodes::lay_or_skip(&guard) else {
+        return;
+    };
+    let names = [nodes.target(), nodes.peer()];
+    let real = NAMESPACES.into_iter().map(str::to_owned).zip(names);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                nodes.wire.send(true, 200);
+            }
+        });
+        // Whoever fails must not leave the other one sending for ever.
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            act(&guard, real.collect());
+        }));
+        is_over.store(true, Ordering::Relaxed);
+        if let Err(panic) = outcome {
+            std::panic::resume_unwind(panic);
+        }
+    });
+}
+
+#[test]
+fn every_command_of_the_page_about_packets_says_what_the_page_shows() {
+    with_traffic(|guard, real| {
+        for session in sessions("net.md") {
+            hold(guard, &session, real.clone(), settled_counts);
+        }
+    });
+}
+
+#[test]
+fn the_effect_on_packets_has_the_fields_that_the_page_shows() {
+    with_traffic(|guard, real| {
+        let words = [
+            "inject", "net", "--json", "--loss", "30%", "--for", "1s", "-t",
+        ];
+        let ended = guard.murphy(words).arg(&real["netns:web"]).run();
+        assert_eq!(ended.code, 0, "{ended:?}");
+        compare_fields("net.md", &ended.lines().pop().expect("it says something"));
+    });
 }
 
 /// The names of all fields, by their path.
@@ -225,7 +322,7 @@ fn fields(value: &Value, path: &str, all: &mut Vec<String>) {
 }
 
 #[test]
-fn the_effect_has_the_fields_that_the_page_shows() {
+fn the_effect_on_clocks_has_the_fields_that_the_page_shows() {
     let Some(guard) = Guard::root_or_skip() else {
         return;
     };
@@ -235,13 +332,19 @@ fn the_effect_has_the_fields_that_the_page_shows() {
     ];
     let ended = guard.murphy(words).args(["-t", &victim.target()]).run();
     assert_eq!(ended.code, 0, "{ended:?}");
-    let real = ended.lines().pop().expect("it says something");
-    let shown = blocks().into_iter().find(|block| block.language == "json");
+    compare_fields("time.md", &ended.lines().pop().expect("it says something"));
+    victim.signal("TERM");
+}
+
+/// Expects that what was said has the fields that a page shows.
+fn compare_fields(page: &str, real: &Value) {
+    let shown = blocks(page)
+        .into_iter()
+        .find(|block| block.language == "json");
     let shown = shown.expect("the page shows one").lines.join("\n");
     let shown: Value = serde_json::from_str(&shown).expect("it is JSON");
     let (mut wanted, mut seen) = (Vec::new(), Vec::new());
     fields(&shown, "", &mut wanted);
-    fields(&real, "", &mut seen);
+    fields(real, "", &mut seen);
     assert_eq!(seen, wanted);
-    victim.signal("TERM");
 }
