@@ -72,6 +72,12 @@ pub fn all() -> Vec<Series> {
             "time_killed",
         ),
         test(
+            "net-kills",
+            "kill -9 of injector and keeper at 300 instants of disturbed packets leaves nobody disturbed",
+            "murphy",
+            "net_killed",
+        ),
+        test(
             "time-monitors",
             "of three monitors exactly the skewed one sees its clock go back; runtimes, PostgreSQL and etcd are skewed",
             "murphy",

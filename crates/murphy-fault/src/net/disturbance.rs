@@ -93,21 +93,14 @@ impl Disturbance {
             place.devices(&scope.devices)?;
         }
         let peers = peers::resolve(&scope.peers, &hit.places)?;
+        let order = order(&spec, &scope, seed);
+        // Programs that are loaded change nothing yet: what this kernel refuses, it refuses here.
+        let traffic = Traffic::load(order)?;
         let names: Vec<_> = hit.places.iter().map(|place| place.name.clone()).collect();
         let mut entry = injector.begin("net", &words(&spec, &scope), &names, until)?;
         let id = entry.id().to_owned();
-        entry.protect(&[Undo::DetachTraffic { id: id.clone() }])?;
+        entry.protect(&[Undo::DetachTraffic { id }])?;
         let until_ns = entry.header().deadline_boottime_ns();
-        let order = order(number_of(&id), &spec, &scope, until_ns, seed);
-        let made = Traffic::load(order).map_err(NetError::from);
-        let traffic = match made {
-            Ok(traffic) => traffic,
-            Err(error) => {
-                // Nothing was attached: the entry has nothing to undo and goes.
-                let _ = entry.end();
-                return Err(error);
-            }
-        };
         let mut disturbance = Self {
             entry,
             spec,
@@ -133,6 +126,10 @@ impl Disturbance {
     }
 
     fn begin(&mut self, places: Vec<Place>) -> Result<(), NetError> {
+        let (id, until_ns) = (number_of(self.id()), self.until_ns);
+        self.traffic.tell(|order| {
+            (order.id, order.until_ns, order.active) = (id, until_ns, true);
+        })?;
         self.traffic.allow(&self.peers)?;
         for place in places {
             self.attach(&place)?;

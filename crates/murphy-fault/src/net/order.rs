@@ -7,14 +7,8 @@ use super::{
     spec::{Chance, GilbertElliott, Loss, Spec},
 };
 
-/// The order of an injection: `id` is six hex digits as a number, `until_ns` boottime.
-pub(super) fn order(
-    id: u32,
-    spec: &Spec,
-    scope: &Scope,
-    until_ns: Option<u64>,
-    seed: u64,
-) -> Order {
+/// The order of an injection that has no id yet, and is not in force.
+pub(super) fn order(spec: &Spec, scope: &Scope, seed: u64) -> Order {
     let treatment = treatment(spec);
     let if_asked = |is_asked: bool| {
         if is_asked {
@@ -24,10 +18,10 @@ pub(super) fn order(
         }
     };
     Order {
-        id,
-        until_ns,
+        id: 0,
+        until_ns: None,
         seed,
-        active: true,
+        active: false,
         matched: matched(scope),
         to: if_asked(spec.direction.is_to()),
         from: if_asked(spec.direction.is_from()),
@@ -123,7 +117,7 @@ mod tests {
             direction: super::super::spec::Direction::From,
             ..Spec::default()
         };
-        let order = order(1, &spec, &Scope::default(), Some(5), 7);
+        let order = order(&spec, &Scope::default(), 7);
         assert_eq!(order.to, Treatment::default());
         assert_eq!(order.from.passage, Passage::Drop);
         assert!(!order.matched.by_peer);
