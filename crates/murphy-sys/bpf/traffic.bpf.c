@@ -5,6 +5,7 @@
  */
 #include "chance.h"
 #include "packet.h"
+#include "refuse.h"
 
 /* No device has this number: who redirects there loses a packet without a word to its sender, as a wire would. */
 #define NOWHERE 0x7fffffff
@@ -48,6 +49,21 @@ static __always_inline int lose(enum way way)
 	return way == TO ? bpf_redirect(NOWHERE, 0) : TCX_DROP;
 }
 
+/* The packet goes back to its sender as an answer, where there is one; else it vanishes. */
+static __always_inline int reject(struct __sk_buff *skb, struct fates *fates, enum way way, const struct order *order)
+{
+	int verdict;
+
+	/* Its answer passes the other hook of the device, where it may not be refused in its turn. */
+	if (order->ways[way == TO ? FROM : TO].partition)
+		skb->mark = order->mark;
+	verdict = refuse(skb, way);
+	if (verdict < 0)
+		return lose(way);
+	count(fates, REFUSED, skb);
+	return verdict;
+}
+
 /* Another one like it, which passes this program untouched. */
 static __always_inline void duplicate(struct __sk_buff *skb, struct fates *fates, enum way way, __u32 mark)
 {
@@ -86,6 +102,10 @@ static __always_inline int disturb(struct __sk_buff *skb, enum way way)
 	count(fates, MATCHED, skb);
 	treatment = &order->ways[way];
 	number = next_number(way);
+	if (treatment->partition == REJECT) {
+		count(fates, LOST, skb);
+		return reject(skb, fates, way, order);
+	}
 	if (treatment->partition == DROP || (treatment->every && number % treatment->every == treatment->every - 1) ||
 	    hits(&treatment->loss, order->seed, number, way, LOSS)) {
 		count(fates, LOST, skb);

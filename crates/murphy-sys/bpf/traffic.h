@@ -13,7 +13,7 @@
 enum way { TO, FROM, WAYS };
 
 /* What becomes of packets that may not pass. */
-enum partition { PASS, DROP };
+enum partition { PASS, DROP, REJECT };
 
 /* Ports from the first to the last; from 1 to 0 where the place is empty. */
 struct ports {
@@ -84,7 +84,7 @@ struct tally {
 };
 
 /* What became of packets. */
-enum fate { SEEN, MATCHED, LOST, DUPLICATED, CABLED, RETURNED, SLIPPED, FATES };
+enum fate { SEEN, MATCHED, LOST, REFUSED, DUPLICATED, CABLED, RETURNED, SLIPPED, FATES };
 
 struct fates {
 	struct tally of[FATES];
@@ -104,4 +104,4 @@ struct peer6 {
 _Static_assert(sizeof(struct scope) == 224, "as in order.rs");
 _Static_assert(sizeof(struct treatment) == 80, "as in order.rs");
 _Static_assert(sizeof(struct order) == 408, "as in order.rs");
-_Static_assert(sizeof(struct fates) == 168, "as in order.rs");
+_Static_assert(sizeof(struct fates) == 192, "as in order.rs");

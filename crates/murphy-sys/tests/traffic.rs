@@ -3,7 +3,12 @@
 
 mod wire;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    io::{ErrorKind, Read, Write},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    time::Duration,
+};
 
 use murphy_sys::{
     clock::boottime_ns,
@@ -187,6 +192,82 @@ fn nothing_passes_a_partition_of_one_peer_and_others_do() {
         traffic.tell(|order| order.active = true).unwrap();
     }
     assert_eq!(traffic.fates(Way::To).unwrap()[Fate::Lost].packets, 100);
+}
+
+/// What a connection, and a question over UDP, from one namespace to another come to.
+fn ask(from: &NetNamespace, to: &NetNamespace, host: IpAddr) -> (ErrorKind, ErrorKind) {
+    let listener = to.run(|| TcpListener::bind((host, 0))).unwrap().unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let patience = Duration::from_secs(2);
+    let connected = from.run(|| TcpStream::connect_timeout(&SocketAddr::new(host, port), patience));
+    let any: IpAddr = if host.is_ipv4() {
+        [0; 4].into()
+    } else {
+        [0; 16].into()
+    };
+    let udp = from.run(|| UdpSocket::bind((any, 0))).unwrap().unwrap();
+    udp.connect((host, 9)).unwrap();
+    udp.set_read_timeout(Some(patience)).unwrap();
+    udp.send(b"?").unwrap();
+    let answered = udp.recv(&mut [0; 8]);
+    (
+        connected.unwrap().unwrap_err().kind(),
+        answered.unwrap_err().kind(),
+    )
+}
+
+#[test]
+fn who_is_refused_is_told_at_once_by_either_family_and_either_way() {
+    let Some(wire) = lay() else { return };
+    let mut order = order(9);
+    order.matched.protocol = None;
+    order.to.passage = Passage::Reject;
+    let traffic = traffic(&wire, order.clone());
+    let refused = (ErrorKind::ConnectionRefused, ErrorKind::ConnectionRefused);
+    for is_v4 in [true, false] {
+        assert_eq!(ask(&wire.a, &wire.b, address(is_v4, 2)), refused, "{is_v4}");
+    }
+    let fates = traffic.fates(Way::To).unwrap();
+    assert_eq!(fates[Fate::Refused].packets, 4, "{fates:?}");
+    drop(traffic);
+    // What comes is refused at the device of the target, and what it sends as well.
+    order.from.passage = Passage::Reject;
+    let traffic = traffic_at(&wire.a, order);
+    for is_v4 in [true, false] {
+        assert_eq!(ask(&wire.b, &wire.a, address(is_v4, 1)), refused, "{is_v4}");
+        assert_eq!(ask(&wire.a, &wire.b, address(is_v4, 2)), refused, "{is_v4}");
+    }
+    let fates = Way::ALL.map(|way| traffic.fates(way).unwrap());
+    assert_eq!(fates.map(|fates| fates[Fate::Refused].packets), [4, 4]);
+}
+
+#[test]
+fn a_connection_that_is_there_is_reset() {
+    let Some(wire) = lay() else { return };
+    for is_v4 in [true, false] {
+        let host = address(is_v4, 1);
+        let listener = wire
+            .a
+            .run(|| TcpListener::bind((host, 0)))
+            .unwrap()
+            .unwrap();
+        let to = listener.local_addr().unwrap();
+        let mut client = wire.b.run(|| TcpStream::connect(to)).unwrap().unwrap();
+        let (mut served, _) = listener.accept().unwrap();
+        served.write_all(b"hello").unwrap();
+        client.read_exact(&mut [0; 5]).unwrap();
+        let mut order = order(10);
+        order.matched.protocol = Some((6, 6));
+        order.from.passage = Passage::Reject;
+        let traffic = traffic(&wire, order);
+        client.write_all(&vec![7; 60_000]).unwrap();
+        client
+            .set_read_timeout(Some(Duration::from_secs(2)))
+            .unwrap();
+        let kind = client.read(&mut [0; 8]).unwrap_err().kind();
+        assert_eq!(kind, ErrorKind::ConnectionReset, "{is_v4}");
+        assert!(traffic.fates(Way::From).unwrap()[Fate::Refused].packets > 0);
+    }
 }
 
 #[test]

@@ -9,12 +9,17 @@ mod network;
 mod victims;
 
 use std::{
+    io::ErrorKind,
+    net::{SocketAddr, TcpStream},
     thread::sleep,
     time::{Duration, Instant},
 };
 
 use harness::{Guard, patience, signal, slack, wait_until};
-use murphy_sys::link::{Prefixed, add_address};
+use murphy_sys::{
+    link::{Prefixed, add_address},
+    namespace::NetNamespace,
+};
 use network::{Disturbance, Nodes};
 use serde_json::Value;
 use wire::{address, assert_share, datagrams};
@@ -132,6 +137,28 @@ fn two_disturbances_multiply_and_end_in_any_order() {
         assert_share(nodes.come(SAMPLE), 2 * SAMPLE, 0.5);
         stays.interrupt();
         assert!(nodes.is_calm());
+    }
+}
+
+#[test]
+fn who_is_refused_is_told_at_once() {
+    let Some((guard, nodes)) = stage() else {
+        return;
+    };
+    let words = ["--partition=reject", "--direction", "both", "--for", "60s"];
+    let partition = Disturbance::inject(&guard, &nodes.target(), &words);
+    let connect = |from: &NetNamespace, last| {
+        let to = SocketAddr::new(address(true, last), 5432);
+        let connected = from.run(|| TcpStream::connect_timeout(&to, patience()));
+        connected.unwrap().unwrap_err().kind()
+    };
+    for (from, last) in [(&nodes.wire.a, 2), (&nodes.wire.b, 1)] {
+        // A port that nobody listens on is refused by its host as well: it must be Murphy who counts it.
+        assert_eq!(connect(from, last), ErrorKind::ConnectionRefused);
+    }
+    let effect = partition.interrupt();
+    for way in ["to", "from"] {
+        assert_eq!(packets(&effect, way, "refused"), 1, "{effect}");
     }
 }
 

@@ -53,6 +53,8 @@ pub struct WayEffect {
     pub matched: Counted,
     /// Those of them that were dropped.
     pub dropped: Counted,
+    /// Those of these whose sender was told.
+    pub refused: Counted,
     /// What was sent once more.
     pub duplicated: Counted,
     /// The share that was lost.
@@ -118,6 +120,7 @@ impl WayEffect {
             seen: counted(Fate::Seen),
             matched,
             dropped,
+            refused: counted(Fate::Refused),
             duplicated,
             loss: spec.loss.map(|loss| {
                 Share::of(
@@ -149,6 +152,10 @@ impl WayEffect {
         );
         if let Some(loss) = &self.loss {
             text.push_str(&loss.text());
+        }
+        if self.refused.packets > 0 {
+            let told = format!(", {} of them refused", self.refused.packets);
+            text.push_str(&told);
         }
         if let Some(duplication) = &self.duplication {
             let more = format!(

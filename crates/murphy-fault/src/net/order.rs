@@ -4,7 +4,7 @@ use murphy_sys::traffic::{ALWAYS, Chain, Match, Order, Passage, Treatment};
 
 use super::{
     scope::{Ports, Scope},
-    spec::{Chance, GilbertElliott, Loss, Spec},
+    spec::{Chance, GilbertElliott, Loss, Partition, Spec},
 };
 
 /// The order of an injection that has no id yet, and is not in force.
@@ -42,10 +42,10 @@ fn matched(scope: &Scope) -> Match {
 
 fn treatment(spec: &Spec) -> Treatment {
     let mut treatment = Treatment {
-        passage: if spec.partition {
-            Passage::Drop
-        } else {
-            Passage::Pass
+        passage: match spec.partition {
+            None => Passage::Pass,
+            Some(Partition::Drop) => Passage::Drop,
+            Some(Partition::Reject) => Passage::Reject,
         },
         duplicate: spec.duplicate.map(of_chance).unwrap_or_default(),
         ..Treatment::default()
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn only_the_way_that_was_asked_is_treated() {
         let spec = Spec {
-            partition: true,
+            partition: Some(Partition::Drop),
             direction: super::super::spec::Direction::From,
             ..Spec::default()
         };

@@ -157,6 +157,16 @@ pub struct Shaper {
     pub limit: Bytes,
 }
 
+/// What becomes of packets that may not pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Partition {
+    /// They vanish.
+    Drop,
+    /// They vanish, and their sender is told: TCP by a reset, everything else by an ICMP error.
+    Reject,
+}
+
 /// Which way, seen from the target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -206,9 +216,9 @@ pub struct Spec {
     /// Only so much passes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<Shaper>,
-    /// None pass: they vanish.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub partition: bool,
+    /// None pass.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partition: Option<Partition>,
     /// Which way.
     pub direction: Direction,
 }
@@ -299,8 +309,8 @@ impl Spec {
         ];
         let first = asked.iter().find(|(is_asked, _)| *is_asked);
         match (self.partition, first) {
-            (false, None) => return Err(SpecError::Nothing),
-            (true, Some((_, field))) => return Err(SpecError::Both("--partition", field)),
+            (None, None) => return Err(SpecError::Nothing),
+            (Some(_), Some((_, field))) => return Err(SpecError::Both("--partition", field)),
             _ => {}
         }
         for (chance, field, correlation) in self.chances() {
@@ -519,7 +529,10 @@ impl fmt::Display for Spec {
     /// The fault in words: `delay 50ms ± 10ms, loss 30%`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = Vec::new();
-        parts.extend(self.partition.then(|| "partition".to_owned()));
+        parts.extend(self.partition.map(|how| match how {
+            Partition::Drop => "partition".to_owned(),
+            Partition::Reject => "partition (reject)".to_owned(),
+        }));
         match self.loss {
             Some(Loss::Random(chance)) => parts.push(format!("loss {chance}")),
             Some(Loss::GilbertElliott(model)) => parts.push(format!("loss {model}")),
@@ -636,7 +649,7 @@ mod tests {
             ),
             (
                 Spec {
-                    partition: true,
+                    partition: Some(Partition::Drop),
                     duplicate: Some(chance("1%")),
                     ..none()
                 },

@@ -33,6 +33,8 @@ pub enum Passage {
     Pass,
     /// They vanish.
     Drop,
+    /// They vanish, and their sender is told: TCP by a reset, everything else by an ICMP error.
+    Reject,
 }
 
 /// Which packets match, but for the peers; see [`super::Traffic::allow`].
@@ -139,6 +141,7 @@ impl Order {
             bytes.word32(match treatment.passage {
                 Passage::Pass => 0,
                 Passage::Drop => 1,
+                Passage::Reject => 2,
             });
             bytes.word32(treatment.every);
             bytes.word32(treatment.cable);
@@ -207,6 +210,8 @@ pub enum Fate {
     Matched,
     /// It was lost.
     Lost,
+    /// Its sender was told that it was.
+    Refused,
     /// Another one like it was sent.
     Duplicated,
     /// It was handed to the device that brings it back.
@@ -219,7 +224,7 @@ pub enum Fate {
 
 /// What became of the packets of one way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Fates([Tally; 7]);
+pub struct Fates([Tally; 8]);
 
 impl Fates {
     /// As the programs write it, once for each processor.
@@ -267,7 +272,7 @@ mod tests {
 
     /// As `bpf/traffic.h` asserts.
     const ORDER_BYTES: usize = 408;
-    const FATES_BYTES: usize = 168;
+    const FATES_BYTES: usize = 192;
 
     #[test]
     fn an_order_is_as_long_as_the_programs_read_it() {

@@ -11,7 +11,7 @@ use murphy_fault::{
     net::{
         self, Disturbance, Disturbed, ENGINE, Hit, NetError, Place, Scope, Spec,
         scope::{Cidr, Device, Peer, Ports, Protocol},
-        spec::{Chance, Direction, GilbertElliott, Loss},
+        spec::{Chance, Direction, GilbertElliott, Loss, Partition},
     },
     ratio::Ratio,
     span::Until,
@@ -72,9 +72,15 @@ pub struct NetArgs {
     #[arg(long, value_name = "RATIO", requires = "duplicate")]
     pub duplicate_correlation: Option<Ratio>,
 
-    /// Let nothing pass; senders are not told.
-    #[arg(long)]
-    pub partition: bool,
+    /// Let nothing pass: by `drop` senders are not told, by `reject` they are.
+    #[arg(
+        long,
+        value_name = "HOW",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "drop"
+    )]
+    pub partition: Option<PartitionArg>,
 
     /// Which way, seen from the target.
     #[arg(long, value_enum, default_value_t)]
@@ -133,6 +139,15 @@ pub enum DirectionArg {
     Both,
 }
 
+/// What becomes of packets that may not pass.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum PartitionArg {
+    /// They vanish.
+    Drop,
+    /// Their sender is told.
+    Reject,
+}
+
 impl NetArgs {
     fn spec(&self) -> Spec {
         let chance = |ratio: Option<Ratio>, correlation: Option<Ratio>| {
@@ -147,7 +162,10 @@ impl NetArgs {
                 .or(self.gilbert_elliott.map(Loss::GilbertElliott))
                 .or(self.loss_every.map(Loss::Every)),
             duplicate: chance(self.duplicate, self.duplicate_correlation),
-            partition: self.partition,
+            partition: self.partition.map(|how| match how {
+                PartitionArg::Drop => Partition::Drop,
+                PartitionArg::Reject => Partition::Reject,
+            }),
             direction: match self.direction {
                 DirectionArg::To => Direction::To,
                 DirectionArg::From => Direction::From,
