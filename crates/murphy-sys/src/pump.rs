@@ -199,8 +199,15 @@ impl<'a> Wait<'a> {
             return Ok(()); // the CPU time costs a system call, so it is read as rarely as it is needed
         }
         match urgency.judge(now_ns, read(ClockId::ThreadCPUTime)) {
-            Some(policy) => set_policy(policy),
             None => Ok(()),
+            Some(Policy::Other) => set_policy(Policy::Other),
+            Some(Policy::Fifo) => {
+                // What was allowed once may be forbidden by now; then the thread stays as it is.
+                if set_policy(Policy::Fifo).is_err() {
+                    self.urgency = None;
+                }
+                Ok(())
+            }
         }
     }
 }

@@ -72,7 +72,7 @@ pub enum Order {
     /// They may, as with netem.
     #[default]
     Free,
-    /// They leave in the order in which they came.
+    /// They leave in the order in which they came. Who waits for one before it takes longer than was asked.
     Kept,
 }
 

@@ -101,7 +101,11 @@ impl Delays {
 
     /// What delays come to in the long run, those that would be below zero being zero.
     pub(super) fn moments(&self) -> Moments {
-        let (mean_ns, deviation_ns) = moments(|z| self.at(z));
+        let (mean_ns, deviation_ns) = if self.jitter_ns == 0.0 {
+            (self.base_ns, 0.0)
+        } else {
+            moments(|z| self.at(z))
+        };
         Moments {
             mean_ns,
             deviation_ns,
@@ -417,6 +421,10 @@ mod tests {
         is_within_four_sigma(sample(&values)[0], wide.moments().mean_ns / 1e6);
         let mut fixed = Delays::new(&delay("0s"), None, random()).unwrap();
         assert_eq!((fixed.draw(), fixed.draw()), (10_000_000, 10_000_000));
-        assert!(fixed.moments().deviation_ns < 1.0);
+        let wanted = Moments {
+            mean_ns: 1e7,
+            deviation_ns: 0.0,
+        };
+        assert_eq!(fixed.moments(), wanted);
     }
 }
