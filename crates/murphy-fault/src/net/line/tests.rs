@@ -6,6 +6,7 @@ use crate::{
     ratio::Ratio,
 };
 use proptest::prelude::*;
+use rand::RngExt;
 
 const MS: u64 = 1_000_000;
 
@@ -250,6 +251,20 @@ fn one_seed_is_one_fate_and_one_kind_does_not_change_another() {
     assert_eq!(dues(&plain, 6), dues(&plain, 6));
     assert_eq!(dues(&plain, 6), dues(&with_copies, 6));
     assert_ne!(dues(&plain, 6), dues(&plain, 7));
+}
+
+#[test]
+fn what_is_drawn_for_one_kind_says_nothing_of_another() {
+    let kinds = [
+        Stream::Loss,
+        Stream::Duplicate,
+        Stream::Corrupt,
+        Stream::Delay,
+        Stream::Reorder,
+    ];
+    let mut drawn = kinds.map(|kind| kind.of(6).random::<u64>());
+    drawn.sort_unstable();
+    assert!(drawn.windows(2).all(|pair| pair[0] != pair[1]), "{drawn:?}");
 }
 
 #[test]

@@ -183,6 +183,20 @@ proptest! {
 }
 
 #[test]
+fn a_checksum_of_zero_is_written_as_the_other_zero() {
+    for kind in Kind::ALL {
+        let at = kind.transport_at() + kind.checksum_at();
+        let mut frame = packet(kind, &[0, 0]);
+        complete_checksum(&mut frame);
+        // What is added to the data is missing from the checksum.
+        let mut none = packet(kind, &frame[at..at + 2]);
+        complete_checksum(&mut none);
+        assert_eq!(&none[at..at + 2], [0xff, 0xff]);
+        assert_eq!(kind.receivers_sum(&none), 0xffff);
+    }
+}
+
+#[test]
 fn every_bit_behind_the_network_header_is_hit_and_no_other() {
     let kind = UDP4;
     let mut whole = packet(kind, b"data");
