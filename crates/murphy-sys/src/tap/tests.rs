@@ -1,5 +1,5 @@
 use super::*;
-use crate::pump::{Bell, Wait, monotonic_ns};
+use crate::pump::{Bell, Wait, WaitError, monotonic_ns};
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, Shutdown, TcpListener, TcpStream, UdpSocket},
@@ -145,6 +145,49 @@ fn it_goes_with_its_descriptor() {
     );
     drop(tap);
     assert!(!names().contains(&name));
+}
+
+#[test]
+fn one_that_is_deleted_is_said_to_be_gone_and_not_waited_for() {
+    let Some(namespace) = namespace() else {
+        return;
+    };
+    let tap = tap(&namespace, Frames::Wire);
+    let deleted = namespace.run(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.unwrap().block_on(async {
+            let (connection, handle, _) = rtnetlink::new_connection().unwrap();
+            tokio::spawn(connection);
+            handle.link().del(tap.index()).execute().await
+        })
+    });
+    deleted.unwrap().unwrap();
+    let bell = Bell::new().unwrap();
+    let mut wait = Wait::new(&bell, [tap.as_fd()]).unwrap();
+    let error = wait.until(None).unwrap_err();
+    assert!(matches!(error, WaitError::Gone { place: 0 }), "{error}");
+    let error = tap.read(&mut [0; 2048]).unwrap_err();
+    assert!(error.to_string().contains(tap.name()), "{error}");
+    assert!(tap.write(&[0; 64]).is_err() && tap.drops().is_err());
+}
+
+#[test]
+fn what_is_missing_is_said() {
+    let open = |errno: Errno| {
+        let source = errno.into();
+        TapError::Open { source }.to_string()
+    };
+    assert!(open(Errno::NOENT).contains("mknod"));
+    assert!(open(Errno::ACCESS).contains("permission"));
+    assert!(open(Errno::NODEV).contains("CONFIG_TUN"));
+    let (name, source) = ("mphy-1".into(), Errno::PERM.into());
+    let error = TapError::Create { name, source }.to_string();
+    assert!(
+        error.contains("mphy-1") && error.contains("CAP_NET_ADMIN"),
+        "{error}"
+    );
 }
 
 #[test]

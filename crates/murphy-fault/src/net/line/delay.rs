@@ -21,6 +21,7 @@ use std::f64::consts::{FRAC_1_SQRT_2, TAU};
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
 
 use super::table::{SCALE, Table};
 use crate::net::spec::{Delay, Distribution};
@@ -35,7 +36,7 @@ const STEP: f64 = 1.0 / 128.0;
 const TERMS: usize = 40;
 
 /// A mean and a standard deviation, in nanoseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Moments {
     /// The mean.
     pub mean_ns: f64,
@@ -48,6 +49,7 @@ pub struct Moments {
 pub(super) struct Delays {
     base_ns: f64,
     jitter_ns: f64,
+    moments: Moments,
     shape: Shape,
     /// How much of the last number by Gauss the next one is.
     memory: f64,
@@ -88,28 +90,31 @@ impl Delays {
         };
         let shape = Shape::new(kind);
         let memory = shape.memory(delay.correlation.get());
-        Some(Self {
+        let mut delays = Self {
             base_ns: delay.base.0.as_nanos() as f64,
             jitter_ns: delay.jitter.0.as_nanos() as f64,
+            moments: Moments::default(),
             shape,
             memory,
             last: None,
             spare: None,
             random,
-        })
+        };
+        let (mean_ns, deviation_ns) = if delays.jitter_ns == 0.0 {
+            (delays.base_ns, 0.0)
+        } else {
+            moments(|z| delays.at(z))
+        };
+        delays.moments = Moments {
+            mean_ns,
+            deviation_ns,
+        };
+        Some(delays)
     }
 
     /// What delays come to in the long run, those that would be below zero being zero.
     pub(super) fn moments(&self) -> Moments {
-        let (mean_ns, deviation_ns) = if self.jitter_ns == 0.0 {
-            (self.base_ns, 0.0)
-        } else {
-            moments(|z| self.at(z))
-        };
-        Moments {
-            mean_ns,
-            deviation_ns,
-        }
+        self.moments
     }
 
     /// The next delay, in nanoseconds.

@@ -121,7 +121,7 @@ impl Watch {
 }
 
 /// Delays as they were asked for and as they were, and how exact the line was with them.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Delaying {
     /// What was asked; `None` where no delay was.
     pub requested: Option<Moments>,
