@@ -160,11 +160,12 @@ impl Overtaking {
 /// treated as is asked, or would burst through a rate.
 pub fn frames_for(spec: &Spec) -> Frames {
     let loses_segments = spec.loss.is_some() && spec.loss_unit == LossUnit::Segment;
-    let is_slow = spec.rate.is_some_and(|shaper| {
-        let is_narrow = shaper.burst.0 < LARGE_BYTES || shaper.limit.0 < LARGE_BYTES;
-        is_narrow && shaper.rate.time_of(LARGE_BYTES) > JOLT_NS
+    let is_narrow = spec.rate.is_some_and(|shaper| {
+        let is_slow = shaper.rate.time_of(LARGE_BYTES) > JOLT_NS;
+        // One that is longer than what may wait would never pass a busy line; each of its segments has headers.
+        shaper.limit.0 < 2 * LARGE_BYTES || (is_slow && shaper.burst.0 < LARGE_BYTES)
     });
-    if spec.corrupt.is_some() || loses_segments || is_slow {
+    if spec.corrupt.is_some() || loses_segments || is_narrow {
         Frames::Wire
     } else {
         Frames::Large

@@ -296,7 +296,11 @@ fn large_frames_are_asked_for_only_where_they_can_be_treated_whole() {
         loss_unit: LossUnit::Segment,
         ..Spec::default()
     };
-    for spec in [corrupt, segments, rate("100mbit", 32 << 10)] {
+    let mut short_queue = rate("1gbit", 1 << 20);
+    if let Some(shaper) = &mut short_queue.rate {
+        shaper.limit = Bytes(64 << 10);
+    }
+    for spec in [corrupt, segments, short_queue, rate("100mbit", 32 << 10)] {
         assert_eq!(frames_for(&spec), Frames::Wire, "{spec}");
     }
     for spec in [
