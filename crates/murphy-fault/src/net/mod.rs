@@ -10,6 +10,7 @@
 
 mod disturbance;
 mod effect;
+pub mod line;
 mod order;
 mod peers;
 mod place;

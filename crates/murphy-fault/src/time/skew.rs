@@ -183,6 +183,9 @@ pub struct Skew {
     renew_ns: Option<u64>,
 }
 
+/// A strobe that turns within this is waited for, until it has shown both ends.
+const TURN_PATIENCE: Duration = Duration::from_millis(100);
+
 /// What a page shows, and what all who hold it ask for.
 #[derive(Debug)]
 struct View {
@@ -612,12 +615,25 @@ impl Skew {
         if !self.is_over() && !self.left().is_zero() {
             let before = self.processes.clone();
             self.read_clocks()?;
+            if let Some(turn) = self.turn_unseen() {
+                sleep(turn);
+                self.read_clocks()?;
+            }
             if self.left().is_zero() {
                 // It may have come while they were read.
                 self.processes = before;
             }
         }
         Ok(self.figures())
+    }
+
+    /// How long until a quick strobe shows its other end, where somebody has only been read at the true one. Readings in
+    /// step with the strobe would never see anything else.
+    fn turn_unseen(&self) -> Option<Duration> {
+        let turn = self.course.spec.strobe?.every.0;
+        let is_unseen = |process: &ProcessSkew| !process.gone && !process.has_shown;
+        let is_quick = turn <= TURN_PATIENCE && turn < self.left();
+        (is_quick && self.processes.values().any(is_unseen)).then_some(turn)
     }
 
     fn figures(&self) -> Skewed {
