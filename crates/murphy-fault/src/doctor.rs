@@ -7,13 +7,12 @@ use murphy_sys::{
     family::{AtExec, Family},
     pidfd,
     privilege::Privileges,
-    traffic,
     trial::Namespace,
     vdso::{self, Clock},
 };
 use serde::Serialize;
 
-use crate::{journal::Journal, net, time};
+use crate::{journal::Journal, net::Engine, time};
 
 /// What one thing on this machine is good for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -207,11 +206,11 @@ fn time() -> Vec<Row> {
 }
 
 fn net() -> Vec<Row> {
-    let detail = "loss, bursts, duplicates and partitions, in the kernel";
-    vec![match traffic::trial() {
-        Ok(()) => Row::yes("net", net::ENGINE, detail),
-        Err(error) => Row::no("net", net::ENGINE, error.to_string()),
-    }]
+    let row = |engine: Engine| match engine.trial() {
+        Ok(()) => Row::yes("net", engine.name(), engine.does()),
+        Err(error) => Row::no("net", engine.name(), error.to_string()),
+    };
+    Engine::ALL.map(row).into()
 }
 
 #[cfg(test)]

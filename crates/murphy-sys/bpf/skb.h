@@ -52,6 +52,7 @@ enum {
 #define BPF_F_NO_PREALLOC 1
 #define BPF_F_INGRESS 1
 #define BPF_HDR_START_NET 1
+#define PACKET_HOST 0
 
 /* The program says nothing: the next one of the hook, or the device, has the packet. */
 #define TCX_NEXT -1

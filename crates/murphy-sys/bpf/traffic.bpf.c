@@ -136,4 +136,31 @@ int murphy_from(struct __sk_buff *skb)
 	return disturb(skb, FROM);
 }
 
+/* What comes from a device of Murphy's is Murphy's, and goes to where it was taken from. */
+static __always_inline int bring_back(struct __sk_buff *skb, enum way way)
+{
+	__u32 only = 0;
+	const struct order *order = bpf_map_lookup_elem(&orders, &only);
+
+	if (!order)
+		return TCX_DROP;
+	skb->mark = order->mark;
+	/* It bears the address of another device than the one that it comes from now. */
+	if (bpf_skb_change_type(skb, PACKET_HOST))
+		return TCX_DROP;
+	return bpf_redirect(order->ways[way].device, way == TO ? 0 : BPF_F_INGRESS);
+}
+
+SEC("tcx/ingress")
+int murphy_back_to(struct __sk_buff *skb)
+{
+	return bring_back(skb, TO);
+}
+
+SEC("tcx/ingress")
+int murphy_back_from(struct __sk_buff *skb)
+{
+	return bring_back(skb, FROM);
+}
+
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -55,9 +55,10 @@ struct treatment {
 	__u32 partition;
 	/* Every nth is lost; 0 for none. */
 	__u32 every;
-	/* The device that they are handed to; 0 for none. */
+	/* The device of Murphy's that they are handed to; 0 for none. */
 	__u32 cable;
-	__u32 unused;
+	/* The device that they are on, where they come back to. */
+	__u32 device;
 	struct chain loss;
 	struct chain duplicate;
 };

@@ -10,7 +10,7 @@ use rtnetlink::{
     Handle, LinkBridge, LinkUnspec, LinkVeth, new_connection,
     packet_route::{
         address::{AddressAttribute, AddressFlags, AddressScope},
-        link::{LinkAttribute, LinkFlags, LinkMessage},
+        link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage},
     },
 };
 
@@ -135,6 +135,8 @@ pub struct Device {
     pub name: String,
     /// Whether it is the namespace's way to itself.
     pub is_loopback: bool,
+    /// Whether its frames have the header of Ethernet, and it is no loopback.
+    pub is_ethernet: bool,
     /// Whether it is up.
     pub is_up: bool,
     /// The largest packet that it carries, in bytes, without its own header.
@@ -152,6 +154,7 @@ pub fn devices(namespace: &NetNamespace) -> Result<Vec<Device>, LinkError> {
                 index: link.header.index,
                 name: String::new(),
                 is_loopback: flags.contains(LinkFlags::Loopback),
+                is_ethernet: link.header.link_layer_type == LinkLayerType::Ether,
                 is_up: flags.contains(LinkFlags::Up),
                 mtu: 0,
             };

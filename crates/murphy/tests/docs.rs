@@ -256,7 +256,7 @@ fn every_command_of_the_page_about_clocks_says_what_the_page_shows() {
     }
 }
 
-/// What is done while node 1 of a wire sends datagrams to node 2.
+/// What is done while the nodes of a wire send each other datagrams.
 fn with_traffic(act: impl FnOnce(&Guard, HashMap<String, String>)) {
     let Some(guard) = Guard::root_or_skip() else {
         return;
@@ -271,6 +271,7 @@ fn with_traffic(act: impl FnOnce(&Guard, HashMap<String, String>)) {
         scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
                 nodes.wire.send(true, 200);
+                nodes.wire.send_back(true, 20);
             }
         });
         // Whoever fails must not leave the other one sending for ever.

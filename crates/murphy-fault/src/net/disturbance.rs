@@ -3,19 +3,29 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
     time::{Duration, Instant},
 };
 
 use murphy_sys::{
     clock::boottime_ns,
+    link::Device,
     table::ProcessTable,
-    traffic::{Network, Traffic, TrafficError, Way},
+    traffic::{Network, Order, TrafficError, Way},
 };
 use murphy_target::{Target, Tree};
 
 use super::{
-    Disturbed, NetError, Place, PlaceSeen, Scope, Spec, WayEffect, check, number_of, order::order,
-    peers, spare_host, words,
+    Disturbed, Engine, NetError, Place, PlaceSeen, Scope, Spec, WayEffect,
+    cable::Recipe,
+    effect::Sum,
+    hook::Hook,
+    line::{self, Table},
+    number_of,
+    order::order,
+    peers, spare_host,
+    spec::Distribution,
+    words,
 };
 use crate::{
     injector::{Injector, failures},
@@ -27,15 +37,70 @@ use crate::{
 /// How often peers and targets are looked for again.
 const RESOLVE_EVERY: Duration = Duration::from_secs(1);
 
+/// The beginning of the names of Murphy's own devices.
+pub(super) const OUR_DEVICES: &str = "mphy-";
+
+/// What is to happen to which packets.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// What.
+    pub spec: Spec,
+    /// To which.
+    pub scope: Scope,
+    /// By which engine; by the best if there is none.
+    pub engine: Option<Engine>,
+    /// Where chance comes from.
+    pub seed: u64,
+}
+
+impl Asked {
+    /// The engine that does it, if it makes sense.
+    pub(super) fn check(&self) -> Result<Engine, NetError> {
+        self.spec.check()?;
+        self.scope.check()?;
+        Engine::choose(&self.spec, self.engine)
+    }
+
+    /// What lines are made from, where packets are to wait.
+    fn recipe(&self, engine: Engine) -> Result<Option<Recipe>, NetError> {
+        if engine != Engine::Cable {
+            return Ok(None);
+        }
+        let distribution = self.spec.delay.as_ref().map(|delay| &delay.distribution);
+        let table = match distribution {
+            Some(Distribution::Table(path)) => {
+                let refused = |why| NetError::Table {
+                    path: path.clone(),
+                    why,
+                };
+                let text = fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
+                Some(Table::parse(&text).map_err(|error| refused(error.to_string()))?)
+            }
+            _ => None,
+        };
+        Ok(Some(Recipe {
+            spec: self.spec.clone(),
+            table,
+            order: line::Order::Free,
+            seed: self.seed,
+        }))
+    }
+}
+
 /// Packets of a target that are disturbed.
 #[derive(Debug)]
 pub struct Disturbance {
     entry: Entry,
-    spec: Spec,
-    scope: Scope,
-    traffic: Traffic,
+    asked: Asked,
+    engine: Engine,
+    recipe: Option<Recipe>,
+    order: Order,
     /// By the number of the namespace.
-    places: BTreeMap<u64, (Place, BTreeMap<u32, String>)>,
+    places: BTreeMap<u64, Attached>,
+    /// How many devices were hooked so far.
+    hooked: u32,
+    /// What was counted at devices that are gone.
+    gone: BTreeMap<Way, Sum>,
     peers: BTreeSet<Network>,
     /// The target's processes, where it was not a namespace that was named.
     tree: Option<Tree>,
@@ -44,6 +109,13 @@ pub struct Disturbance {
     resolved_at: Instant,
     /// What went wrong at the last look.
     troubles: Vec<String>,
+}
+
+/// A place, and its hooks by the number of the device.
+#[derive(Debug)]
+struct Attached {
+    place: Place,
+    hooks: BTreeMap<u32, Hook>,
 }
 
 /// Who is hit.
@@ -79,34 +151,47 @@ impl Disturbance {
     pub fn inject(
         injector: &Injector,
         hit: Hit<'_>,
-        spec: Spec,
-        scope: Scope,
+        asked: Asked,
         until: Until,
-        seed: u64,
     ) -> Result<Self, NetError> {
-        check(&spec, &scope)?;
+        let engine = asked.check()?;
+        let recipe = asked.recipe(engine)?;
         spare_host(&hit.places, hit.allow_host)?;
         if hit.places.is_empty() {
             return Err(NetError::Nobody);
         }
-        for place in &hit.places {
-            place.devices(&scope.devices)?;
-        }
-        let peers = peers::resolve(&scope.peers, &hit.places)?;
-        let order = order(&spec, &scope, seed);
         // Programs that are loaded change nothing yet: what this kernel refuses, it refuses here.
-        let traffic = Traffic::load(order)?;
-        let names: Vec<_> = hit.places.iter().map(|place| place.name.clone()).collect();
-        let mut entry = injector.begin("net", &words(&spec, &scope), &names, until)?;
+        let order = order(&asked.spec, &asked.scope, engine, asked.seed);
+        let mut loaded = Vec::new();
+        for place in hit.places {
+            for device in place.devices(&asked.scope.devices)? {
+                let hook = Hook::load(&device, order.clone())?;
+                loaded.push((place.clone(), device, hook));
+            }
+        }
+        let places: Vec<Place> = loaded.iter().map(|(place, ..)| place.clone()).collect();
+        let peers = peers::resolve(&asked.scope.peers, &places)?;
+        let mut names: Vec<_> = places.into_iter().map(|place| place.name).collect();
+        names.dedup();
+        let words = words(&asked.spec, &asked.scope);
+        let mut entry = injector.begin("net", &words, &names, until)?;
         let id = entry.id().to_owned();
-        entry.protect(&[Undo::DetachTraffic { id }])?;
+        entry.protect(&[Undo::DetachTraffic { id: id.clone() }])?;
         let until_ns = entry.header().deadline_boottime_ns();
         let mut disturbance = Self {
             entry,
-            spec,
-            scope,
-            traffic,
+            asked,
+            engine,
+            recipe,
+            order: Order {
+                id: number_of(&id),
+                until_ns,
+                active: true,
+                ..order
+            },
             places: BTreeMap::new(),
+            hooked: 0,
+            gone: BTreeMap::new(),
             peers,
             tree: hit.target.map(Target::follow),
             allow_host: hit.allow_host,
@@ -114,48 +199,91 @@ impl Disturbance {
             resolved_at: Instant::now(),
             troubles: Vec::new(),
         };
-        match disturbance.begin(hit.places) {
-            Ok(()) => Ok(disturbance),
-            Err(error) => {
+        for (place, device, hook) in loaded {
+            if let Err(error) = disturbance.attach(&place, &device, hook) {
                 // None of the target is hit rather than a part of it.
-                disturbance.traffic.leave();
+                disturbance.leave();
                 let _ = disturbance.entry.end();
-                Err(error)
+                return Err(error);
             }
         }
+        Ok(disturbance)
     }
 
-    fn begin(&mut self, places: Vec<Place>) -> Result<(), NetError> {
-        let (id, until_ns) = (number_of(self.id()), self.until_ns);
-        self.traffic.tell(|order| {
-            (order.id, order.until_ns, order.active) = (id, until_ns, true);
-        })?;
-        self.traffic.allow(&self.peers)?;
-        for place in places {
-            self.attach(&place)?;
-        }
+    /// Hooks one device of a place.
+    fn attach(&mut self, place: &Place, device: &Device, mut hook: Hook) -> Result<(), NetError> {
+        let order = self.order.clone();
+        hook.tell(|told| *told = order)?;
+        hook.allow(&self.peers)?;
+        let name = format!("{OUR_DEVICES}{}{}", self.id(), self.hooked);
+        self.hooked += 1;
+        let ways: Vec<Way> = ways(&self.asked.spec).collect();
+        let cable = self.recipe.as_ref().map(|recipe| (name.as_str(), recipe));
+        hook.attach(&place.namespace, device, &ways, cable)?;
+        let attached = self.places.entry(place.inode).or_insert_with(|| Attached {
+            place: place.clone(),
+            hooks: BTreeMap::new(),
+        });
+        attached.hooks.insert(device.index, hook);
         Ok(())
     }
 
-    /// Attaches to the devices of a place that it is not attached to yet.
-    fn attach(&mut self, place: &Place) -> Result<(), NetError> {
-        let devices = place.devices(&self.scope.devices)?;
-        let (_, attached) = self
-            .places
-            .entry(place.inode)
-            .or_insert_with(|| (place.clone(), BTreeMap::new()));
-        // A number that is somebody else's now was a device that is gone, and its program with it.
-        attached.retain(|index, _| devices.iter().any(|device| device.index == *index));
+    /// Hooks the devices of a place that are not hooked yet, and forgets those that are gone.
+    fn attach_more(&mut self, place: &Place) -> Result<(), NetError> {
+        let devices = place.devices(&self.asked.scope.devices)?;
+        let is_there = |index: &u32| devices.iter().any(|device| device.index == *index);
+        if let Some(attached) = self.places.get_mut(&place.inode) {
+            let gone: Vec<u32> = attached
+                .hooks
+                .keys()
+                .copied()
+                .filter(|index| !is_there(index))
+                .collect();
+            for index in gone {
+                if let Some(mut hook) = attached.hooks.remove(&index) {
+                    // Its taps went with the namespace, or are taken away here.
+                    let _ = hook.leave();
+                    for way in ways(&self.asked.spec) {
+                        self.gone.entry(way).or_default().add(&hook, way)?;
+                    }
+                }
+            }
+        }
         for device in devices {
-            if attached.contains_key(&device.index) {
+            let attached = self.places.get(&place.inode);
+            if attached.is_some_and(|attached| attached.hooks.contains_key(&device.index)) {
                 continue;
             }
-            for way in ways(&self.spec) {
-                self.traffic.attach(&place.namespace, device.index, way)?;
-            }
-            attached.insert(device.index, device.name);
+            let hook = Hook::load(&device, self.order.clone())?;
+            self.attach(place, &device, hook)?;
         }
         Ok(())
+    }
+
+    fn hooks(&self) -> impl Iterator<Item = &Hook> {
+        self.places
+            .values()
+            .flat_map(|attached| attached.hooks.values())
+    }
+
+    fn hooks_mut(&mut self) -> impl Iterator<Item = &mut Hook> {
+        self.places
+            .values_mut()
+            .flat_map(|attached| attached.hooks.values_mut())
+    }
+
+    /// Leaves every packet alone. What cannot be told is a trouble.
+    fn leave(&mut self) {
+        let failed: Vec<_> = self
+            .hooks_mut()
+            .filter_map(|hook| hook.leave().err())
+            .collect();
+        self.troubles.extend(failed.iter().map(ToString::to_string));
+    }
+
+    /// What makes it happen.
+    pub fn engine(&self) -> Engine {
+        self.engine
     }
 
     /// The id of the injection.
@@ -187,26 +315,34 @@ impl Disturbance {
         let outcomes = [self.follow_target(), self.follow_peers()];
         let failed = outcomes.into_iter().filter_map(Result::err);
         self.troubles.extend(failed.map(|error| error.to_string()));
+        let broken = self.hooks().filter(|hook| hook.is_broken());
+        let broken: Vec<_> = broken
+            .map(|hook| {
+                format!(
+                    "hold the packets of {}: its cable has ended, they pass",
+                    hook.name
+                )
+            })
+            .collect();
+        self.troubles.extend(broken);
+    }
+
+    fn places(&self) -> Vec<Place> {
+        let places = self.places.values();
+        places.map(|attached| attached.place.clone()).collect()
     }
 
     fn follow_target(&mut self) -> Result<(), NetError> {
-        let mut places: Vec<Place> = self
-            .places
-            .values()
-            .map(|(place, _)| place.clone())
-            .collect();
+        let mut places = self.places();
         if let Some(tree) = &mut self.tree {
-            let table = ProcessTable::read().map_err(NetError::Table)?;
+            let table = ProcessTable::read().map_err(NetError::Processes)?;
             let fresh = Place::of_members(&tree.newcomers(&table));
             spare_host(&fresh, self.allow_host)?;
-            places.extend(
-                fresh
-                    .into_iter()
-                    .filter(|place| !self.places.contains_key(&place.inode)),
-            );
+            let is_new = |place: &Place| !self.places.contains_key(&place.inode);
+            places.extend(fresh.into_iter().filter(is_new));
         }
         for place in places {
-            match self.attach(&place) {
+            match self.attach_more(&place) {
                 // It has just gone, or its devices have: the next look knows.
                 Ok(())
                 | Err(NetError::Traffic(TrafficError::Gone { .. }) | NetError::NoDevice(_)) => {}
@@ -217,14 +353,9 @@ impl Disturbance {
     }
 
     fn follow_peers(&mut self) -> Result<(), NetError> {
-        let places: Vec<Place> = self
-            .places
-            .values()
-            .map(|(place, _)| place.clone())
-            .collect();
-        let peers = peers::resolve(&self.scope.peers, &places)?;
+        let peers = peers::resolve(&self.asked.scope.peers, &self.places())?;
         if peers != self.peers {
-            self.traffic.allow(&peers)?;
+            self.hooks_mut().try_for_each(|hook| hook.allow(&peers))?;
             self.peers = peers;
         }
         Ok(())
@@ -232,16 +363,17 @@ impl Disturbance {
 
     /// What it has done so far.
     pub fn effect(&self) -> Result<Disturbed, NetError> {
-        let mut effect = Disturbed {
-            places: self
-                .places
+        let seen = |attached: &Attached| PlaceSeen {
+            name: attached.place.name.clone(),
+            inode: attached.place.inode,
+            devices: attached
+                .hooks
                 .values()
-                .map(|(place, devices)| PlaceSeen {
-                    name: place.name.clone(),
-                    inode: place.inode,
-                    devices: devices.values().cloned().collect(),
-                })
+                .map(|hook| hook.name.clone())
                 .collect(),
+        };
+        let mut effect = Disturbed {
+            places: self.places.values().map(seen).collect(),
             peers: self
                 .peers
                 .iter()
@@ -250,8 +382,12 @@ impl Disturbance {
             troubles: self.troubles.clone(),
             ..Disturbed::default()
         };
-        for way in ways(&self.spec) {
-            let seen = Some(WayEffect::of(&self.traffic.fates(way)?, &self.spec));
+        for way in ways(&self.asked.spec) {
+            let mut sum = self.gone.get(&way).cloned().unwrap_or_default();
+            for hook in self.hooks() {
+                sum.add(hook, way)?;
+            }
+            let seen = Some(WayEffect::of(&sum, &self.asked.spec));
             match way {
                 Way::To => effect.to = seen,
                 Way::From => effect.from = seen,
@@ -271,7 +407,7 @@ impl Disturbance {
 
     /// Ends it: nothing is disturbed any more when this returns.
     pub fn end(mut self) -> Result<Disturbed, NetError> {
-        self.traffic.leave();
+        self.leave();
         let left = failures(&self.entry.end());
         Ok(Disturbed {
             left,

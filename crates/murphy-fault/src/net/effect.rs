@@ -1,11 +1,14 @@
 //! What was done to packets, as it was counted where it was done.
 
-use murphy_sys::traffic::{Fate, Fates, Tally};
+use murphy_sys::traffic::{Fate, Fates, Tally, TrafficError, Way};
 use serde::Serialize;
 
 use super::{
+    cable::Held,
+    hook::Hook,
+    line::{self, Delaying},
     place::PlaceSeen,
-    spec::{GilbertElliott, Loss, Spec},
+    spec::{GilbertElliott, Loss, LossUnit, Spec},
 };
 
 /// How many standard deviations lie in an interval of 95 %.
@@ -32,6 +35,60 @@ impl From<Tally> for Counted {
     }
 }
 
+impl Counted {
+    /// Frames as a line counts them: each is one on a wire, but for those of a stream that wait as one.
+    fn of_frames(count: line::Count) -> Self {
+        Self {
+            packets: count.frames,
+            segments: count.frames,
+            bytes: count.bytes,
+        }
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            packets: self.packets + other.packets,
+            segments: self.segments + other.segments,
+            bytes: self.bytes + other.bytes,
+        }
+    }
+}
+
+/// How long packets of one device were held.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DeviceDelay {
+    /// The device.
+    pub device: String,
+    /// What was asked, what was measured, and how late Murphy was.
+    #[serde(flatten)]
+    pub delaying: Delaying,
+}
+
+/// What was counted of one way, over several devices.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sum {
+    fates: Fates,
+    held: Vec<(String, Held)>,
+}
+
+impl Sum {
+    /// Adds what was counted at one device.
+    pub(super) fn add(&mut self, hook: &Hook, way: Way) -> Result<(), TrafficError> {
+        self.fates = self.fates + hook.fates(way)?;
+        self.held
+            .extend(hook.held(way).map(|held| (hook.name.clone(), held)));
+        Ok(())
+    }
+
+    /// The frames of one fate, of all lines.
+    fn frames(&self, fate: impl Fn(&line::Tally) -> line::Count) -> Counted {
+        let counts = self.held.iter().map(|(_, held)| fate(&held.tally));
+        counts.fold(Counted::default(), |sum, count| {
+            sum.and(Counted::of_frames(count))
+        })
+    }
+}
+
 /// A share that was asked for, and the one that came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Share {
@@ -45,7 +102,7 @@ pub struct Share {
 }
 
 /// What happened to the packets of one way.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct WayEffect {
     /// All that passed the devices while it was in force.
     pub seen: Counted,
@@ -57,6 +114,17 @@ pub struct WayEffect {
     pub refused: Counted,
     /// What was sent once more.
     pub duplicated: Counted,
+    /// What was changed in one bit.
+    pub corrupted: Counted,
+    /// What was held for a while.
+    pub delayed: Counted,
+    /// What was dropped because more waited at a limited rate than may.
+    pub over_rate: Counted,
+    /// Packets that Murphy could not hold, or not read in time: it dropped them, and nobody asked for that.
+    pub overflowed: u64,
+    /// How long packets were held, by device.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub delays: Vec<DeviceDelay>,
     /// The share that was lost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loss: Option<Share>,
@@ -111,33 +179,51 @@ impl Disturbed {
 
 impl WayEffect {
     /// What was counted, beside what was asked.
-    pub(super) fn of(fates: &Fates, spec: &Spec) -> Self {
-        let counted = |fate| Counted::from(fates[fate]);
-        let (matched, dropped) = (counted(Fate::Matched), counted(Fate::Lost));
-        let duplicated = counted(Fate::Duplicated);
-        let passed = matched.packets.saturating_sub(dropped.packets);
+    pub(super) fn of(sum: &Sum, spec: &Spec) -> Self {
+        let counted = |fate| Counted::from(sum.fates[fate]);
+        let (matched, in_kernel) = (counted(Fate::Matched), counted(Fate::Lost));
+        let by_line = sum.frames(|tally| tally.lost);
+        let duplicated = counted(Fate::Duplicated).and(sum.frames(|tally| tally.duplicated));
+        let over_limits = sum.frames(|tally| tally.over_frames).packets
+            + sum.frames(|tally| tally.over_bytes).packets;
+        let overflowed: u64 = sum.held.iter().map(|(_, held)| held.overflowed).sum();
+        let taken = sum.frames(|tally| tally.taken).packets;
+        // Of what a line does, the share is one of the frames that came to it.
+        let has_line = !sum.held.is_empty();
+        let (lost, of) = if has_line && spec.loss_unit == LossUnit::Segment {
+            (by_line.packets, taken)
+        } else {
+            (in_kernel.packets, matched.packets)
+        };
+        let passed = if has_line {
+            taken.saturating_sub(by_line.packets)
+        } else {
+            matched.packets.saturating_sub(in_kernel.packets)
+        };
         Self {
             seen: counted(Fate::Seen),
             matched,
-            dropped,
+            dropped: in_kernel.and(by_line),
             refused: counted(Fate::Refused),
             duplicated,
-            loss: spec.loss.map(|loss| {
-                Share::of(
-                    dropped.packets,
-                    matched.packets,
-                    loss.ratio(),
-                    inflation(loss),
-                )
-            }),
+            corrupted: sum.frames(|tally| tally.corrupted),
+            delayed: sum.frames(|tally| tally.delayed),
+            over_rate: sum.frames(|tally| tally.over_rate),
+            overflowed: overflowed + over_limits,
+            delays: sum
+                .held
+                .iter()
+                .map(|(device, held)| DeviceDelay {
+                    device: device.clone(),
+                    delaying: held.delaying,
+                })
+                .collect(),
+            loss: spec
+                .loss
+                .map(|loss| Share::of(lost, of, loss.ratio(), inflation(loss))),
             duplication: spec.duplicate.map(|chance| {
-                let correlation = chance.correlation.get();
-                Share::of(
-                    duplicated.packets,
-                    passed,
-                    chance.ratio.get(),
-                    of_correlation(1.0, correlation),
-                )
+                let spread = of_correlation(1.0, chance.correlation.get());
+                Share::of(duplicated.packets, passed, chance.ratio.get(), spread)
             }),
         }
     }
@@ -165,7 +251,42 @@ impl WayEffect {
             );
             text.push_str(&more);
         }
+        for (count, what) in [
+            (self.corrupted.packets, "corrupted"),
+            (self.delayed.packets, "delayed"),
+            (self.over_rate.packets, "dropped over the rate"),
+            (self.overflowed, "lost by Murphy"),
+        ] {
+            if count > 0 {
+                let more = format!(", {count} {what}");
+                text.push_str(&more);
+            }
+        }
+        // Of several devices the busiest speaks for all.
+        let busiest = self
+            .delays
+            .iter()
+            .max_by_key(|delay| delay.delaying.observed.count);
+        if let Some(delay) = busiest.filter(|delay| delay.delaying.observed.count > 0) {
+            text.push_str(&delay.text());
+        }
         text
+    }
+}
+
+impl DeviceDelay {
+    /// In words, behind a count.
+    fn text(&self) -> String {
+        let ms = |ns: f64| ns / 1e6;
+        let seen = &self.delaying.observed;
+        format!(
+            " by {:.2} ms ± {:.2} (half by at most {:.2}, 99 % by {:.2}; half of them {:.0} µs late)",
+            ms(seen.mean_ns),
+            ms(seen.deviation_ns),
+            ms(seen.p50_ns as f64),
+            ms(seen.p99_ns as f64),
+            self.delaying.lateness.p50_ns as f64 / 1e3
+        )
     }
 }
 

@@ -1,15 +1,19 @@
 //! Family `net`: packets of a target are lost, come twice, or do not pass at all, for chosen peers, ports and protocols.
 //!
 //! What is hit is a network namespace: every process in it. Engine `tcx` ([`murphy_sys::traffic`], Linux 6.6) decides
-//! and counts in the kernel, at the devices of that namespace; IPv4 and IPv6 alike. What it does ends with Murphy, and at
-//! its time even when Murphy hangs. ARP and neighbour discovery pass unless they are asked for, so that a loss is not
+//! and counts in the kernel, at the devices of that namespace; IPv4 and IPv6 alike. What has to wait, engine `cable`
+//! takes out of the kernel through taps and brings back. Both end with Murphy; when Murphy hangs, `tcx` ends at its time,
+//! and `cable` lets packets pass after a second. ARP and neighbour discovery pass unless they are asked for, so that a loss is not
 //! also a neighbour that is gone.
 //!
 //! Several injections on one device see each packet in the order in which they began, each what the one before has let
 //! pass: two losses multiply. They end in any order.
 
+mod cable;
 mod disturbance;
 mod effect;
+mod engine;
+mod hook;
 pub mod line;
 mod order;
 mod peers;
@@ -17,13 +21,15 @@ mod place;
 pub mod scope;
 pub mod spec;
 
-pub use disturbance::{Disturbance, Hit};
-pub use effect::{Counted, Disturbed, Share, WayEffect};
+pub use cable::CableError;
+pub use disturbance::{Asked, Disturbance, Hit};
+pub use effect::{Counted, DeviceDelay, Disturbed, Share, WayEffect};
+pub use engine::{Engine, UnknownEngine};
 pub use place::{Place, PlaceSeen};
 pub use scope::{Scope, ScopeError};
 pub use spec::{Spec, SpecError};
 
-use std::io;
+use std::{io, path::PathBuf};
 
 use murphy_sys::{
     link::LinkError,
@@ -39,9 +45,6 @@ use crate::{
     undo::{Undo, Undone},
 };
 
-/// The engine that decides in the kernel.
-pub const ENGINE: &str = "tcx";
-
 /// Why packets could not be disturbed, or be left alone again.
 #[derive(Debug, thiserror::Error)]
 pub enum NetError {
@@ -54,6 +57,17 @@ pub enum NetError {
     /// The kernel refuses.
     #[error(transparent)]
     Traffic(#[from] TrafficError),
+    /// Packets cannot be held.
+    #[error(transparent)]
+    Cable(#[from] CableError),
+    /// The table of a distribution is none.
+    #[error("read the table {}: {why}", path.display())]
+    Table {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The devices or addresses of a namespace cannot be listed.
     #[error(transparent)]
     Link(#[from] LinkError),
@@ -65,7 +79,7 @@ pub enum NetError {
     Inode(#[source] io::Error),
     /// `/proc` cannot be read.
     #[error("read /proc: {0}")]
-    Table(#[source] io::Error),
+    Processes(#[source] io::Error),
     /// The journal.
     #[error(transparent)]
     Journal(Box<JournalError>),
@@ -110,8 +124,10 @@ pub enum NetError {
         /// What the name servers say.
         why: String,
     },
-    /// No engine does it here.
-    #[error("{asked}: packets would have to wait, and engine {ENGINE} lets none wait")]
+    /// The engine that was forced does not do it.
+    #[error(
+        "{asked}: packets would have to wait, and engine tcx lets none wait; engine cable does"
+    )]
     Waits {
         /// The fault.
         asked: String,
@@ -129,23 +145,17 @@ impl NetError {
     /// Whether what was typed is wrong, rather than the machine unwilling.
     pub fn is_bad_input(&self) -> bool {
         match self {
-            Self::Asked(_) | Self::Scope(_) | Self::Host(_) | Self::UnknownDevice { .. } => true,
+            Self::Asked(_)
+            | Self::Scope(_)
+            | Self::Host(_)
+            | Self::UnknownDevice { .. }
+            | Self::Waits { .. }
+            | Self::Table { .. }
+            | Self::Cable(CableError::NoEthernet(_)) => true,
             Self::Peer(error) => error.is_bad_input(),
             _ => false,
         }
     }
-}
-
-/// Whether it makes sense, and an engine does it.
-fn check(spec: &Spec, scope: &Scope) -> Result<(), NetError> {
-    spec.check()?;
-    scope.check()?;
-    if spec.needs_queue() {
-        return Err(NetError::Waits {
-            asked: spec.to_string(),
-        });
-    }
-    Ok(())
 }
 
 /// Refuses what would hit the machine itself, unless that is wanted.
@@ -170,28 +180,31 @@ pub fn words(spec: &Spec, scope: &Scope) -> String {
     said.join(" · ")
 }
 
-/// What `spec` would do to the packets of `places`. Changes nothing; an error for what would be refused.
+/// What would be done to the packets of `places`. Changes nothing; an error for what would be refused.
 pub fn plan(
-    spec: &Spec,
-    scope: &Scope,
+    asked: &Asked,
     places: &[Place],
     until: Until,
     allow_host: bool,
 ) -> Result<Plan, NetError> {
-    check(spec, scope)?;
-    traffic::trial()?;
+    let (spec, scope) = (&asked.spec, &asked.scope);
+    let engine = asked.check()?;
+    engine.trial()?;
     spare_host(places, allow_host)?;
     let mut changes = Vec::new();
     for place in places {
         for device in place.devices(&scope.devices)? {
             for way in disturbance::ways(spec) {
+                let (hook, device) = (disturbance::hook(way), &device.name);
+                let at = format!("{} (network namespace {})", place.name, place.inode);
                 changes.push(format!(
-                    "attach a program to the {} of {} in {} (network namespace {})",
-                    disturbance::hook(way),
-                    device.name,
-                    place.name,
-                    place.inode
+                    "attach a program to the {hook} of {device} in {at}"
                 ));
+                if engine == Engine::Cable {
+                    changes.push(format!(
+                        "make a tap in {at} for what it takes from {device}"
+                    ));
+                }
             }
         }
     }
@@ -202,7 +215,7 @@ pub fn plan(
     Ok(Plan {
         family: "net",
         fault: words(spec, scope),
-        engine: ENGINE,
+        engine: engine.name(),
         targets: places.iter().map(|place| place.name.clone()).collect(),
         changes,
         undo: vec![Undo::DetachTraffic { id: "new".into() }],

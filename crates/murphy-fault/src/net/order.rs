@@ -3,13 +3,14 @@
 use murphy_sys::traffic::{ALWAYS, Chain, Match, Order, Passage, Treatment};
 
 use super::{
+    Engine,
     scope::{Ports, Scope},
-    spec::{Chance, GilbertElliott, Loss, Partition, Spec},
+    spec::{Chance, GilbertElliott, Loss, LossUnit, Partition, Spec},
 };
 
 /// The order of an injection that has no id yet, and is not in force.
-pub(super) fn order(spec: &Spec, scope: &Scope, seed: u64) -> Order {
-    let treatment = treatment(spec);
+pub(super) fn order(spec: &Spec, scope: &Scope, engine: Engine, seed: u64) -> Order {
+    let treatment = treatment(spec, engine);
     let if_asked = |is_asked: bool| {
         if is_asked {
             treatment
@@ -40,17 +41,20 @@ fn matched(scope: &Scope) -> Match {
     }
 }
 
-fn treatment(spec: &Spec) -> Treatment {
+/// What is left to the programs: behind them, a line duplicates, and loses what is lost by segment.
+fn treatment(spec: &Spec, engine: Engine) -> Treatment {
+    let duplicate = spec.duplicate.filter(|_| engine == Engine::Tcx);
+    let loss = spec.loss.filter(|_| spec.loss_unit == LossUnit::Packet);
     let mut treatment = Treatment {
         passage: match spec.partition {
             None => Passage::Pass,
             Some(Partition::Drop) => Passage::Drop,
             Some(Partition::Reject) => Passage::Reject,
         },
-        duplicate: spec.duplicate.map(of_chance).unwrap_or_default(),
+        duplicate: duplicate.map(of_chance).unwrap_or_default(),
         ..Treatment::default()
     };
-    match spec.loss {
+    match loss {
         None => {}
         Some(Loss::Random(chance)) => treatment.loss = of_chance(chance),
         Some(Loss::GilbertElliott(model)) => treatment.loss = of_model(model),
@@ -117,7 +121,7 @@ mod tests {
             direction: super::super::spec::Direction::From,
             ..Spec::default()
         };
-        let order = order(&spec, &Scope::default(), 7);
+        let order = order(&spec, &Scope::default(), Engine::Tcx, 7);
         assert_eq!(order.to, Treatment::default());
         assert_eq!(order.from.passage, Passage::Drop);
         assert!(!order.matched.by_peer);

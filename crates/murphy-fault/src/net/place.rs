@@ -10,7 +10,7 @@ use murphy_sys::{
 use murphy_target::{Member, Selector};
 use serde::Serialize;
 
-use super::{NetError, scope::Device};
+use super::{NetError, disturbance::OUR_DEVICES, scope::Device};
 
 /// A network namespace that is hit.
 #[derive(Clone, Debug)]
@@ -99,7 +99,8 @@ impl Place {
         let all = link::devices(&self.namespace)?;
         if named.is_empty() {
             // What is down carries nothing now, and may later.
-            let found: Vec<_> = all.into_iter().filter(|link| !link.is_loopback).collect();
+            let is_meant = |link: &Link| !link.is_loopback && !link.name.starts_with(OUR_DEVICES);
+            let found: Vec<_> = all.into_iter().filter(is_meant).collect();
             return if found.is_empty() {
                 Err(NetError::NoDevice(self.name.clone()))
             } else {

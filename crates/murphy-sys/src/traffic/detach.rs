@@ -68,7 +68,7 @@ fn programs_of(id: u32) -> Vec<u32> {
     ProgInfoIter::with_query_opts(with_maps)
         .filter(|program| {
             let name = program.name.to_string_lossy();
-            name == "murphy_to" || name == "murphy_from"
+            name.starts_with("murphy_")
         })
         .filter(|program| program.map_ids.iter().any(|map| is_ours(*map)))
         .map(|program| program.id)

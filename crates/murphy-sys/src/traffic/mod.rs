@@ -19,7 +19,7 @@ use std::{
     os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
 };
 
-use libbpf_rs::{MapCore, MapFlags, Object};
+use libbpf_rs::{MapCore, MapFlags, MapHandle, Object};
 
 use crate::{
     bpf,
@@ -181,10 +181,43 @@ impl Traffic {
         ifindex: u32,
         way: Way,
     ) -> Result<(), TrafficError> {
-        let (name, kind) = match way {
+        let (program, hook) = match way {
             Way::To => ("murphy_to", libbpf_sys::BPF_TCX_EGRESS),
             Way::From => ("murphy_from", libbpf_sys::BPF_TCX_INGRESS),
         };
+        self.link(namespace, ifindex, program, hook)
+    }
+
+    /// Hands the packets of one way to a tap instead of the next program, as long as [`Heart::beat`] says that it is
+    /// served; what is written to the tap goes to where it was taken from, device `ifindex`.
+    pub fn hand_to(
+        &mut self,
+        namespace: &NetNamespace,
+        ifindex: u32,
+        way: Way,
+        tap: u32,
+    ) -> Result<(), TrafficError> {
+        let program = match way {
+            Way::To => "murphy_back_to",
+            Way::From => "murphy_back_from",
+        };
+        self.link(namespace, tap, program, libbpf_sys::BPF_TCX_INGRESS)?;
+        self.tell(|order| {
+            let treatment = match way {
+                Way::To => &mut order.to,
+                Way::From => &mut order.from,
+            };
+            (treatment.cable, treatment.device) = (tap, ifindex);
+        })
+    }
+
+    fn link(
+        &mut self,
+        namespace: &NetNamespace,
+        ifindex: u32,
+        name: &str,
+        hook: libbpf_sys::bpf_attach_type,
+    ) -> Result<(), TrafficError> {
         let program = self.object.progs().find(|program| program.name() == name);
         let program = program.ok_or(TrafficError::Refused {
             what: "find a BPF program",
@@ -196,7 +229,7 @@ impl Traffic {
         let made = namespace.run(|| {
             // SAFETY: the program's descriptor is open as long as `self`, and no options are given.
             let fd =
-                unsafe { libbpf_sys::bpf_link_create(program, device, kind, std::ptr::null()) };
+                unsafe { libbpf_sys::bpf_link_create(program, device, hook, std::ptr::null()) };
             if fd < 0 {
                 return Err(io::Error::from_raw_os_error(-fd));
             }
@@ -222,15 +255,12 @@ impl Traffic {
         self.links.clear();
     }
 
-    /// Says that the device which packets are handed to is served.
-    pub fn live(&self) -> Result<(), TrafficError> {
-        self.map("alive")?
-            .update(
-                &0_u32.to_ne_bytes(),
-                &boottime_ns().to_ne_bytes(),
-                MapFlags::ANY,
-            )
-            .map_err(refused("tell the BPF programs"))
+    /// What says that the taps which packets are handed to are served, from another thread.
+    pub fn heart(&self) -> Result<Heart, TrafficError> {
+        let map = self.map("alive")?;
+        MapHandle::try_from(&map)
+            .map(Heart)
+            .map_err(refused("share a BPF map"))
     }
 
     /// What became of the packets of one way.
@@ -253,6 +283,20 @@ impl Traffic {
             what: "find a BPF map",
             source: io::ErrorKind::NotFound.into(),
         })
+    }
+}
+
+/// Says that taps are served; for so long after the last time packets are handed to them: a second.
+#[derive(Debug)]
+pub struct Heart(MapHandle);
+
+impl Heart {
+    /// They are served now.
+    pub fn beat(&self) -> Result<(), TrafficError> {
+        let now = boottime_ns().to_ne_bytes();
+        self.0
+            .update(&0_u32.to_ne_bytes(), &now, MapFlags::ANY)
+            .map_err(refused("tell the BPF programs"))
     }
 }
 

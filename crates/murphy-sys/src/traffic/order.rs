@@ -74,8 +74,10 @@ pub struct Treatment {
     pub passage: Passage,
     /// Every nth is lost; 0 for none.
     pub every: u32,
-    /// The device that they are handed to instead of the next program; 0 for none.
+    /// The device of Murphy's that they are handed to instead of the next program; 0 for none.
     pub cable: u32,
+    /// The device that they are on, where they come back to.
+    pub device: u32,
     /// Which are lost.
     pub loss: Chain,
     /// Which come twice.
@@ -145,7 +147,7 @@ impl Order {
             });
             bytes.word32(treatment.every);
             bytes.word32(treatment.cable);
-            bytes.word32(0);
+            bytes.word32(treatment.device);
             for chain in [&treatment.loss, &treatment.duplicate] {
                 for chance in [
                     chain.enter,

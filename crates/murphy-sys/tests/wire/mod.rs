@@ -138,3 +138,41 @@ pub fn assert_share(hits: usize, all: u32, share: f64) {
         "{hits} of {n}, and {share} was asked"
     );
 }
+
+/// How long each of so many datagrams takes from 1 to 2, or back, in milliseconds; those that do not come are left out.
+pub fn timed(wire: &Wire, is_v4: bool, back: bool, count: u32) -> Vec<f64> {
+    let ends = [(&wire.a, address(is_v4, 1)), (&wire.b, address(is_v4, 2))];
+    let [from, to] = if back { [ends[1], ends[0]] } else { ends };
+    let bind = |(namespace, address): (&NetNamespace, IpAddr)| {
+        let socket = namespace.run(|| UdpSocket::bind((address, 0)));
+        socket.expect("a namespace").expect("a socket")
+    };
+    let (sender, receiver) = (bind(from), bind(to));
+    let there = receiver.local_addr().expect("it is bound");
+    receiver
+        .set_read_timeout(Some(Duration::from_secs(2)))
+        .expect("an own socket");
+    let began = Instant::now();
+    let listener = std::thread::spawn(move || {
+        let mut times = Vec::new();
+        let mut buffer = [0; 16];
+        while let Ok(16) = receiver.recv(&mut buffer) {
+            let sent = Duration::from_nanos(u64::from_be_bytes(
+                buffer[..8].try_into().expect("eight bytes"),
+            ));
+            times.push((began.elapsed().saturating_sub(sent)).as_secs_f64() * 1e3);
+            if times.len() == count as usize {
+                break;
+            }
+        }
+        times
+    });
+    for _ in 0..count {
+        let sent =
+            u64::try_from(began.elapsed().as_nanos()).expect("a test does not take centuries");
+        let datagram = [sent.to_be_bytes(), [0; 8]].concat();
+        sender.send_to(&datagram, there).expect("a route");
+        sleep(Duration::from_millis(2));
+    }
+    listener.join().expect("it only listens")
+}

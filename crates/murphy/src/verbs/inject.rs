@@ -25,8 +25,8 @@ pub struct InjectArgs {
 pub enum Family {
     /// Kill, signal, pause or restart processes.
     Process(process::ProcessArgs),
-    /// Lose, duplicate or refuse packets, of a target and of nobody else.
-    Net(net::NetArgs),
+    /// Delay, lose, duplicate, corrupt, reorder, slow down or refuse packets of a target, and of nobody else.
+    Net(Box<net::NetArgs>),
     /// Skew the clocks of running processes, and of nobody else.
     Time(time::TimeArgs),
 }

@@ -9,12 +9,16 @@ use clap::{Args, ValueEnum};
 use murphy_fault::{
     injector::Injector,
     net::{
-        self, Disturbance, Disturbed, ENGINE, Hit, NetError, Place, Scope, Spec,
+        self, Asked, Disturbance, Disturbed, Engine, Hit, NetError, Place, Scope, Spec,
         scope::{Cidr, Device, Peer, Ports, Protocol},
-        spec::{Chance, Direction, GilbertElliott, Loss, Partition},
+        spec::{
+            Chance, Delay, Direction, Distribution, GilbertElliott, Loss, LossUnit, Partition,
+            Reorder, Shaper,
+        },
     },
+    rate::{BitRate, Bytes},
     ratio::Ratio,
-    span::Until,
+    span::{Span, Until},
 };
 use murphy_sys::signal::Interrupts;
 use murphy_target::{Mode, Selector, Target};
@@ -39,6 +43,7 @@ const SAY_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
+  murphy inject net -t netns:n1 --delay 50ms --jitter 10ms --direction both --peer container:web --for 1m
   murphy inject net -t netns:n1 --partition --for 30s                     nothing leaves n1
   murphy inject net -t container:web --loss 30% --cidr 10.0.0.0/24 --port 5432 --for 1m
   murphy inject net -t container:db --partition --peer container:web --direction both --for 30s
@@ -48,6 +53,54 @@ Examples:
 What is hit is the network namespace of the target, in IPv4 and IPv6; ARP and neighbour discovery
 pass unless --arp is said. Every packet is counted where it is lost. More: docs/faults/net.md.")]
 pub struct NetArgs {
+    /// Have packets take so much longer: 50ms.
+    #[arg(long, value_name = "TIME")]
+    pub delay: Option<Span>,
+
+    /// How far delays lie around that: half the width, or one standard deviation.
+    #[arg(long, value_name = "TIME", requires = "delay")]
+    pub jitter: Option<Span>,
+
+    /// How much one packet's delay is that of the one before.
+    #[arg(long, value_name = "RATIO", requires = "jitter")]
+    pub correlation: Option<Ratio>,
+
+    /// How delays lie around it: uniform, normal, pareto, paretonormal, or a table of tc's (a path with a slash).
+    #[arg(long, value_name = "NAME", requires = "jitter")]
+    pub distribution: Option<Distribution>,
+
+    /// Let so many packets overtake those that are delayed.
+    #[arg(long, value_name = "RATIO", requires = "delay")]
+    pub reorder: Option<Ratio>,
+
+    /// How much one packet's overtaking is that of the one before.
+    #[arg(long, value_name = "RATIO", requires = "reorder")]
+    pub reorder_correlation: Option<Ratio>,
+
+    /// Only every nth packet may overtake.
+    #[arg(long, value_name = "N", requires = "reorder")]
+    pub reorder_gap: Option<NonZeroU32>,
+
+    /// Let so much pass: 10mbit (bits), 1mbps (bytes a second).
+    #[arg(long, value_name = "RATE")]
+    pub rate: Option<BitRate>,
+
+    /// So much may pass at once after a pause: 32KiB.
+    #[arg(long, value_name = "BYTES", requires = "rate")]
+    pub burst: Option<Bytes>,
+
+    /// So much may wait for the rate: 1MiB; what comes then is dropped.
+    #[arg(long, value_name = "BYTES", requires = "rate")]
+    pub limit: Option<Bytes>,
+
+    /// Change one bit of so many packets.
+    #[arg(long, value_name = "RATIO")]
+    pub corrupt: Option<Ratio>,
+
+    /// How much one packet's corruption is that of the one before.
+    #[arg(long, value_name = "RATIO", requires = "corrupt")]
+    pub corrupt_correlation: Option<Ratio>,
+
     /// Lose so many packets: 30%, 0.3.
     #[arg(long, value_name = "RATIO", group = "losses")]
     pub loss: Option<Ratio>,
@@ -63,6 +116,10 @@ pub struct NetArgs {
     /// Lose every nth packet.
     #[arg(long, value_name = "N", group = "losses")]
     pub loss_every: Option<NonZeroU32>,
+
+    /// What is lost as one: what the kernel handles as one packet, or what is one on a wire.
+    #[arg(long, value_enum, requires = "losses", default_value_t)]
+    pub loss_unit: LossUnitArg,
 
     /// Send so many packets twice.
     #[arg(long, value_name = "RATIO")]
@@ -118,6 +175,10 @@ pub struct NetArgs {
     #[arg(long = "device", value_name = "NAME")]
     pub devices: Vec<Device>,
 
+    /// By this engine: tcx or cable; by default the best that does what is asked.
+    #[arg(long, value_name = "ENGINE")]
+    pub engine: Option<Engine>,
+
     /// Hit even the network namespace of this machine itself.
     #[arg(long)]
     pub allow_host: bool,
@@ -148,6 +209,16 @@ pub enum PartitionArg {
     Reject,
 }
 
+/// What is lost as one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LossUnitArg {
+    /// Up to 64 KiB of a TCP stream.
+    #[default]
+    Packet,
+    /// At most an MTU.
+    Segment,
+}
+
 impl NetArgs {
     fn spec(&self) -> Spec {
         let chance = |ratio: Option<Ratio>, correlation: Option<Ratio>| {
@@ -156,6 +227,24 @@ impl NetArgs {
                 correlation: correlation.unwrap_or_default(),
             })
         };
+        let delay = self.delay.map(|base| Delay {
+            base,
+            jitter: self.jitter.unwrap_or(Span(Duration::ZERO)),
+            correlation: self.correlation.unwrap_or_default(),
+            distribution: self.distribution.clone().unwrap_or_default(),
+        });
+        let reorder = chance(self.reorder, self.reorder_correlation).map(|chance| Reorder {
+            chance,
+            gap: self.reorder_gap.unwrap_or(NonZeroU32::MIN),
+        });
+        let rate = self.rate.map(|rate| {
+            let usual = Shaper::at(rate);
+            Shaper {
+                rate,
+                burst: self.burst.unwrap_or(usual.burst),
+                limit: self.limit.unwrap_or(usual.limit),
+            }
+        });
         let random = chance(self.loss, self.loss_correlation).map(Loss::Random);
         Spec {
             loss: random
@@ -171,7 +260,14 @@ impl NetArgs {
                 DirectionArg::From => Direction::From,
                 DirectionArg::Both => Direction::Both,
             },
-            ..Spec::default()
+            loss_unit: match self.loss_unit {
+                LossUnitArg::Packet => LossUnit::Packet,
+                LossUnitArg::Segment => LossUnit::Segment,
+            },
+            corrupt: chance(self.corrupt, self.corrupt_correlation),
+            delay,
+            reorder,
+            rate,
         }
     }
 
@@ -233,9 +329,14 @@ fn failure(error: NetError) -> Failure {
 
 /// Injects it.
 pub fn run(args: &NetArgs, json: bool) -> Result<Exit, Failure> {
-    let (spec, scope) = (args.spec(), args.scope());
-    spec.check().map_err(Failure::input)?;
-    scope.check().map_err(Failure::input)?;
+    let asked = Asked {
+        spec: args.spec(),
+        scope: args.scope(),
+        engine: args.engine,
+        seed: args.aim.seed(),
+    };
+    asked.spec.check().map_err(Failure::input)?;
+    asked.scope.check().map_err(Failure::input)?;
     args.aim.check("net")?;
     let until = args.aim.until("net")?;
     if !args.aim.command.is_empty() {
@@ -243,10 +344,9 @@ pub fn run(args: &NetArgs, json: bool) -> Result<Exit, Failure> {
             "inject net: a launched command shares the network namespace of this machine; give it one of its own with `ip netns exec NAME`, and name that with -t netns:NAME",
         ));
     }
-    let seed = args.aim.seed();
-    let (places, target) = args.find(seed)?;
+    let (places, target) = args.find(asked.seed)?;
     if args.aim.dry_run {
-        let plan = net::plan(&spec, &scope, &places, until, args.allow_host).map_err(failure)?;
+        let plan = net::plan(&asked, &places, until, args.allow_host).map_err(failure)?;
         return Ok(say_plan(&plan, json));
     }
     if let Some(target) = &target {
@@ -261,10 +361,9 @@ pub fn run(args: &NetArgs, json: bool) -> Result<Exit, Failure> {
         interrupts: interrupts()?,
         injector: injector()?,
         until,
-        seed,
         json,
     }
-    .disturb(hit, spec, scope)
+    .disturb(hit, asked)
 }
 
 /// What a disturbance needs besides its target.
@@ -272,21 +371,20 @@ struct Stage {
     injector: Injector,
     interrupts: Interrupts,
     until: Until,
-    seed: u64,
     json: bool,
 }
 
 impl Stage {
-    fn disturb(&self, hit: Hit<'_>, spec: Spec, scope: Scope) -> Result<Exit, Failure> {
-        let fault = net::words(&spec, &scope);
+    fn disturb(&self, hit: Hit<'_>, asked: Asked) -> Result<Exit, Failure> {
+        let fault = net::words(&asked.spec, &asked.scope);
+        let seed = asked.seed;
         let names: Vec<_> = hit.places.iter().map(|place| place.name.clone()).collect();
-        let disturbance =
-            Disturbance::inject(&self.injector, hit, spec, scope, self.until, self.seed);
+        let disturbance = Disturbance::inject(&self.injector, hit, asked, self.until);
         let mut disturbance = disturbance.map_err(failure)?;
         let id = disturbance.id().to_owned();
         let said = Said {
             family: "net",
-            engine: ENGINE,
+            engine: disturbance.engine().name(),
             id: &id,
             fault: &fault,
             targets: &names,
@@ -296,7 +394,7 @@ impl Stage {
         let effect = disturbance.say().map_err(failure)?;
         said.effect("active", &json!(effect));
         if !self.json {
-            self.say_active(&fault, &id, &effect);
+            self.say_active(&fault, &said, seed, &effect);
         }
         let kept = self.keep(&mut disturbance, &said);
         let taken_back = disturbance.is_over();
@@ -347,11 +445,12 @@ impl Stage {
         }
     }
 
-    fn say_active(&self, fault: &str, id: &str, effect: &Disturbed) {
+    fn say_active(&self, fault: &str, said: &Said<'_>, seed: u64, effect: &Disturbed) {
         output::line(&format!(
-            "{fault} ({}, engine {ENGINE}, seed {})   id {id}",
+            "{fault} ({}, engine {}, seed {seed})   id {}",
             plural(effect.places.len() as u64, "namespace"),
-            self.seed
+            said.engine,
+            said.id
         ));
         for place in &effect.places {
             output::line(&format!("  {}  {}", place.name, place.devices.join(" ")));
