@@ -11,6 +11,7 @@ pub mod namespace;
 pub mod pidfd;
 pub mod privilege;
 pub mod process;
+pub mod qdisc;
 pub mod session;
 pub mod signal;
 pub mod spawn;
