@@ -10,11 +10,11 @@ use std::{
 };
 
 /// One jitter, in the values of a table (`NETEM_DIST_SCALE`).
-pub const SCALE: f64 = 8192.0;
+const SCALE: f64 = 8192.0;
 /// The greatest value of a table, in jitters.
 const MAX: f64 = i16::MAX as f64 / SCALE;
 /// The longest table that the kernel takes (`NETEM_DIST_MAX`).
-pub const VALUES_MAX: usize = 16384;
+const VALUES_MAX: usize = 16384;
 /// The values of a computed table.
 const VALUES: u32 = 4096;
 /// A file of the longest table is no longer than this, comments included.
@@ -38,7 +38,9 @@ pub enum DistributionError {
         path: PathBuf,
     },
     /// Not a number.
-    #[error("read the distribution {path}:{line}: {word:?} is no whole number from -32768 to 32767")]
+    #[error(
+        "read the distribution {path}:{line}: {word:?} is no whole number from -32768 to 32767"
+    )]
     Value {
         /// The file.
         path: PathBuf,
@@ -214,7 +216,10 @@ mod tests {
         let parts = normal.table().unwrap().iter().zip(pareto.table().unwrap());
         for (mixed, (normal, pareto)) in mixture.table().unwrap().iter().zip(parts) {
             let wanted = (f64::from(*normal) + 3.0 * f64::from(*pareto)) / 4.0;
-            assert!((f64::from(*mixed) - wanted).abs() <= 1.5, "{mixed} {wanted}");
+            assert!(
+                (f64::from(*mixed) - wanted).abs() <= 1.5,
+                "{mixed} {wanted}"
+            );
         }
     }
 

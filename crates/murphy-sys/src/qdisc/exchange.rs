@@ -8,9 +8,9 @@ use std::io;
 use nix::errno::Errno;
 use rtnetlink::{
     packet_core::{
-        DefaultNla, Emitable, NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_CREATE, NLM_F_DUMP,
-        NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer,
-        NLA_TYPE_MASK, NetlinkMessage,
+        DefaultNla, Emitable, NLA_TYPE_MASK, NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_CREATE,
+        NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
+        NetlinkBuffer, NetlinkMessage,
     },
     packet_route::RouteNetlinkMessage,
     sys::{Socket, protocols::NETLINK_ROUTE},
@@ -48,7 +48,10 @@ pub(super) fn number(kind: u16, value: u32) -> DefaultNla {
 
 /// Numbers in a row, as a C struct of them lies in memory.
 pub(super) fn numbers(values: &[u32]) -> Vec<u8> {
-    values.iter().flat_map(|value| value.to_ne_bytes()).collect()
+    values
+        .iter()
+        .flat_map(|value| value.to_ne_bytes())
+        .collect()
 }
 
 /// A text that ends with a zero.

@@ -299,7 +299,9 @@ fn list_with(
         if let (Some(priority), 1..) = (priority, handle) {
             let options = attribute(attributes, OPTIONS).unwrap_or_default();
             let kind = text_of(attributes, KIND).ok_or(QdiscError::Answer)?;
-            let name = (kind == "bpf").then(|| text_of(options, BPF_NAME)).flatten();
+            let name = (kind == "bpf")
+                .then(|| text_of(options, BPF_NAME))
+                .flatten();
             let place = FilterPlace {
                 ifindex,
                 parent,

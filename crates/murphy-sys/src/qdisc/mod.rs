@@ -10,6 +10,7 @@
 //! `include/uapi/linux/pkt_sched.h`.
 
 pub mod distribution;
+mod error;
 mod exchange;
 pub mod filter;
 pub mod ifb;
@@ -17,9 +18,8 @@ pub mod netem;
 pub mod shaper;
 pub mod trial;
 
-use std::{fmt, io};
+use std::fmt;
 
-use nix::errno::Errno;
 use rtnetlink::{
     packet_core::DefaultNla,
     packet_route::{
@@ -29,8 +29,9 @@ use rtnetlink::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::namespace::{NamespaceError, NetNamespace};
-use exchange::{Exchange, Refusal, attribute, text_of};
+use crate::namespace::NetNamespace;
+pub use error::QdiscError;
+use exchange::{Exchange, attribute, text_of};
 pub use netem::Netem;
 pub use shaper::{Prio, Tbf};
 
@@ -39,80 +40,6 @@ const KIND: u16 = 1;
 const OPTIONS: u16 = 2;
 const STATS: u16 = 3;
 const STATS2: u16 = 7;
-
-/// Why traffic control was not changed, or not read.
-#[derive(Debug, thiserror::Error)]
-pub enum QdiscError {
-    /// The namespace was refused.
-    #[error(transparent)]
-    Namespace(#[from] NamespaceError),
-    /// No netlink socket.
-    #[error("ask the kernel about traffic control by netlink: {0}")]
-    Socket(#[source] io::Error),
-    /// The kernel refused.
-    #[error("{action} {object}: {}{}", .errno, words(.said.as_ref()))]
-    Refused {
-        /// What was tried, such as `add`.
-        action: &'static str,
-        /// To what.
-        object: String,
-        /// The kernel's answer.
-        errno: Errno,
-        /// The kernel's own words, if it has any.
-        said: Option<String>,
-    },
-    /// The kernel's answer makes no sense.
-    #[error("read the kernel's answer about traffic control: it is cut short")]
-    Answer,
-    /// It changed whenever it was read.
-    #[error("read the kernel's list of qdiscs: it changes all the time; try again")]
-    Unsteady,
-    /// A jitter that the kernel would cut off.
-    #[error("set a jitter of {0} ns: netem has at most {max} ns", max = netem::JITTER_MAX_NS)]
-    Jitter(u64),
-    /// A delay that the kernel would take for a negative one.
-    #[error("set a delay of {0} ns: netem has at most {max} ns", max = i64::MAX)]
-    Delay(u64),
-    /// A bucket or a queue that holds nothing.
-    #[error("set up a token bucket: its {0} is 0, and nothing would ever pass")]
-    Bucket(&'static str),
-    /// Bands that prio does not have.
-    #[error("set up prio with {bands} bands: it has 2 to 16, and a priority is sent to one of them")]
-    Bands {
-        /// How many were asked for.
-        bands: u8,
-    },
-    /// Something else has that name.
-    #[error("use the link {link} as an ifb: it is there already")]
-    Taken {
-        /// Its name.
-        link: String,
-    },
-}
-
-impl QdiscError {
-    fn refused(action: &'static str, object: &impl ToString, refusal: Refusal) -> Self {
-        Self::Refused {
-            action,
-            object: object.to_string(),
-            errno: refusal.errno,
-            said: refusal.said,
-        }
-    }
-
-    /// The kernel's answer, where it refused.
-    pub fn errno(&self) -> Option<Errno> {
-        match self {
-            Self::Refused { errno, .. } => Some(*errno),
-            _ => None,
-        }
-    }
-}
-
-fn words(said: Option<&String>) -> String {
-    said.map(|said| format!(" ({})", said.trim_end_matches('.')))
-        .unwrap_or_default()
-}
 
 /// The name of a qdisc, of one of its classes, or of a place that has always been there; `1:2` is the second class of
 /// the qdisc `1:`.
@@ -155,8 +82,10 @@ impl fmt::Display for Handle {
             Self::ROOT => f.write_str("root"),
             Self::INGRESS => f.write_str("ingress"),
             Self::EGRESS => f.write_str("egress"),
-            Self(raw) if raw & 0xffff == 0 => write!(f, "{:x}:", raw >> 16),
-            Self(raw) => write!(f, "{:x}:{:x}", raw >> 16, raw & 0xffff),
+            Self(raw) => match (raw >> 16, raw & 0xffff) {
+                (major, 0) => write!(f, "{major:x}:"),
+                (major, minor) => write!(f, "{major:x}:{minor:x}"),
+            },
         }
     }
 }
@@ -409,8 +338,7 @@ pub fn add(
     };
     let mut attributes = vec![TcAttribute::Kind(id.kind.clone())];
     let options = discipline.options()?;
-    attributes
-        .extend(options.map(|options| TcAttribute::Other(DefaultNla::new(OPTIONS, options))));
+    attributes.extend(options.map(|options| TcAttribute::Other(DefaultNla::new(OPTIONS, options))));
     let message = RouteNetlinkMessage::NewQueueDiscipline(place.message(attributes));
     match Exchange::within(namespace)?.create(message)? {
         Ok(()) => Ok(id),
@@ -421,7 +349,8 @@ pub fn add(
 /// Removes a qdisc with all below it. The kernel's default comes back in place of a root.
 pub fn delete(namespace: &NetNamespace, id: &QdiscId) -> Result<Removal, QdiscError> {
     let mut exchange = Exchange::within(namespace)?;
-    if id.place == Place::clsact(id.place.ifindex) && filter::any(&mut exchange, id.place.ifindex)? {
+    if id.place == Place::clsact(id.place.ifindex) && filter::any(&mut exchange, id.place.ifindex)?
+    {
         return Ok(Removal::Foreign);
     }
     // The kernel compares the handle and the kind itself.

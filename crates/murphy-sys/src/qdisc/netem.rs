@@ -51,11 +51,6 @@ impl Probability {
         Self((value.clamp(0.0, 1.0) * f64::from(u32::MAX)).round() as u32)
     }
 
-    /// As a number from 0 to 1.
-    pub fn get(self) -> f64 {
-        f64::from(self.0) / f64::from(u32::MAX)
-    }
-
     /// What is left of the whole.
     #[must_use]
     pub const fn rest(self) -> Self {
@@ -273,10 +268,7 @@ mod tests {
         let options = netem.options().unwrap();
         let (words, attributes) = options.split_at(OPTIONS);
         let words = words.chunks(4).map(|word| word.try_into().unwrap());
-        (
-            words.map(u32::from_ne_bytes).collect(),
-            attributes.to_vec(),
-        )
+        (words.map(u32::from_ne_bytes).collect(), attributes.to_vec())
     }
 
     #[test]
@@ -340,7 +332,6 @@ mod tests {
         for (value, wanted) in [(-1.0, 0), (0.0, 0), (0.3, 1_288_490_189), (2.0, u32::MAX)] {
             assert_eq!(Probability::nearest(value), Probability(wanted));
         }
-        assert!((Probability::nearest(0.3).get() - 0.3).abs() < 1e-9);
         assert_eq!(Probability::ZERO.rest(), Probability::ONE);
     }
 }

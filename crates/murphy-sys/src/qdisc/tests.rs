@@ -1,3 +1,5 @@
+use nix::errno::Errno;
+
 use super::*;
 
 #[test]

@@ -36,8 +36,10 @@ pub enum Feature {
     Clsact,
     /// The filter that asks a BPF program.
     ClsBpf,
-    /// The filter that takes every packet, and the action that sends it to another device.
-    Redirect,
+    /// The filter that takes every packet.
+    Matchall,
+    /// The action that sends a packet to another device.
+    Mirred,
     /// Devices that lend their qdisc.
     Ifb,
 }
@@ -69,7 +71,9 @@ pub enum TrialError {
         why: Box<QdiscError>,
     },
     /// No BPF program may be loaded.
-    #[error("load a BPF program for {feature}: {errno} (needs CAP_BPF and CAP_NET_ADMIN, and CONFIG_BPF_SYSCALL)")]
+    #[error(
+        "load a BPF program for {feature}: {errno} (needs CAP_BPF and CAP_NET_ADMIN, and CONFIG_BPF_SYSCALL)"
+    )]
     Program {
         /// What.
         feature: Feature,
@@ -85,14 +89,15 @@ const IFB: &str = "mphy-trial";
 
 impl Feature {
     /// Every one.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Netem,
         Self::NetemSeed,
         Self::Tbf,
         Self::Prio,
         Self::Clsact,
         Self::ClsBpf,
-        Self::Redirect,
+        Self::Matchall,
+        Self::Mirred,
         Self::Ifb,
     ];
 
@@ -104,7 +109,8 @@ impl Feature {
             Self::Prio => "CONFIG_NET_SCH_PRIO",
             Self::Clsact => "CONFIG_NET_SCH_INGRESS",
             Self::ClsBpf => "CONFIG_NET_CLS_BPF",
-            Self::Redirect => "CONFIG_NET_CLS_MATCHALL and CONFIG_NET_ACT_MIRRED",
+            Self::Matchall => "CONFIG_NET_CLS_MATCHALL",
+            Self::Mirred => "CONFIG_NET_ACT_MIRRED",
             Self::Ifb => "CONFIG_IFB",
         }
     }
@@ -117,7 +123,8 @@ impl Feature {
             Self::Prio => "sch_prio",
             Self::Clsact => "sch_ingress",
             Self::ClsBpf => "cls_bpf",
-            Self::Redirect => "cls_matchall or act_mirred",
+            Self::Matchall => "cls_matchall",
+            Self::Mirred => "act_mirred",
             Self::Ifb => "ifb",
         }
     }
@@ -138,20 +145,33 @@ impl Feature {
             ),
             Self::Prio => root(&scratch, &Discipline::Prio(Prio::first_but_for_filters(2))),
             Self::Clsact => clsact(&scratch),
-            Self::ClsBpf => {
-                let program = program()?;
-                let fd = program.as_fd();
-                let program = Program { fd, name: "trial" };
-                return self.filter(&scratch, &Classifier::BpfDirect(program));
-            }
-            Self::Redirect => {
-                let ifindex = LOOPBACK;
-                let verdict = Verdict::Redirect { ifindex };
+            Self::ClsBpf => return self.bpf(&scratch, None),
+            Self::Matchall => {
+                let verdict = Verdict::Class(Handle::CLSACT.class(1));
                 return self.filter(&scratch, &Classifier::Matchall(verdict));
+            }
+            Self::Mirred => {
+                Self::ClsBpf.trial()?;
+                let ifindex = LOOPBACK;
+                return self.bpf(&scratch, Some(Verdict::Redirect { ifindex }));
             }
             Self::Ifb => ifb::add(&scratch, IFB).map(|_| ()),
         };
         tried.map_err(|why| self.failed(why))
+    }
+
+    /// A program that decides, or says whether the verdict is meant.
+    fn bpf(self, scratch: &NetNamespace, verdict: Option<Verdict>) -> Result<(), TrialError> {
+        let loaded = program()?;
+        let program = Program {
+            fd: loaded.as_fd(),
+            name: "trial",
+        };
+        let classifier = match verdict {
+            None => Classifier::BpfDirect(program),
+            Some(verdict) => Classifier::Bpf(program, verdict),
+        };
+        self.filter(scratch, &classifier)
     }
 
     fn filter(self, scratch: &NetNamespace, classifier: &Classifier<'_>) -> Result<(), TrialError> {
@@ -183,7 +203,8 @@ impl fmt::Display for Feature {
             Self::Prio => "the qdisc prio",
             Self::Clsact => "the qdisc clsact",
             Self::ClsBpf => "the classifier bpf",
-            Self::Redirect => "the classifier matchall or the action mirred",
+            Self::Matchall => "the classifier matchall",
+            Self::Mirred => "the action mirred",
             Self::Ifb => "links of the kind ifb",
         })
     }

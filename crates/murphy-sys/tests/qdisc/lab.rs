@@ -5,6 +5,7 @@ use std::{
     env,
     io::{self, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    num::NonZeroU16,
     thread,
     time::{Duration, Instant},
 };
@@ -12,7 +13,10 @@ use std::{
 use murphy_sys::{
     link::{Prefixed, add_bridge, join_bridge},
     namespace::NetNamespace,
-    qdisc::{self, Discipline, Handle, Netem, Place, Qdisc, Removal, Statistics, trial::Feature},
+    qdisc::{
+        self, Discipline, Handle, Netem, Place, Qdisc, Removal, Statistics, filter::FilterPlace,
+        trial::Feature,
+    },
 };
 use rustix::net::{AddressFamily, SocketType, netdevice::name_to_index, sockopt};
 
@@ -102,6 +106,15 @@ impl Lab {
         }
     }
 
+    /// Where a filter is asked first.
+    pub fn first_filter(&self, parent: Handle) -> FilterPlace {
+        FilterPlace {
+            ifindex: self.ifindex,
+            parent,
+            priority: NonZeroU16::MIN,
+        }
+    }
+
     /// From the node to its peer, with neighbours known.
     pub fn there(&self) -> Way {
         Way::open((&self.node, self.family, 1), (&self.peer, self.family, 2))
@@ -165,7 +178,6 @@ pub struct Way {
 
 /// A datagram as it arrived.
 pub struct Arrival {
-    pub number: u32,
     /// Since the first was sent.
     pub at: Duration,
     /// Since it was sent itself.
@@ -221,7 +233,7 @@ impl Way {
             arrived.extend(self.drain(Duration::ZERO));
         }
         loop {
-            let late = self.drain(slack() * Duration::from_millis(50));
+            let late = self.drain(slack() * Duration::from_millis(20));
             if late.is_empty() {
                 return arrived;
             }
@@ -230,7 +242,12 @@ impl Way {
     }
 
     pub fn send(&self, number: u32, bytes: usize) {
-        let datagram: Vec<u8> = number.to_be_bytes().into_iter().cycle().take(bytes).collect();
+        let datagram: Vec<u8> = number
+            .to_be_bytes()
+            .into_iter()
+            .cycle()
+            .take(bytes)
+            .collect();
         // What is lost in the sender's own qdisc may be told to it: by prio, tbf and filters, not by netem.
         let _ = self.from.send(&datagram);
     }
@@ -252,18 +269,25 @@ impl Way {
         arrived
     }
 
-    /// Sends numbered datagrams one by one, `every` so often, and tells when each arrived.
+    /// How late each of some datagrams is.
+    pub fn lateness(&self, bytes: usize) -> Vec<Duration> {
+        let arrivals = self.stream(100, bytes, Duration::from_millis(2));
+        arrivals.iter().map(|arrival| arrival.late).collect()
+    }
+
+    /// Sends numbered datagrams one by one, `every` so often, of which all arrive, and tells when each did.
     pub fn stream(&self, count: u32, bytes: usize, every: Duration) -> Vec<Arrival> {
         let begin = Instant::now();
-        let quiet = slack() * Duration::from_millis(200);
+        let quiet = Duration::from_secs(5) + slack() * Duration::from_secs(1);
         thread::scope(|scope| {
             let reader = scope.spawn(|| {
                 self.to.set_nonblocking(false).unwrap();
                 self.to.set_read_timeout(Some(quiet)).unwrap();
                 let mut datagram = [0; 2048];
                 let mut read = Vec::new();
-                while let Ok(length) = self.to.recv(&mut datagram) {
-                    assert!(length >= 4);
+                while read.len() < count as usize {
+                    let length = self.to.recv(&mut datagram).expect("all arrive");
+                    assert_eq!(length, bytes);
                     let number = u32::from_be_bytes(datagram[..4].try_into().unwrap());
                     read.push((number, begin.elapsed()));
                 }
@@ -277,7 +301,6 @@ impl Way {
                 self.send(number, bytes);
             }
             let arrival = |(number, at): (u32, Duration)| Arrival {
-                number,
                 at,
                 late: at.saturating_sub(sent[number as usize]),
             };
@@ -293,21 +316,17 @@ pub fn distinct(numbers: &[u32]) -> usize {
 
 /// Asserts that `hits` of `count` draws are what a share makes them, within four deviations.
 pub fn assert_share(hits: usize, count: u32, share: f64) {
+    assert_about(hits, count, share, 0.0);
+}
+
+/// The same, where the share itself is known within some error.
+pub fn assert_about(hits: usize, count: u32, share: f64, error: f64) {
     let count = f64::from(count);
-    let deviation = (count * share * (1.0 - share)).sqrt();
-    let off = hits as f64 - count * share;
-    assert!(
-        off.abs() < 4.0 * deviation,
+    let deviation = (share * (1.0 - share) / count).sqrt();
+    let off = hits as f64 / count - share;
+    println!(
         "{hits} of {count}: {:.1} deviations from {share}",
         off / deviation
     );
-}
-
-/// Mean and deviation, in milliseconds.
-pub fn moments(arrivals: &[Arrival]) -> (f64, f64) {
-    let count = arrivals.len() as f64;
-    let late = || arrivals.iter().map(|arrival| arrival.late.as_secs_f64() * 1e3);
-    let mean = late().sum::<f64>() / count;
-    let square = late().map(|late| (late - mean).powi(2)).sum::<f64>() / (count - 1.0);
-    (mean, square.sqrt())
+    assert!(off.abs() < 4.0 * deviation + error);
 }
