@@ -321,7 +321,7 @@ fn packets_overtake_by_chance_and_every_fifth() {
 
 /// What so many datagrams of 1000 bytes take, of which some go at once: with their headers of UDP, IPv4 and Ethernet,
 /// and at the rate of [`slow`].
-fn seconds(count: u32, burst_bytes: u32) -> f64 {
+pub fn seconds(count: u32, burst_bytes: u32) -> f64 {
     f64::from(count * (1000 + 8 + 20 + 14) - burst_bytes) / 200_000.0
 }
 

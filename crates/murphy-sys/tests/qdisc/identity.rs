@@ -15,7 +15,7 @@ use murphy_sys::{
 use nix::errno::Errno;
 
 use crate::{
-    effect::{chance, delay, delayed, losing, slow},
+    effect::{chance, delay, delayed, losing, seconds, slow},
     lab::{Family, Lab, OURS, Way, index, skipped, slack},
     program::longer_than,
 };
@@ -113,8 +113,8 @@ fn what_arrives_is_delayed_in_an_ifb() {
             return;
         };
         let redirect = |ifindex| Classifier::Matchall(Verdict::Redirect { ifindex });
-        with_redirect_to_netem(&lab, redirect, |base| {
-            assert!(lab.back().lateness(100).iter().all(|late| *late >= base));
+        with_redirect_to(&lab, &late(), redirect, || {
+            assert!(lab.back().lateness(100).iter().all(|late| *late >= base()));
             assert!(most_are_prompt(&lab.there(), 100));
         });
     }
@@ -139,8 +139,8 @@ fn only_what_a_program_chooses_is_redirected() {
         };
         let redirect = |ifindex| Classifier::Bpf(program, Verdict::Redirect { ifindex });
         let back = lab.back();
-        with_redirect_to_netem(&lab, redirect, |base| {
-            assert!(back.lateness(1000).iter().all(|late| *late >= base));
+        with_redirect_to(&lab, &late(), redirect, || {
+            assert!(back.lateness(1000).iter().all(|late| *late >= base()));
             assert!(most_are_prompt(&back, 100));
         });
         assert!(most_are_prompt(&back, 1000));
@@ -152,17 +152,43 @@ fn base() -> Duration {
     slack() * Duration::from_millis(50)
 }
 
+fn late() -> Discipline {
+    Discipline::Netem(delayed(delay(u64::from(50 * slack()), 0)))
+}
+
+#[test]
+fn what_arrives_has_the_rate_of_an_ifb() {
+    let features = [Feature::Tbf, Feature::ClsBpf, Feature::Mirred, Feature::Ifb];
+    let Some(lab) = Lab::with(Family::V4, &features) else {
+        return;
+    };
+    let fd = longer_than(500, -1, 0);
+    let program = Program {
+        fd: fd.as_fd(),
+        name: "longer",
+    };
+    let redirect = |ifindex| Classifier::Bpf(program, Verdict::Redirect { ifindex });
+    let back = lab.back();
+    let tbf = slow();
+    with_redirect_to(&lab, &Discipline::Tbf(tbf), redirect, || {
+        let arrivals = back.stream(200, 1000, Duration::ZERO);
+        let took = arrivals.last().unwrap().at.as_secs_f64();
+        assert!(took > seconds(200, tbf.burst_bytes), "{took} s");
+    });
+}
+
 /// A busy machine may hold some packets up.
 fn most_are_prompt(way: &Way, bytes: usize) -> bool {
     let late = way.lateness(bytes);
     late.iter().filter(|late| **late < base()).count() > late.len() / 2
 }
 
-/// Does something while what arrives at the node is redirected to a delay, and takes everything away again.
-fn with_redirect_to_netem<'a>(
+/// Does something while what arrives at the node is redirected to an ifb, and takes everything away again.
+fn with_redirect_to<'a>(
     lab: &Lab,
+    discipline: &Discipline,
     redirect: impl FnOnce(u32) -> Classifier<'a>,
-    work: impl FnOnce(Duration),
+    work: impl FnOnce(),
 ) {
     const NAME: &str = "mphy-test";
     let before = lab.shape();
@@ -171,13 +197,12 @@ fn with_redirect_to_netem<'a>(
         ifindex: borrowed,
         ..lab.root()
     };
-    let netem = delayed(delay(u64::from(50 * slack()), 0));
-    qdisc::add(&lab.node, place, &Discipline::Netem(netem)).unwrap();
+    qdisc::add(&lab.node, place, discipline).unwrap();
     let clsact = Place::clsact(lab.ifindex);
     let clsact = qdisc::add(&lab.node, clsact, &Discipline::Clsact).unwrap();
     let place = lab.first_filter(Handle::INGRESS);
     let filter = filter::add(&lab.node, place, &redirect(borrowed)).unwrap();
-    work(base());
+    work();
     assert_eq!(filter::delete(&lab.node, &filter).unwrap(), Removal::Now);
     assert_eq!(qdisc::delete(&lab.node, &clsact).unwrap(), Removal::Now);
     assert_eq!(ifb::delete(&lab.node, NAME).unwrap(), Removal::Now);
