@@ -103,14 +103,14 @@ pub const LINES: &[Line] = &[
         name: "6.1",
         kernel: "6.1-cloud",
         append: "",
-        tests: &[SYS, QDISC, time(&[]), LAUNCHED, FOLLOWED],
+        tests: &[SYS, time(&[]), LAUNCHED, FOLLOWED, QDISC],
         why: "the oldest kernel that Murphy supports",
     },
     Line {
         name: "6.12",
         kernel: "6.12-cloud",
         append: "",
-        tests: &[SYS, QDISC, time(MAIN_OF_TIME), LAUNCHED, FOLLOWED],
+        tests: &[SYS, time(MAIN_OF_TIME), LAUNCHED, FOLLOWED, QDISC],
         why: "the kernel of Debian 13",
     },
     Line {
