@@ -347,13 +347,15 @@ pub fn add(
 }
 
 /// Removes a qdisc with all below it. The kernel's default comes back in place of a root.
+///
+/// The kernel compares what is there with the identity in the same moment in which it removes it; only whether a clsact
+/// still has filters is asked before.
 pub fn delete(namespace: &NetNamespace, id: &QdiscId) -> Result<Removal, QdiscError> {
     let mut exchange = Exchange::within(namespace)?;
     if id.place == Place::clsact(id.place.ifindex) && filter::any(&mut exchange, id.place.ifindex)?
     {
         return Ok(Removal::Foreign);
     }
-    // The kernel compares the handle and the kind itself.
     let attributes = vec![TcAttribute::Kind(id.kind.clone())];
     let message = RouteNetlinkMessage::DelQueueDiscipline(id.place.message(attributes));
     let Err(refusal) = exchange.remove(message)? else {

@@ -1,7 +1,8 @@
 //! Netem is the qdisc that makes a network worse: it delays, reorders, loses, duplicates, corrupts and slows down.
 //!
-//! Times are nanoseconds, rates are bytes a second, both in 64 bits (Linux 4.16). Loss and duplicates are drawn for each
-//! buffer of the kernel, which holds many segments where the device segments. See tc-netem(8), `net/sched/sch_netem.c`.
+//! Times are nanoseconds, rates are bytes a second, both in 64 bits. Loss and duplicates are drawn for each buffer of the
+//! kernel, which holds many segments where the device segments. One that duplicates may be the only netem of a device's
+//! tree: newer kernels refuse any other beside it, and so does 6.1 by now. See tc-netem(8), `net/sched/sch_netem.c`.
 
 use std::num::{NonZeroU32, NonZeroU64};
 

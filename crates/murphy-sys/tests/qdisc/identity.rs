@@ -15,9 +15,10 @@ use murphy_sys::{
 use nix::errno::Errno;
 
 use crate::{
-    effect::{chance, delay, delayed, losing, seconds, slow},
+    fault::{chance, delay, delayed, losing, slow},
     lab::{Family, Lab, OURS, Way, index, skipped, slack},
     program::longer_than,
+    time::seconds,
 };
 
 #[test]
@@ -257,8 +258,10 @@ fn a_foreign_root_is_left_as_it_is() {
     let with_foreign = lab.shape();
     assert!(lab.list().iter().all(|qdisc| !qdisc.is_kernel_default()));
 
-    let refused = qdisc::add(&lab.node, lab.root(), &tbf).unwrap_err();
-    assert_eq!(refused.errno(), Some(Errno::EEXIST), "{refused}");
+    for place in [lab.root(), foreign.place] {
+        let refused = qdisc::add(&lab.node, place, &tbf).unwrap_err();
+        assert_eq!(refused.errno(), Some(Errno::EEXIST), "{refused}");
+    }
     let mut id = foreign.clone();
     for (handle, kind) in [(OURS, "tbf"), (foreign.place.handle, "prio")] {
         (id.place.handle, id.kind) = (handle, kind.into());

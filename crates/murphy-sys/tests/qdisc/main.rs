@@ -5,7 +5,9 @@
     reason = "a test that fails shows what it measured"
 )]
 
-mod effect;
+mod fault;
 mod identity;
 mod lab;
+mod loss;
 mod program;
+mod time;

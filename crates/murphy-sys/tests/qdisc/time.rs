@@ -1,4 +1,4 @@
-//! What each qdisc does to datagrams.
+//! How late packets are, and how fast they go.
 
 use std::{
     num::{NonZeroU32, NonZeroU64},
@@ -6,192 +6,22 @@ use std::{
 };
 
 use murphy_sys::qdisc::{
-    self, Discipline, Handle, Netem, Place, Prio, Removal, Tbf,
+    self, Discipline, Handle, Netem, Place, Prio, Removal,
     distribution::Distribution,
     filter::{self, Classifier, Verdict},
-    netem::{Chance, Delay, Loss, Probability, Reorder},
+    netem::{Delay, Reorder},
     shaper::TBF_CLASS,
     trial::Feature,
 };
 
-use crate::lab::{
-    Arrival, Family, Lab, OTHERS_MAX, OURS, Way, assert_about, assert_share, distinct, slack,
+use crate::{
+    fault::{chance, delay, delayed, slow},
+    lab::{Arrival, Family, Lab, OURS, Way, assert_about, assert_share, slack},
 };
-
-const MILLISECOND: u64 = 1_000_000;
-
-pub fn chance(share: f64) -> Chance {
-    Chance::independent(Probability::nearest(share))
-}
-
-pub fn delay(mean_ms: u64, jitter_ms: u64) -> Delay {
-    Delay {
-        mean_ns: mean_ms * MILLISECOND,
-        jitter_ns: jitter_ms * MILLISECOND,
-        ..Delay::default()
-    }
-}
-
-/// Whose draws are the same each time, where the kernel can.
-fn seeded() -> Netem {
-    Netem {
-        seed: Some(7),
-        ..Netem::default()
-    }
-}
-
-pub fn delayed(delay: Delay) -> Netem {
-    Netem {
-        delay: Some(delay),
-        limit: 10_000,
-        ..seeded()
-    }
-}
-
-pub fn losing(loss: Loss) -> Netem {
-    Netem { loss, ..seeded() }
-}
 
 /// Milliseconds by which a packet may be later than it should be.
 fn lateness_ms() -> f64 {
     f64::from(5 * slack())
-}
-
-#[test]
-fn netem_loses_its_share_and_counts_it() {
-    const COUNT: u32 = 10_000;
-    for family in Family::BOTH {
-        let Some(lab) = Lab::with(family, &[Feature::Netem]) else {
-            return;
-        };
-        let way = lab.there();
-        let netem = losing(Loss::Random(chance(0.3)));
-        let (arrived, statistics) = lab.while_netem(netem, || way.numbers(COUNT, 100));
-        let lost = COUNT as usize - arrived.len();
-        assert_share(lost, COUNT, 0.3);
-        let others = u64::from(statistics.drops) - lost as u64;
-        assert!(others <= OTHERS_MAX, "{lost} lost, {statistics:?}");
-        let others = statistics.packets - arrived.len() as u64;
-        assert!(others <= OTHERS_MAX, "{lost} lost, {statistics:?}");
-        assert_eq!(way.numbers(1000, 100).len(), 1000);
-    }
-}
-
-#[test]
-fn losses_of_two_states_come_in_bursts() {
-    const COUNT: u32 = 20_000;
-    let Some(lab) = Lab::with(Family::V4, &[Feature::Netem]) else {
-        return;
-    };
-    let way = lab.there();
-    let (to_bad, to_good) = (0.05, 0.25);
-    let netem = losing(Loss::GilbertElliott {
-        to_bad: Probability::nearest(to_bad),
-        to_good: Probability::nearest(to_good),
-        loss_bad: Probability::ONE,
-        loss_good: Probability::ZERO,
-    });
-    let (arrived, _) = lab.while_netem(netem, || way.numbers(COUNT, 100));
-    let lost = f64::from(COUNT) - arrived.len() as f64;
-    // What one packet says of the next makes the share less certain than that of draws on their own.
-    let share = to_bad / (to_bad + to_good);
-    let memory = 1.0 - to_bad - to_good;
-    let variance = share * (1.0 - share) * (1.0 + memory) / (1.0 - memory) / f64::from(COUNT);
-    let its_share = lost / f64::from(COUNT);
-    assert!(
-        (its_share - share).abs() < 4.0 * variance.sqrt(),
-        "{its_share}"
-    );
-    let bursts = arrived.windows(2).filter(|pair| pair[0] + 1 != pair[1]);
-    let bursts = bursts.count() as f64;
-    let (mean, deviation) = (1.0 / to_good, (1.0 - to_good).sqrt() / to_good);
-    let its_mean = lost / bursts;
-    assert!(
-        (its_mean - mean).abs() < 4.0 * deviation / bursts.sqrt(),
-        "{its_mean} in {bursts} bursts"
-    );
-}
-
-#[test]
-fn both_states_have_a_loss_of_their_own() {
-    const COUNT: u32 = 20_000;
-    let Some(lab) = Lab::with(Family::V4, &[Feature::Netem]) else {
-        return;
-    };
-    let way = lab.there();
-    // A chain without memory: each packet is of the bad state or not, as if it were drawn.
-    let netem = losing(Loss::GilbertElliott {
-        to_bad: Probability::nearest(0.25),
-        to_good: Probability::nearest(0.75),
-        loss_bad: Probability::nearest(0.6),
-        loss_good: Probability::nearest(0.1),
-    });
-    let (arrived, _) = lab.while_netem(netem, || way.numbers(COUNT, 100));
-    assert_share(
-        COUNT as usize - arrived.len(),
-        COUNT,
-        0.25 * 0.6 + 0.75 * 0.1,
-    );
-}
-
-#[test]
-fn correlated_draws_do_not_keep_their_share() {
-    const COUNT: u32 = 10_000;
-    let Some(lab) = Lab::with(Family::V4, &[Feature::Netem]) else {
-        return;
-    };
-    let way = lab.there();
-    let correlated = Chance {
-        correlation: Probability::nearest(0.25),
-        ..chance(0.3)
-    };
-    let netem = losing(Loss::Random(correlated));
-    let (arrived, _) = lab.while_netem(netem, || way.numbers(COUNT, 100));
-    let lost = COUNT as usize - arrived.len();
-    println!("{lost} of {COUNT}");
-    assert!((1800..2600).contains(&lost), "{lost}");
-}
-
-#[test]
-fn a_duplicate_is_counted_and_arrives() {
-    const COUNT: u32 = 10_000;
-    for family in Family::BOTH {
-        let Some(lab) = Lab::with(family, &[Feature::Netem]) else {
-            return;
-        };
-        let way = lab.there();
-        let netem = Netem {
-            duplicate: chance(0.1),
-            ..seeded()
-        };
-        let (arrived, statistics) = lab.while_netem(netem, || way.numbers(COUNT, 100));
-        assert_eq!(distinct(&arrived), COUNT as usize);
-        assert_share(arrived.len() - COUNT as usize, COUNT, 0.1);
-        let others = statistics.packets - arrived.len() as u64;
-        assert!(others <= OTHERS_MAX, "{} {statistics:?}", arrived.len());
-    }
-}
-
-#[test]
-fn a_corrupted_datagram_is_dropped_by_its_checksum() {
-    const COUNT: u32 = 2000;
-    for family in Family::BOTH {
-        let Some(lab) = Lab::with(family, &[Feature::Netem]) else {
-            return;
-        };
-        let way = lab.there();
-        let netem = Netem {
-            corrupt: chance(1.0),
-            ..seeded()
-        };
-        // Whoever arrives is looked at, and is intact: the wrong bit was in a header that no checksum covers.
-        let (arrived, statistics) = lab.while_netem(netem, || way.numbers(COUNT, 1200));
-        assert!(arrived.len() < COUNT as usize / 20, "{}", arrived.len());
-        assert!(
-            statistics.packets >= u64::from(COUNT),
-            "they were sent: {statistics:?}"
-        );
-    }
 }
 
 #[test]
@@ -293,6 +123,21 @@ fn jitter_is_spread_by_a_table() {
 }
 
 #[test]
+fn the_longest_table_of_a_file_is_obeyed() {
+    let Some(lab) = Lab::with(Family::V4, &[Feature::Netem]) else {
+        return;
+    };
+    // One jitter, whatever is drawn.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), format!("# late\n{}", " 8192".repeat(16384))).unwrap();
+    let distribution = Distribution::read(file.path()).unwrap();
+    let late = spread(&lab, &lab.there(), distribution);
+    assert!(late.iter().all(|late| *late >= 1.0));
+    let prompt = late.iter().filter(|late| **late < 1.0 + UNEVEN);
+    assert!(prompt.count() > late.len() / 2);
+}
+
+#[test]
 fn packets_overtake_by_chance_and_every_fifth() {
     let Some(lab) = Lab::with(Family::V4, &[Feature::Netem]) else {
         return;
@@ -347,15 +192,6 @@ fn a_token_bucket_has_its_rate() {
     };
     let tbf = slow();
     assert_rate(&lab, &lab.there(), &Discipline::Tbf(tbf), tbf.burst_bytes);
-}
-
-/// 200,000 bytes a second.
-pub fn slow() -> Tbf {
-    Tbf {
-        bytes_per_second: NonZeroU64::new(200_000).unwrap(),
-        burst_bytes: 10_000,
-        limit_bytes: 1 << 20,
-    }
 }
 
 #[test]
@@ -417,21 +253,4 @@ fn a_rate_and_a_delay_add_up_below_a_prio() {
 
     assert_eq!(qdisc::delete(&lab.node, &root).unwrap(), Removal::Now);
     assert_eq!(lab.shape(), before, "all went with the prio");
-}
-
-#[test]
-fn the_same_seed_loses_the_same() {
-    let Some(lab) = Lab::with(Family::V4, &[Feature::NetemSeed]) else {
-        return;
-    };
-    let way = lab.there();
-    let lost_with = |seed| {
-        let netem = Netem {
-            seed: Some(seed),
-            ..losing(Loss::Random(chance(0.5)))
-        };
-        lab.while_netem(netem, || way.numbers(100, 100)).0
-    };
-    assert_eq!(lost_with(7), lost_with(7));
-    assert_ne!(lost_with(7), lost_with(8));
 }
