@@ -13,6 +13,7 @@ pub mod pidfd;
 pub mod privilege;
 pub mod process;
 pub mod pump;
+pub mod qdisc;
 pub mod session;
 pub mod signal;
 pub mod spawn;

@@ -40,6 +40,14 @@ const SYS: Tests = Tests {
     without: &[],
 };
 
+/// Delay, loss and the like by qdiscs, which are modules of these kernels.
+const QDISC: Tests = Tests {
+    package: "murphy-sys",
+    target: "qdisc",
+    filters: &[],
+    without: &[],
+};
+
 /// Asserts what a clock shows half a second after something, which an emulated machine may sleep through.
 const SCHEDULED: &[&str] = &["clocks_drift_stand_still_step"];
 
@@ -95,14 +103,14 @@ pub const LINES: &[Line] = &[
         name: "6.1",
         kernel: "6.1-cloud",
         append: "",
-        tests: &[SYS, time(&[]), LAUNCHED, FOLLOWED],
+        tests: &[SYS, time(&[]), LAUNCHED, FOLLOWED, QDISC],
         why: "the oldest kernel that Murphy supports",
     },
     Line {
         name: "6.12",
         kernel: "6.12-cloud",
         append: "",
-        tests: &[SYS, time(MAIN_OF_TIME), LAUNCHED, FOLLOWED],
+        tests: &[SYS, time(MAIN_OF_TIME), LAUNCHED, FOLLOWED, QDISC],
         why: "the kernel of Debian 13",
     },
     Line {
