@@ -36,7 +36,15 @@ impl Tests {
 const SYS: Tests = Tests {
     package: "murphy-sys",
     target: "murphy_sys",
-    filters: &["vdso::", "tracee::", "memory::", "durable::", "family::"],
+    filters: &[
+        "vdso::",
+        "tracee::",
+        "memory::",
+        "durable::",
+        "family::",
+        "tap::",
+        "pump::",
+    ],
     without: &[],
 };
 
@@ -44,6 +52,26 @@ const SYS: Tests = Tests {
 const QDISC: Tests = Tests {
     package: "murphy-sys",
     target: "qdisc",
+    filters: &[],
+    without: &[],
+};
+
+/// Disturbed packets: the programs, and what the binary does with them. They need tcx, which 6.6 brought.
+const TRAFFIC: Tests = Tests {
+    package: "murphy-sys",
+    target: "traffic",
+    filters: &[],
+    without: &[],
+};
+const NET: Tests = Tests {
+    package: "murphy",
+    target: "net",
+    filters: &[],
+    without: &[],
+};
+const CABLE: Tests = Tests {
+    package: "murphy",
+    target: "net_cable",
     filters: &[],
     without: &[],
 };
@@ -110,7 +138,16 @@ pub const LINES: &[Line] = &[
         name: "6.12",
         kernel: "6.12-cloud",
         append: "",
-        tests: &[SYS, time(MAIN_OF_TIME), LAUNCHED, FOLLOWED, QDISC],
+        tests: &[
+            SYS,
+            time(MAIN_OF_TIME),
+            LAUNCHED,
+            FOLLOWED,
+            QDISC,
+            TRAFFIC,
+            NET,
+            CABLE,
+        ],
         why: "the kernel of Debian 13",
     },
     Line {

@@ -22,7 +22,7 @@ const QUIET: Duration = Duration::from_millis(200);
 
 /// Two nodes on a bridge, 1 and 2, each with an address of both families on `eth0`.
 pub struct Wire {
-    _bridge: NetNamespace,
+    _star: Star,
     pub a: NetNamespace,
     pub b: NetNamespace,
 }
@@ -30,15 +30,8 @@ pub struct Wire {
 impl Wire {
     /// Between two namespaces that have nothing yet. Both find each other before this returns.
     pub fn lay(a: NetNamespace, b: NetNamespace) -> Self {
-        let bridge = NetNamespace::create().expect("a namespace");
-        let in4 = |last| prefixed(address(true, last), 24);
-        add_bridge(&bridge, "br0", in4(254)).expect("a bridge");
-        for (node, last) in [(&a, 1), (&b, 2)] {
-            join_bridge(&bridge, "br0", &format!("n{last}"), node, in4(last)).expect("a link");
-            add_address(node, "eth0", prefixed(address(false, last), 64)).expect("an address");
-        }
         let wire = Self {
-            _bridge: bridge,
+            _star: Star::lay(vec![a.clone(), b.clone()]),
             a,
             b,
         };
@@ -72,6 +65,57 @@ impl Wire {
             (&self.a, address(is_v4, 1)),
             count,
         )
+    }
+}
+
+/// Several nodes on one bridge, from 1 on, each with an address of both families on `eth0`.
+pub struct Star {
+    _bridge: NetNamespace,
+    pub nodes: Vec<NetNamespace>,
+}
+
+impl Star {
+    /// Between namespaces that have nothing yet.
+    pub fn lay(nodes: Vec<NetNamespace>) -> Self {
+        let bridge = NetNamespace::create().expect("a namespace");
+        let in4 = |last| prefixed(address(true, last), 24);
+        add_bridge(&bridge, "br0", in4(254)).expect("a bridge");
+        for (node, last) in nodes.iter().zip(1..) {
+            join_bridge(&bridge, "br0", &format!("n{last}"), node, in4(last)).expect("a link");
+            add_address(node, "eth0", prefixed(address(false, last), 64)).expect("an address");
+        }
+        Self {
+            _bridge: bridge,
+            nodes,
+        }
+    }
+
+    /// Who reaches whom, in the order of the nodes: by both families, by none, or else by the one.
+    pub fn matrix(&self) -> Vec<Vec<(bool, bool)>> {
+        let reaches = |from: usize, to: usize, is_v4| {
+            let end = |node: usize| {
+                let last = u8::try_from(node + 1).expect("a few nodes");
+                (&self.nodes[node], address(is_v4, last))
+            };
+            !datagrams(end(from), end(to), 3).is_empty()
+        };
+        let all = 0..self.nodes.len();
+        std::thread::scope(|scope| {
+            let asked = |from: usize, to: usize| {
+                let ask = move || (reaches(from, to, true), reaches(from, to, false));
+                scope.spawn(ask)
+            };
+            let rows: Vec<Vec<_>> = all
+                .clone()
+                .map(|from| all.clone().map(|to| asked(from, to)).collect())
+                .collect();
+            let heard = |row: Vec<std::thread::ScopedJoinHandle<'_, _>>| {
+                row.into_iter()
+                    .map(|cell| cell.join().expect("it only asks"))
+                    .collect()
+            };
+            rows.into_iter().map(heard).collect()
+        })
     }
 }
 
