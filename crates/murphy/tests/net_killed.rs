@@ -21,7 +21,10 @@ use std::{
 };
 
 use harness::{Guard, signal, wait_until};
-use murphy_sys::traffic::{Detached, detach};
+use murphy_sys::{
+    link,
+    traffic::{Detached, detach},
+};
 use network::Nodes;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -32,8 +35,10 @@ const FULL: u32 = 300;
 /// It is in force after some hundred milliseconds at most: a kill falls before, in the middle or after.
 const INSTANT_MS: u64 = 600;
 /// The faults, in turn.
-const FAULTS: [&[&str]; 4] = [
+const FAULTS: [&[&str]; 6] = [
     &["--partition", "--direction", "both"],
+    &["--delay", "5s", "--direction", "both"],
+    &["--rate", "8kbit"],
     &["--loss", "1.0"],
     &["--gilbert-elliott", "p=50%,r=1%"],
     &["--duplicate", "1.0", "--direction", "from"],
@@ -143,6 +148,9 @@ fn one(
         assert_eq!(recovered.code, 0, "{recovered:?}");
     }
     assert_eq!(guard.injections(), [""; 0], "{kind:?} at {instant:?}");
+    let devices = link::devices(&nodes.wire.a).expect("a namespace");
+    let is_ours = |device: &&link::Device| device.name.starts_with("mphy-");
+    assert_eq!(devices.iter().filter(is_ours).count(), 0, "{devices:?}");
     for id in ids {
         let id = u32::from_str_radix(&id, 16).expect("six hex digits");
         assert_eq!(detach(id).expect("root"), Detached::Nowhere);

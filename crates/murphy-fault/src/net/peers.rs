@@ -1,7 +1,7 @@
 //! Peers are resolved to addresses, again and again while they are meant: a restarted container has another one, and
 //! so may a name.
 
-use std::{collections::BTreeSet, fs, net::IpAddr};
+use std::{collections::BTreeSet, fs, net::IpAddr, time::Duration};
 
 use hickory_resolver::{
     TokioResolver,
@@ -99,6 +99,8 @@ fn ask(
     options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
     options.use_hosts_file = ResolveHosts::Never;
     options.cache_size = 0;
+    // Whoever waits for an answer is not looked after meanwhile.
+    (options.timeout, options.attempts) = (Duration::from_secs(1), 2);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
