@@ -428,6 +428,34 @@ fn a_device_that_comes_later_is_hit_as_well() {
 }
 
 #[test]
+fn a_namespace_that_goes_is_let_go_and_another_of_its_name_is_hit() {
+    let Some((guard, nodes)) = stage() else {
+        return;
+    };
+    let name = &nodes.names[0];
+    let words = ["--partition", "--for", "60s"];
+    let partition = Disturbance::inject(&guard, &nodes.target(), &words);
+    assert_eq!(nodes.come(20), 0);
+    assert!(network::ip(&["netns", "del", name]));
+    partition.wait_for_effect("it is let go", |effect| {
+        effect["places"].as_array().is_some_and(Vec::is_empty)
+    });
+    assert_eq!(nodes.come(20), 40, "it is nobody's any more");
+    assert!(network::ip(&["netns", "add", name]));
+    let words = ["-n", name, "link", "add", "late0", "type", "veth"];
+    assert!(network::ip(&words));
+    let effect = partition.wait_for_effect("the other one is hit", |effect| {
+        effect["places"][0]["devices"].to_string().contains("late0")
+    });
+    // A new device has something to say by itself.
+    assert!(
+        packets(&effect, "to", "dropped") >= 40,
+        "what was counted stays"
+    );
+    partition.interrupt();
+}
+
+#[test]
 fn its_keeper_is_killed_and_comes_back() {
     let Some((guard, nodes)) = stage() else {
         return;

@@ -13,7 +13,7 @@ use murphy_sys::{
     table::ProcessTable,
     traffic::{Network, Order, TrafficError, Way},
 };
-use murphy_target::{Target, Tree};
+use murphy_target::{Selector, Target, Tree};
 
 use super::{
     Disturbed, Engine, NetError, Place, PlaceSeen, Scope, Spec, WayEffect,
@@ -102,6 +102,8 @@ pub struct Disturbance {
     /// What was counted at devices that are gone.
     gone: BTreeMap<Way, Sum>,
     peers: BTreeSet<Network>,
+    /// The namespaces that were named themselves: each name may come to mean another one.
+    selectors: Vec<Selector>,
     /// The target's processes, where it was not a namespace that was named.
     tree: Option<Tree>,
     allow_host: bool,
@@ -162,6 +164,8 @@ impl Disturbance {
         }
         // Programs that are loaded change nothing yet: what this kernel refuses, it refuses here.
         let order = order(&asked.spec, &asked.scope, engine, asked.seed);
+        let selectors = hit.places.iter().filter_map(|place| place.selector.clone());
+        let selectors = selectors.collect();
         let mut loaded = Vec::new();
         for place in hit.places {
             for device in place.devices(&asked.scope.devices)? {
@@ -193,6 +197,7 @@ impl Disturbance {
             hooked: 0,
             gone: BTreeMap::new(),
             peers,
+            selectors,
             tree: hit.target.map(Target::follow),
             allow_host: hit.allow_host,
             until_ns,
@@ -212,13 +217,19 @@ impl Disturbance {
 
     /// Hooks one device of a place.
     fn attach(&mut self, place: &Place, device: &Device, mut hook: Hook) -> Result<(), NetError> {
-        let order = self.order.clone();
+        let name = format!("{OUR_DEVICES}{}{}", self.id(), self.hooked);
+        // What is chance at one device says nothing of that at another.
+        let seed = self.asked.seed.wrapping_add(u64::from(self.hooked) << 32);
+        self.hooked += 1;
+        let order = Order {
+            seed,
+            ..self.order.clone()
+        };
         hook.tell(|told| *told = order)?;
         hook.allow(&self.peers)?;
-        let name = format!("{OUR_DEVICES}{}{}", self.id(), self.hooked);
-        self.hooked += 1;
         let ways: Vec<Way> = ways(&self.asked.spec).collect();
-        let cable = self.recipe.as_ref().map(|recipe| (name.as_str(), recipe));
+        let recipe = self.recipe.clone().map(|recipe| Recipe { seed, ..recipe });
+        let cable = recipe.as_ref().map(|recipe| (name.as_str(), recipe));
         hook.attach(&place.namespace, device, &ways, cable)?;
         let attached = self.places.entry(place.inode).or_insert_with(|| Attached {
             place: place.clone(),
@@ -231,23 +242,14 @@ impl Disturbance {
     /// Hooks the devices of a place that are not hooked yet, and forgets those that are gone.
     fn attach_more(&mut self, place: &Place) -> Result<(), NetError> {
         let devices = place.devices(&self.asked.scope.devices)?;
-        let is_there = |index: &u32| devices.iter().any(|device| device.index == *index);
+        let is_gone = |index: &u32| devices.iter().all(|device| device.index != *index);
         if let Some(attached) = self.places.get_mut(&place.inode) {
-            let gone: Vec<u32> = attached
+            let gone: Vec<Hook> = attached
                 .hooks
-                .keys()
-                .copied()
-                .filter(|index| !is_there(index))
+                .extract_if(.., |index, _| is_gone(index))
+                .map(|(_, hook)| hook)
                 .collect();
-            for index in gone {
-                if let Some(mut hook) = attached.hooks.remove(&index) {
-                    // Its taps went with the namespace, or are taken away here.
-                    let _ = hook.leave();
-                    for way in ways(&self.asked.spec) {
-                        self.gone.entry(way).or_default().add(&hook, way)?;
-                    }
-                }
-            }
+            self.retire(gone)?;
         }
         for device in devices {
             let attached = self.places.get(&place.inode);
@@ -256,6 +258,18 @@ impl Disturbance {
             }
             let hook = Hook::load(&device, self.order.clone())?;
             self.attach(place, &device, hook)?;
+        }
+        Ok(())
+    }
+
+    /// Remembers what was counted at devices that are gone.
+    fn retire(&mut self, hooks: Vec<Hook>) -> Result<(), NetError> {
+        for mut hook in hooks {
+            // Its taps went with the device, or are taken away here.
+            let _ = hook.leave();
+            for way in ways(&self.asked.spec) {
+                self.gone.entry(way).or_default().add(&hook, way)?;
+            }
         }
         Ok(())
     }
@@ -333,9 +347,22 @@ impl Disturbance {
     }
 
     fn follow_target(&mut self) -> Result<(), NetError> {
+        let table = ProcessTable::read().map_err(NetError::Processes)?;
+        // A namespace ends when nobody needs it: Murphy is nobody.
+        let deserted: Vec<Hook> = self
+            .places
+            .extract_if(.., |_, attached| attached.place.is_deserted(&table))
+            .flat_map(|(_, attached)| attached.hooks.into_values())
+            .collect();
+        self.retire(deserted)?;
         let mut places = self.places();
+        // A name that leads nowhere now may do so again.
+        let again = self.selectors.iter();
+        let again = again.filter_map(|selector| Place::named(selector)?.ok());
+        let again: Vec<Place> = again.collect();
+        spare_host(&again, self.allow_host)?;
+        places.extend(again);
         if let Some(tree) = &mut self.tree {
-            let table = ProcessTable::read().map_err(NetError::Processes)?;
             let fresh = Place::of_members(&tree.newcomers(&table));
             spare_host(&fresh, self.allow_host)?;
             let is_new = |place: &Place| !self.places.contains_key(&place.inode);

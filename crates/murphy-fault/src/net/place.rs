@@ -6,6 +6,7 @@ use murphy_sys::{
     link::{self, Device as Link},
     namespace::NetNamespace,
     process::{ProcessId, namespace_inode},
+    table::ProcessTable,
 };
 use murphy_target::{Member, Selector};
 use serde::Serialize;
@@ -23,6 +24,8 @@ pub struct Place {
     pub namespace: NetNamespace,
     /// Somebody in it, by whose eyes names of hosts are read; nobody in one that was named.
     pub process: Option<ProcessId>,
+    /// What it was named by, if it was named itself.
+    pub(super) selector: Option<Selector>,
 }
 
 /// A place with its devices, for people.
@@ -49,6 +52,7 @@ impl Place {
                 name: selector.to_string(),
                 namespace,
                 process: None,
+                selector: Some(selector.clone()),
             })
         };
         Some(open(&Selector::netns_path(value)))
@@ -81,10 +85,23 @@ impl Place {
                 name,
                 namespace,
                 process: Some(member.process),
+                selector: None,
             };
             places.insert(inode, place);
         }
         places.into_values().collect()
+    }
+
+    /// Whether nothing but Murphy keeps it alive: nobody is in it, and no name leads to it any more.
+    pub(super) fn is_deserted(&self, table: &ProcessTable) -> bool {
+        let is_it =
+            |named: Result<Self, NetError>| named.is_ok_and(|place| place.inode == self.inode);
+        let is_named = |selector: &Selector| Self::named(selector).is_some_and(is_it);
+        let is_in_it =
+            |pid: u32| namespace_inode(pid, "net").is_ok_and(|inode| inode == self.inode);
+        !(self.process.is_some_and(|process| process.is_alive())
+            || self.selector.as_ref().is_some_and(is_named)
+            || table.iter().any(|stat| is_in_it(stat.pid)))
     }
 
     /// Whether Murphy itself is there, or the machine's first process: whoever disturbs it disturbs the machine.
