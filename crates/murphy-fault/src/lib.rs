@@ -27,6 +27,7 @@ pub mod journal;
 pub mod keeper;
 pub mod net;
 pub mod plan;
+pub mod podman;
 pub mod process;
 pub mod rate;
 pub mod ratio;

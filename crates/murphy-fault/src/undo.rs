@@ -4,12 +4,15 @@
 use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
-    time::Duration,
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
 use murphy_sys::{
+    cgroup::Hierarchies,
     durable::{Inode, remove_tree},
     entry::is_before_first_instruction,
+    namespace::{NetNamespace, unname},
     pidfd::{Pidfd, PidfdError},
     process::{ProcessId, State, has_variable},
     signal::Signal,
@@ -21,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     journal::Journal,
     net,
+    podman::{Podman, PodmanError},
     time::{SkewError, restore_vdso},
 };
 
@@ -56,6 +60,27 @@ pub enum Undo {
     DetachTraffic {
         /// The injection.
         id: String,
+    },
+    /// Takes the name off a network namespace that Murphy made; who is inside keeps it.
+    UnnameNamespace {
+        /// The file that is its name, as in `/run/netns`.
+        path: PathBuf,
+        /// Its number.
+        inode: u64,
+    },
+    /// Removes every container of a podman that keeps its state in a directory that Murphy made.
+    RemoveContainers {
+        /// The directory.
+        state: PathBuf,
+        /// Its file system.
+        device: u64,
+        /// Its inode there.
+        inode: u64,
+    },
+    /// Kills everyone in the cgroups of a name that only Murphy gives, or below them, and removes those.
+    EndGroups {
+        /// Their name, directly below the root of each tree.
+        name: String,
     },
     /// Removes a directory that Murphy made, with all in it.
     RemoveTree {
@@ -106,6 +131,25 @@ pub enum UndoError {
     /// Packets are disturbed still.
     #[error(transparent)]
     Traffic(#[from] TrafficError),
+    /// Containers stay.
+    #[error(transparent)]
+    Containers(#[from] PodmanError),
+    /// The name stays.
+    #[error("take the name {} off its network namespace: {source}", path.display())]
+    Name {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Groups stay.
+    #[error("end the cgroups {name}: {source}")]
+    Groups {
+        /// Their name.
+        name: String,
+        /// Why.
+        source: io::Error,
+    },
     /// The directory stays.
     #[error("remove {}: {source}", path.display())]
     Tree {
@@ -127,6 +171,24 @@ impl Undo {
         })
     }
 
+    /// The undo of naming a namespace, which has no name yet.
+    pub fn unname(namespace: &NetNamespace, path: &Path) -> io::Result<Self> {
+        Ok(Self::UnnameNamespace {
+            path: path.into(),
+            inode: namespace.inode()?,
+        })
+    }
+
+    /// The undo of starting containers of a podman whose state will be in the directory `state`, which exists.
+    pub fn remove_containers(state: &Path) -> io::Result<Self> {
+        let inode = Inode::of(state)?;
+        Ok(Self::RemoveContainers {
+            state: state.into(),
+            device: inode.device,
+            inode: inode.number,
+        })
+    }
+
     /// Goes the way back. `journal` is where it stands: what others do to the same target goes on.
     pub fn run(&self, journal: &Journal) -> Result<Undone, UndoError> {
         match self {
@@ -136,31 +198,82 @@ impl Undo {
             Self::EndTagged { tag } => end_tagged(tag),
             Self::EndTree(process) => end_tree(*process),
             Self::DetachTraffic { id } => Ok(net::detach(id)?),
+            Self::UnnameNamespace { path, inode } => {
+                removal(unname(path, *inode)).map_err(|source| {
+                    let path = path.clone();
+                    UndoError::Name { path, source }
+                })
+            }
+            Self::RemoveContainers {
+                state,
+                device,
+                inode,
+            } => remove_containers(state, identity(*device, *inode)),
+            Self::EndGroups { name } => end_groups(name).map_err(|source| {
+                let name = name.clone();
+                UndoError::Groups { name, source }
+            }),
             Self::RemoveTree {
                 path,
                 device,
                 inode,
-            } => {
-                match remove_tree(
-                    path,
-                    Inode {
-                        device: *device,
-                        number: *inode,
-                    },
-                ) {
-                    Ok(true) => Ok(Undone::Now),
-                    Ok(false) => Ok(Undone::TargetGone),
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                        Ok(Undone::AlreadyDone)
-                    }
-                    Err(source) => Err(UndoError::Tree {
-                        path: path.clone(),
-                        source,
-                    }),
-                }
-            }
+            } => removal(remove_tree(path, identity(*device, *inode))).map_err(|source| {
+                let path = path.clone();
+                UndoError::Tree { path, source }
+            }),
         }
     }
+}
+
+fn identity(device: u64, number: u64) -> Inode {
+    Inode { device, number }
+}
+
+/// What a removal came to that says whether what it found was what it looked for.
+fn removal(removed: io::Result<bool>) -> io::Result<Undone> {
+    match removed {
+        Ok(true) => Ok(Undone::Now),
+        Ok(false) => Ok(Undone::TargetGone),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Undone::AlreadyDone),
+        Err(error) => Err(error),
+    }
+}
+
+/// Not everybody there is tagged: a runtime's own processes have an environment of their own.
+fn end_groups(name: &str) -> io::Result<Undone> {
+    let until = Instant::now() + GONE_WITHIN;
+    loop {
+        let groups = Hierarchies::find()?;
+        for pid in groups.members(name) {
+            // Who has gone meanwhile is what is wanted; who cannot be killed keeps the group busy, which is said.
+            let _ = ProcessId::of(pid)
+                .ok()
+                .and_then(|process| Pidfd::open(process).ok())
+                .map(|pidfd| pidfd.send(Signal::KILL));
+        }
+        match groups.remove(name) {
+            Ok(true) => return Ok(Undone::Now),
+            Ok(false) => return Ok(Undone::AlreadyDone),
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < until => {
+                // Whoever was killed takes a moment to leave.
+                sleep(Duration::from_millis(5));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn remove_containers(state: &Path, expected: Inode) -> Result<Undone, UndoError> {
+    match Inode::of(state) {
+        Ok(found) if found == expected => {}
+        Ok(_) => return Ok(Undone::TargetGone),
+        Err(_) => return Ok(Undone::AlreadyDone),
+    }
+    Ok(if Podman::at(state.into()).remove_all()? {
+        Undone::Now
+    } else {
+        Undone::AlreadyDone
+    })
 }
 
 impl fmt::Display for Undo {
@@ -178,6 +291,21 @@ impl fmt::Display for Undo {
             Self::DetachTraffic { id } => {
                 write!(f, "take the programs of {id} off every network device")
             }
+            Self::UnnameNamespace { path, .. } => {
+                write!(
+                    f,
+                    "take the name {} off its network namespace",
+                    path.display()
+                )
+            }
+            Self::RemoveContainers { state, .. } => {
+                write!(
+                    f,
+                    "remove the containers whose podman is in {}",
+                    state.display()
+                )
+            }
+            Self::EndGroups { name } => write!(f, "kill everyone in the cgroups {name}"),
             Self::RemoveTree { path, .. } => write!(f, "remove {}", path.display()),
         }
     }
@@ -422,5 +550,46 @@ mod tests {
         fs::write(dir.path().join("occupy"), "x").unwrap();
         let json = serde_json::to_string(&undo).unwrap();
         assert_eq!(serde_json::from_str::<Undo>(&json).unwrap(), undo);
+    }
+
+    #[test]
+    fn a_podman_that_has_started_nothing_has_nothing_to_remove() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("podman");
+        fs::create_dir(&state).unwrap();
+        let undo = Undo::remove_containers(&state).unwrap();
+        assert_eq!(undo.run(&nowhere()).unwrap(), Undone::AlreadyDone);
+        fs::rename(&state, dir.path().join("moved")).unwrap();
+        assert_eq!(undo.run(&nowhere()).unwrap(), Undone::AlreadyDone);
+        fs::create_dir(&state).unwrap();
+        fs::create_dir(state.join("root")).unwrap();
+        assert_eq!(undo.run(&nowhere()).unwrap(), Undone::TargetGone);
+    }
+
+    #[test]
+    fn a_namespace_loses_its_name_once_and_another_keeps_it() {
+        let (Ok(mine), Ok(other)) = (NetNamespace::create(), NetNamespace::create()) else {
+            use std::io::Write;
+            let _ = io::stderr().write_all(b"skipped: network namespaces\n");
+            return;
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mphy-test");
+        let undo = Undo::unname(&mine, &path).unwrap();
+        assert_eq!(undo.run(&nowhere()).unwrap(), Undone::AlreadyDone);
+        mine.name(&path).unwrap();
+        assert_eq!(undo.run(&nowhere()).unwrap(), Undone::Now);
+        assert_eq!(undo.run(&nowhere()).unwrap(), Undone::AlreadyDone);
+        other.name(&path).unwrap();
+        assert_eq!(undo.run(&nowhere()).unwrap(), Undone::TargetGone);
+        let own = Undo::unname(&other, &path).unwrap();
+        assert_eq!(own.run(&nowhere()).unwrap(), Undone::Now);
+    }
+
+    #[test]
+    fn groups_that_nobody_has_made_are_gone() {
+        let name = format!("mphy-test-{}", std::process::id());
+        let undo = Undo::EndGroups { name };
+        assert_eq!(undo.run(&nowhere()).unwrap(), Undone::AlreadyDone);
     }
 }

@@ -83,6 +83,29 @@ impl Hierarchies {
         found
     }
 
+    /// Everyone in the top-level groups of this name, or below them, in any tree; some more than once.
+    pub fn members(&self, name: &str) -> Vec<u32> {
+        let mut found = Vec::new();
+        for mount in &self.mounts {
+            collect_members(&mount.point.join(name), &mut found);
+        }
+        found
+    }
+
+    /// Removes the top-level groups of this name, and all below them, from every tree. False when there was none.
+    /// The kernel refuses for a group that somebody is in.
+    pub fn remove(&self, name: &str) -> io::Result<bool> {
+        let mut removed = false;
+        for mount in &self.mounts {
+            let group = mount.point.join(name);
+            if group.is_dir() {
+                remove_group(&group)?;
+                removed = true;
+            }
+        }
+        Ok(removed)
+    }
+
     /// The tree and the group in it that a directory below a mount point is; `None` when it is below none.
     pub fn group_at(&self, directory: &Path) -> Option<(&Hierarchy, String)> {
         let mount = self
@@ -146,6 +169,30 @@ impl Memberships {
         self.0
             .iter()
             .map(|(hierarchy, path)| (hierarchy, path.as_str()))
+    }
+}
+
+/// Whoever is in a group or below it; nobody where there is none.
+fn collect_members(group: &Path, found: &mut Vec<u32>) {
+    let listed = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    found.extend(listed.lines().filter_map(|pid| pid.parse::<u32>().ok()));
+    for entry in fs::read_dir(group).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            collect_members(&entry.path(), found);
+        }
+    }
+}
+
+/// Removes a group after those below it; one that is gone already is no error.
+fn remove_group(group: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(group)?.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_group(&entry.path())?;
+        }
+    }
+    match fs::remove_dir(group) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }
 
@@ -221,5 +268,26 @@ mod tests {
                 (&Hierarchy::Unified, "/d"),
             ]
         );
+    }
+
+    #[test]
+    fn a_group_goes_with_those_below_it_and_others_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, second) = (dir.path().join("cpu"), dir.path().join("unified"));
+        fs::create_dir_all(first.join("lab/a/b")).unwrap();
+        fs::create_dir_all(first.join("lab-of-another")).unwrap();
+        fs::create_dir_all(second.join("lab")).unwrap();
+        let line =
+            |point: &Path, kind: &str| format!("50 49 0:30 / {} rw - {kind}\n", point.display());
+        let mounts = line(&first, "cgroup cgroup rw,cpu") + &line(&second, "cgroup2 cgroup2 rw");
+        let found = Hierarchies::parse(&mounts);
+        fs::write(first.join("lab-of-another/cgroup.procs"), "5\n").unwrap();
+        fs::write(first.join("lab/a/cgroup.procs"), "7\n8\n").unwrap();
+        assert_eq!(found.members("lab"), [7, 8]);
+        fs::remove_file(first.join("lab/a/cgroup.procs")).unwrap();
+        assert!(found.remove("lab").unwrap());
+        assert!(!found.remove("lab").unwrap());
+        assert!(!second.join("lab").exists());
+        assert!(first.join("lab-of-another").exists());
     }
 }

@@ -8,6 +8,7 @@ pub mod entry;
 pub mod family;
 pub mod link;
 pub mod memory;
+pub mod mount;
 pub mod namespace;
 pub mod pidfd;
 pub mod privilege;

@@ -1,7 +1,7 @@
 //! A namespace is a private copy of one part of the kernel's world: here of the network and of the mounts.
 //!
-//! Those made here have no name and no file: the kernel ends one, with every link and mount in it, when
-//! the last process inside and the last descriptor are gone. Nothing is left for anybody to clean.
+//! Those made here have no name and no file, unless they are given one: the kernel ends one, with every link and
+//! mount in it, when the last process inside and the last descriptor are gone. Nothing is left for anybody to clean.
 //!
 //! Needs `CAP_SYS_ADMIN`. See `namespaces(7)`, `network_namespaces(7)`, `mount_namespaces(7)`.
 
@@ -15,7 +15,7 @@ use std::{
 };
 
 use nix::{
-    mount::{MsFlags, mount},
+    mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, setns, unshare},
 };
 
@@ -47,6 +47,14 @@ pub enum NamespaceError {
         /// `network` or `mount`.
         kind: &'static str,
         /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The name was refused.
+    #[error("name a network namespace {}: {source}", path.display())]
+    Name {
+        /// The file that was to be its name.
+        path: PathBuf,
+        /// Why not.
         source: io::Error,
     },
     /// The private file system was refused.
@@ -99,6 +107,25 @@ impl NetNamespace {
         Self::open(Path::new(&format!("/proc/{pid}/ns/net")))
     }
 
+    /// Names it: from now on the file at `path`, which must not exist yet, stands for it and keeps it alive, as
+    /// `ip netns add` does it. Only [`unname`] ends that.
+    pub fn name(&self, path: &Path) -> Result<(), NamespaceError> {
+        let named = File::options()
+            .write(true)
+            .create_new(true)
+            .open(path)
+            .and_then(|_| {
+                let own = format!("/proc/self/fd/{}", self.0.as_raw_fd());
+                let bind = MsFlags::MS_BIND;
+                mount(Some(own.as_str()), path, None::<&str>, bind, None::<&str>)?;
+                Ok(())
+            });
+        named.map_err(|source| NamespaceError::Name {
+            path: path.into(),
+            source,
+        })
+    }
+
     /// Its number, which no other namespace of this kernel has while this one lives.
     pub fn inode(&self) -> io::Result<u64> {
         Ok(rustix::fs::fstat(self)?.st_ino)
@@ -127,6 +154,23 @@ impl AsFd for NetNamespace {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
+}
+
+/// Takes a name off the network namespace with this number, or off none: a file that is empty and stands for
+/// nothing is what a naming that was cut short leaves. False when the name stands for something else, which
+/// keeps it.
+pub fn unname(path: &Path, inode: u64) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let meta = path.symlink_metadata()?;
+    let kind = File::open(path).and_then(|file| ioctl_ns_type(&file));
+    let is_namespace = kind.is_ok_and(|kind| kind == CloneFlags::CLONE_NEWNET.bits());
+    if is_namespace && meta.ino() == inode {
+        umount2(path, MntFlags::MNT_DETACH)?;
+    } else if is_namespace || !meta.is_file() || meta.len() > 0 {
+        return Ok(false);
+    }
+    std::fs::remove_file(path)?;
+    Ok(true)
 }
 
 /// A mount namespace without a name, with one private tmpfs in it.
@@ -207,4 +251,34 @@ fn on_own_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
         Ok(value) => value,
         Err(panic) => std::panic::resume_unwind(panic),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_name_goes_once_and_only_from_the_namespace_that_it_was_given() {
+        let (Ok(first), Ok(second)) = (NetNamespace::create(), NetNamespace::create()) else {
+            use std::io::Write;
+            let _ = io::stderr().write_all(b"skipped: network namespaces\n");
+            return;
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mphy-test");
+        let (mine, others) = (first.inode().unwrap(), second.inode().unwrap());
+        first.name(&path).unwrap();
+        assert!(second.name(&path).is_err(), "a name is given once");
+        assert_eq!(NetNamespace::open(&path).unwrap().inode().unwrap(), mine);
+        assert!(!unname(&path, others).unwrap());
+        assert!(unname(&path, mine).unwrap());
+        let gone = unname(&path, mine).unwrap_err();
+        assert_eq!(gone.kind(), io::ErrorKind::NotFound);
+        fs::write(&path, "").unwrap();
+        assert!(unname(&path, mine).unwrap(), "a naming cut short");
+        fs::write(&path, "somebody's").unwrap();
+        assert!(!unname(&path, mine).unwrap());
+        assert!(path.exists());
+    }
 }
