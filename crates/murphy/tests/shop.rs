@@ -227,6 +227,14 @@ fn one_catalog_is_hit(form: &str, catalog: &str, front_end: &str) {
     second.is_untouched();
     shop.becomes_well(3);
 
+    let delay = ["--delay", "50ms", "--jitter", "10ms", "--direction", "both"];
+    let (first, second) = shop.hit(&delay, catalog, front_end);
+    // There and back at least 40 ms each.
+    let median = first.p99_ms[first.p99_ms.len() / 2];
+    assert!(median > 80.0, "{first:?}");
+    second.is_untouched();
+    shop.becomes_well(3);
+
     let status = shop.run(&["status"]);
     assert_eq!(status.code, 0, "{status:?}");
     assert_eq!(status.stdout.matches(" well\n").count(), 5, "{status:?}");

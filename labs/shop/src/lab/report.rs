@@ -61,7 +61,7 @@ pub fn say_up(state: &State, directory: &Path) {
 }
 
 /// Faults between one catalog and the front end.
-fn commands(form: Form) -> [String; 2] {
+fn commands(form: Form) -> [String; 3] {
     let (catalog, front_end) = match form {
         Form::Namespaces => (
             format!("netns:{}", CATALOGS[0].namespace()),
@@ -72,11 +72,12 @@ fn commands(form: Form) -> [String; 2] {
             format!("container:label=name={}", FRONT_END.label),
         ),
     };
-    ["--partition", "--loss 30%"].map(|fault| {
-        format!(
-            "murphy inject net -t {catalog} {fault} --direction to --peer {front_end} --for 30s"
-        )
-    })
+    [
+        "--partition --direction to",
+        "--delay 50ms --jitter 10ms --direction both",
+        "--loss 30% --direction to",
+    ]
+    .map(|fault| format!("murphy inject net -t {catalog} {fault} --peer {front_end} --for 30s"))
 }
 
 fn say(text: &str) {
