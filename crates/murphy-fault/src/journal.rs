@@ -128,6 +128,8 @@ enum Line {
     Began(u64),
     /// What the fault does from now on, in its family's words.
     Spec(serde_json::Value),
+    /// Whether it is to do nothing for now.
+    Paused(bool),
     /// Its undos are about to be run: it does nothing any more.
     Ending,
 }
@@ -143,6 +145,8 @@ pub struct Record {
     pub undos: Vec<Undo>,
     /// What it does, as said last; `None` for a family that does not say, and once it is ending.
     pub spec: Option<serde_json::Value>,
+    /// Whether it is to do nothing for now.
+    pub paused: bool,
 }
 
 impl Record {
@@ -227,6 +231,7 @@ impl Journal {
                         keeper,
                         undos: Vec::new(),
                         spec: None,
+                        paused: false,
                     };
                     return Ok(Entry {
                         journal: self.clone(),
@@ -363,6 +368,11 @@ impl Journal {
         self.add_line(id, &spec_line(spec))
     }
 
+    /// Says on disk that an injection in force is to do nothing for now, or is to go on; its owner heeds it.
+    pub fn pause(&self, id: &str, paused: bool) -> Result<(), JournalError> {
+        self.add_line(id, &line(&Line::Paused(paused)))
+    }
+
     fn add_line(&self, id: &str, line: &str) -> Result<(), JournalError> {
         let path = self.directory.join(id);
         let mut file = match File::options().append(true).open(&path) {
@@ -483,6 +493,12 @@ impl Entry {
     /// What it does, as said last by anybody; `None` once it is over or ending.
     pub fn spec(&self) -> Result<Option<serde_json::Value>, JournalError> {
         Ok(self.journal.read(self.id())?.and_then(|record| record.spec))
+    }
+
+    /// Whether somebody wants it to do nothing for now.
+    pub fn is_paused(&self) -> Result<bool, JournalError> {
+        let record = self.journal.read(self.id())?;
+        Ok(record.is_some_and(|record| record.paused))
     }
 
     /// The journal it is in.
@@ -631,6 +647,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Record, JournalError> {
     let mut undos = Vec::new();
     let mut spec = None;
     let mut began = None;
+    let mut paused = false;
     let mut ending = false;
     let mut rest = bytes;
     let mut number = 0;
@@ -644,6 +661,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Record, JournalError> {
             Ok(Line::Undo(undo)) => undos.push(undo),
             Ok(Line::Spec(said)) => spec = Some(said),
             Ok(Line::Began(at)) => began = Some(at),
+            Ok(Line::Paused(said)) => paused = said,
             Ok(Line::Ending) => ending = true,
             Ok(Line::Header(_)) => return Err(damaged(number, "a second header")),
             Err(reason) => return Err(damaged(number, &reason)),
@@ -659,6 +677,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Record, JournalError> {
         keeper,
         undos,
         spec: spec.filter(|_| !ending),
+        paused,
     })
 }
 
@@ -721,6 +740,21 @@ mod tests {
         assert!(deadline(&record) - first >= 5_000_000_000);
         entry.end().unwrap();
         assert!(matches!(entry.began(0), Err(JournalError::Ended(_))));
+    }
+
+    #[test]
+    fn who_is_paused_is_so_until_somebody_says_otherwise() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::at(dir.path().into());
+        let entry = entry(&journal);
+        for paused in [true, true, false, true, false] {
+            journal.pause(entry.id(), paused).unwrap();
+            assert_eq!(entry.is_paused().unwrap(), paused);
+        }
+        entry.end().unwrap();
+        assert!(!entry.is_paused().unwrap());
+        let over = journal.pause(entry.id(), true);
+        assert!(matches!(over, Err(JournalError::Ended(_))));
     }
 
     #[test]

@@ -46,6 +46,10 @@ pub enum Verb {
     Inject(verbs::inject::InjectArgs),
     /// Change a skew that is in force, without stopping anybody.
     Update(verbs::update::UpdateArgs),
+    /// Have a fault do nothing for a while.
+    Pause(verbs::pause::PauseArgs),
+    /// Have a paused fault go on.
+    Resume(verbs::pause::PauseArgs),
     /// Show what is in force.
     Ls(verbs::ls::LsArgs),
     /// Undo what is in force, whoever injected it.

@@ -456,6 +456,52 @@ fn a_namespace_that_goes_is_let_go_and_another_of_its_name_is_hit() {
 }
 
 #[test]
+fn every_fault_is_paused_and_resumed_between_its_beginning_and_its_end() {
+    let Some((guard, nodes)) = stage() else {
+        return;
+    };
+    let faults: [&[&str]; 3] = [&["--partition"], &["--loss", "1.0"], &["--delay", "5s"]];
+    for fault in faults {
+        let words = [fault, &["--protocol", "udp", "--for", "60s"]].concat();
+        assert!(nodes.is_calm());
+        let disturbance = Disturbance::inject(&guard, &nodes.target(), &words);
+        assert_eq!(nodes.come(20), 0, "{fault:?}");
+        let paused = guard.murphy(["pause", &disturbance.id]).run();
+        assert_eq!(paused.code, 0, "{paused:?}");
+        assert!(guard.murphy(["ls"]).run().stdout.contains("paused"));
+        assert!(nodes.is_calm(), "{fault:?}");
+        let resumed = guard.murphy(["resume", &disturbance.id, "--json"]).run();
+        assert_eq!(resumed.code, 0, "{resumed:?}");
+        assert_eq!(resumed.lines()[0]["effect"]["paused"], false);
+        assert_eq!(nodes.come(20), 0, "{fault:?}");
+        let recovered = guard.murphy(["recover", &disturbance.id]).run();
+        assert_eq!(recovered.code, 0, "{recovered:?}");
+        disturbance.wait();
+        assert!(nodes.is_calm(), "{fault:?}");
+    }
+    let unknown = guard.murphy(["pause", "abcdef"]).run();
+    assert_eq!(unknown.code, 2, "{unknown:?}");
+    let victim = guard.victim("exec sleep 60");
+    let skew = [
+        "inject",
+        "process",
+        "pause",
+        "-t",
+        &victim.target(),
+        "--for",
+        "60s",
+    ];
+    let paused = guard.murphy(skew).arg("--detach").run();
+    assert_eq!(paused.code, 0, "{paused:?}");
+    let refused = guard.murphy(["pause", &guard.injections()[0]]).run();
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert!(refused.stderr.contains("family process"), "{refused:?}");
+    assert_eq!(guard.murphy(["recover", "--all"]).run().code, 0);
+    victim.signal("KILL");
+    victim.wait();
+}
+
+#[test]
 fn its_keeper_is_killed_and_comes_back() {
     let Some((guard, nodes)) = stage() else {
         return;

@@ -318,6 +318,18 @@ impl Disturbance {
         self.entry.is_over()
     }
 
+    /// Does what `murphy pause` and `murphy resume` have asked for; says whether that is something else than before.
+    pub fn heed(&mut self) -> Result<bool, NetError> {
+        let active = !self.entry.is_paused()?;
+        if active == self.order.active {
+            return Ok(false);
+        }
+        self.order.active = active;
+        self.hooks_mut()
+            .try_for_each(|hook| hook.tell(|order| order.active = active))?;
+        Ok(true)
+    }
+
     /// Looks again, now and then, for who is hit and who the peers are. What fails is told by the effect, and
     /// tried again: what was known stays.
     pub fn follow(&mut self) {
@@ -400,6 +412,7 @@ impl Disturbance {
                 .collect(),
         };
         let mut effect = Disturbed {
+            paused: !self.order.active,
             places: self.places.values().map(seen).collect(),
             peers: self
                 .peers

@@ -136,6 +136,8 @@ pub struct WayEffect {
 /// What an injection has done.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Disturbed {
+    /// Whether it does nothing for now, as somebody has asked.
+    pub paused: bool,
     /// Where.
     pub places: Vec<PlaceSeen>,
     /// The addresses of the peers, as they are now; empty where everybody is one.
@@ -168,7 +170,8 @@ impl Disturbed {
             .ways()
             .map(|(name, way)| format!("{name}: {}", way.text()))
             .collect();
-        ways.join(" · ")
+        let paused = if self.paused { "paused · " } else { "" };
+        format!("{paused}{}", ways.join(" · "))
     }
 
     /// Whether any packet was one that was meant.

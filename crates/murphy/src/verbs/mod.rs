@@ -10,6 +10,7 @@ pub mod hunt;
 pub mod inject;
 pub mod keeper;
 pub mod ls;
+pub mod pause;
 pub mod recover;
 pub mod report;
 mod said;
@@ -39,6 +40,8 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Doctor(args) => doctor::run(&args, json),
         Verb::Inject(args) => inject::run(&args, json),
         Verb::Update(args) => update::run(&args, json),
+        Verb::Pause(args) => pause::run(&args, true, json),
+        Verb::Resume(args) => pause::run(&args, false, json),
         Verb::Ls(_) => ls::run(json),
         Verb::Recover(args) => recover::run(&args, json),
         Verb::Hunt(args) => hunt::run(&args, json),

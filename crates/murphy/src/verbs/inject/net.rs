@@ -435,8 +435,9 @@ impl Stage {
             if interrupted || disturbance.left().is_zero() || disturbance.is_over() {
                 return Ok(());
             }
+            let is_new = disturbance.heed().map_err(failure)?;
             disturbance.follow();
-            if said_at.elapsed() > SAY_EVERY {
+            if is_new || said_at.elapsed() > SAY_EVERY {
                 said_at = Instant::now();
                 self.injector.mind_keeper().map_err(Failure::machine)?;
                 let effect = disturbance.say().map_err(failure)?;
