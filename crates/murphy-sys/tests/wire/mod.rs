@@ -14,11 +14,14 @@ use murphy_sys::{
     link::{Prefixed, add_address, add_bridge, join_bridge},
     namespace::NetNamespace,
 };
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 
 /// How long a first datagram may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How much may wait to be read.
+const WAITING_BYTES: usize = 64 << 20;
 /// When none has come for so long, none is under way.
-const QUIET: Duration = Duration::from_millis(200);
+const QUIET: Duration = Duration::from_millis(300);
 
 /// Two nodes on a bridge, 1 and 2, each with an address of both families on `eth0`.
 pub struct Wire {
@@ -132,16 +135,20 @@ pub fn address(is_v4: bool, last: u8) -> IpAddr {
     }
 }
 
+/// A socket there, which loses nothing by itself: datagrams that come all at once wait for whoever reads them.
+fn bind((namespace, address): (&NetNamespace, IpAddr)) -> UdpSocket {
+    let socket = namespace.run(|| UdpSocket::bind((address, 0)));
+    let socket = socket.expect("a namespace").expect("a socket");
+    set_socket_recv_buffer_size_force(&socket, WAITING_BYTES).expect("root may");
+    socket
+}
+
 /// Sends so many numbered datagrams from one namespace to another; the numbers that came, in the order in which they came.
 pub fn datagrams(
     from: (&NetNamespace, IpAddr),
     to: (&NetNamespace, IpAddr),
     count: u32,
 ) -> Vec<u32> {
-    let bind = |(namespace, address): (&NetNamespace, IpAddr)| {
-        let socket = namespace.run(|| UdpSocket::bind((address, 0)));
-        socket.expect("a namespace").expect("a socket")
-    };
     let (sender, receiver) = (bind(from), bind(to));
     let port = receiver.local_addr().expect("it is bound").port();
     sender
@@ -187,10 +194,6 @@ pub fn assert_share(hits: usize, all: u32, share: f64) {
 pub fn timed(wire: &Wire, is_v4: bool, back: bool, count: u32) -> Vec<f64> {
     let ends = [(&wire.a, address(is_v4, 1)), (&wire.b, address(is_v4, 2))];
     let [from, to] = if back { [ends[1], ends[0]] } else { ends };
-    let bind = |(namespace, address): (&NetNamespace, IpAddr)| {
-        let socket = namespace.run(|| UdpSocket::bind((address, 0)));
-        socket.expect("a namespace").expect("a socket")
-    };
     let (sender, receiver) = (bind(from), bind(to));
     let there = receiver.local_addr().expect("it is bound");
     receiver
