@@ -313,11 +313,15 @@ fn ports_are_matched_on_the_side_that_is_asked() {
 #[test]
 fn it_ends_at_its_time_by_itself() {
     let Some(wire) = lay() else { return };
-    let mut order = loses(1.0);
-    order.until_ns = Some(boottime_ns() + 400_000_000);
-    let _traffic = traffic(&wire, order);
+    let mut traffic = traffic(&wire, loses(1.0));
+    let until_ns = boottime_ns() + 3_000_000_000;
+    traffic
+        .tell(|order| order.until_ns = Some(until_ns))
+        .unwrap();
     assert_eq!(wire.send(true, 20).len(), 0);
-    std::thread::sleep(Duration::from_millis(450));
+    while boottime_ns() < until_ns {
+        std::thread::sleep(Duration::from_millis(50));
+    }
     assert_eq!(wire.send(true, 20).len(), 20);
 }
 

@@ -206,12 +206,12 @@ fn a_stopped_murphy_ends_its_disturbance_in_time_all_the_same() {
     let Some((guard, nodes)) = stage() else {
         return;
     };
-    let words = ["--partition", "--for", "3s"];
+    let words = ["--partition", "--for", "8s"];
     let partition = Disturbance::inject(&guard, &nodes.target(), &words);
     let began = Instant::now();
     partition.signal("STOP");
     assert_eq!(nodes.come(20), 0, "it stays in force until its end");
-    sleep(Duration::from_millis(3100).saturating_sub(began.elapsed()));
+    sleep(Duration::from_millis(8100).saturating_sub(began.elapsed()));
     assert!(nodes.is_calm(), "the programs end it by themselves");
     // The keeper forgets it, too, though its Murphy hangs.
     wait_until("the keeper has ended it", || guard.injections().is_empty());
