@@ -11,7 +11,7 @@ use std::{
     env,
     ffi::OsStr,
     fs,
-    io::Write,
+    io::{ErrorKind, Write},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -328,8 +328,18 @@ impl Murphy {
 
     /// Starts it.
     pub fn start(mut self) -> Running {
-        let child = self.0.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-        Running(Some(child.expect("the program starts")))
+        self.0.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let until = Instant::now() + patience();
+        loop {
+            match self.0.spawn() {
+                // A copy that was just written is still open in what another test forks right now, until it executes.
+                Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {
+                    assert!(Instant::now() < until, "{error}");
+                    thread::sleep(Duration::from_millis(5));
+                }
+                child => return Running(Some(child.expect("the program starts"))),
+            }
+        }
     }
 }
 
