@@ -622,6 +622,17 @@ fn fresh_id() -> String {
     format!("{:06x}", (mixed >> 40).max(1))
 }
 
+/// An id as a number, as it is kept where six digits have no place.
+pub fn number_of(id: &str) -> u32 {
+    // Ids are six hex digits, none of them zero.
+    u32::from_str_radix(id, 16).unwrap_or(0)
+}
+
+/// The id of such a number.
+pub fn id_of(number: u32) -> String {
+    format!("{number:06x}")
+}
+
 fn spec_line(spec: &impl Serialize) -> String {
     // As above.
     line(&Line::Spec(

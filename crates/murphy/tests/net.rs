@@ -245,7 +245,7 @@ fn a_process_is_hit_in_its_namespace_and_never_in_the_machines() {
     let Some((guard, nodes)) = stage() else {
         return;
     };
-    let script = format!("exec ip netns exec {} sleep 60", nodes.names[0]);
+    let script = format!("exec ip netns exec {} sleep 60", nodes.name());
     let victim = guard.victim(&script);
     wait_until("it is in its namespace", || {
         murphy_sys::process::namespace_inode(victim.pid(), "net").ok() == nodes.wire.a.inode().ok()
@@ -416,7 +416,7 @@ fn a_device_that_comes_later_is_hit_as_well() {
     };
     let words = ["--partition", "--direction", "both", "--for", "60s"];
     let partition = Disturbance::inject(&guard, &nodes.target(), &words);
-    let name = &nodes.names[0];
+    let name = nodes.name();
     assert!(network::ip(&[
         "-n", name, "link", "add", "late0", "type", "veth"
     ]));
@@ -432,7 +432,7 @@ fn a_namespace_that_goes_is_let_go_and_another_of_its_name_is_hit() {
     let Some((guard, nodes)) = stage() else {
         return;
     };
-    let name = &nodes.names[0];
+    let name = nodes.name();
     let words = ["--partition", "--for", "60s"];
     let partition = Disturbance::inject(&guard, &nodes.target(), &words);
     assert_eq!(nodes.come(20), 0);

@@ -7,36 +7,24 @@ mod harness;
 mod network;
 mod victims;
 
-use std::path::Path;
-
-use harness::{Guard, say_skipped, wait_until};
-use murphy_sys::{namespace::NetNamespace, traffic};
-use network::{Disturbance, ip};
+use harness::{Guard, wait_until};
+use network::{Disturbance, Named};
 use wire::Star;
 
 const NODES: usize = 5;
 
 /// Five nodes with names; they go with the test, before its guard.
 struct Cluster {
-    names: Vec<String>,
+    named: Named,
     star: Star,
 }
 
 impl Cluster {
     fn lay_or_skip(guard: &Guard) -> Option<Self> {
-        if let Err(error) = traffic::trial() {
-            say_skipped(&error.to_string());
-            return None;
-        }
-        let names: Vec<_> = (0..NODES)
-            .map(|node| guard.name(&node.to_string()))
-            .collect();
-        let open = |name: &String| {
-            assert!(ip(&["netns", "add", name]), "a network namespace");
-            NetNamespace::open(Path::new(&format!("/run/netns/{name}"))).expect("it was just made")
-        };
-        let star = Star::lay(names.iter().map(open).collect());
-        let cluster = Self { names, star };
+        let endings = (0..NODES).map(|node| node.to_string());
+        let (named, namespaces) = Named::make_or_skip(guard, endings)?;
+        let star = Star::lay(namespaces);
+        let cluster = Self { named, star };
         wait_until("all nodes reach each other", || cluster.is_as(|_, _| true));
         Some(cluster)
     }
@@ -61,25 +49,17 @@ impl Cluster {
         let peers = |peers: &[usize]| -> Vec<String> {
             let words = peers
                 .iter()
-                .map(|peer| format!("--peer=netns:{}", self.names[*peer]));
+                .map(|peer| format!("--peer={}", self.named.target(*peer)));
             words.collect()
         };
         let cut = |(node, others): &(usize, Vec<usize>)| {
-            let target = format!("netns:{}", self.names[*node]);
+            let target = self.named.target(*node);
             let peers = peers(others);
             let mut words = vec!["--partition", "--direction", direction, "--for", "60s"];
             words.extend(peers.iter().map(String::as_str));
             Disturbance::inject(guard, &target, &words)
         };
         cuts.iter().map(cut).collect()
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        for name in &self.names {
-            ip(&["netns", "del", name]);
-        }
     }
 }
 

@@ -104,3 +104,8 @@ fn any_other_damage_is_reported_by_line() {
     assert!(records.is_empty());
     assert!(damaged[0].to_string().contains(":1: "), "{}", damaged[0]);
 }
+
+#[test]
+fn an_id_and_its_number_are_one() {
+    assert_eq!(id_of(number_of("00a1f3")), "00a1f3");
+}

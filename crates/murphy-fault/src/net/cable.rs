@@ -79,8 +79,6 @@ pub(super) struct Recipe {
     pub spec: Spec,
     /// The table of its distribution, where it has one.
     pub table: Option<Table>,
-    /// Whether frames may overtake each other.
-    pub order: Order,
     /// Where chance comes from.
     pub seed: u64,
 }
@@ -99,7 +97,8 @@ impl Recipe {
         // The two ways are not each other's echo.
         let seed = self.seed.wrapping_add(way as u64);
         let table = self.table.as_ref();
-        Line::new(&self.for_line(), table, self.order, Limits::default(), seed)
+        let limits = Limits::default();
+        Line::new(&self.for_line(), table, Order::Free, limits, seed)
     }
 
     fn frames(&self) -> Frames {

@@ -16,20 +16,13 @@ use murphy_sys::{
 use murphy_target::{Selector, Target, Tree};
 
 use super::{
-    Disturbed, Engine, NetError, Place, PlaceSeen, Scope, Spec, WayEffect,
-    cable::Recipe,
-    effect::Sum,
-    hook::Hook,
-    line::{self, Table},
-    number_of,
-    order::order,
-    peers, spare_host,
-    spec::Distribution,
+    Disturbed, Engine, NetError, Place, PlaceSeen, Scope, Spec, WayEffect, cable::Recipe,
+    effect::Sum, hook::Hook, line::Table, order::order, peers, spare_host, spec::Distribution,
     words,
 };
 use crate::{
     injector::{Injector, failures},
-    journal::Entry,
+    journal::{Entry, number_of},
     span::Until,
     undo::Undo,
 };
@@ -81,7 +74,6 @@ impl Asked {
         Ok(Some(Recipe {
             spec: self.spec.clone(),
             table,
-            order: line::Order::Free,
             seed: self.seed,
         }))
     }

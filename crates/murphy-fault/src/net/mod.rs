@@ -39,7 +39,7 @@ use murphy_sys::{
 use murphy_target::TargetError;
 
 use crate::{
-    journal::JournalError,
+    journal::{JournalError, number_of},
     plan::{EndsBy, Plan},
     span::Until,
     undo::{Undo, Undone},
@@ -230,9 +230,4 @@ pub(crate) fn detach(id: &str) -> Result<Undone, TrafficError> {
         Detached::Now(_) => Undone::Now,
         Detached::Nowhere => Undone::AlreadyDone,
     })
-}
-
-/// An id is six hex digits.
-fn number_of(id: &str) -> u32 {
-    u32::from_str_radix(id, 16).unwrap_or(0)
 }

@@ -14,7 +14,7 @@ use super::{
     spec::{Clocks, Spec},
 };
 use crate::{
-    journal::Journal,
+    journal::{Journal, id_of},
     span::{Shift, Until},
 };
 
@@ -205,17 +205,6 @@ pub fn of_holders(journal: &Journal, holders: &[u32]) -> Result<Vec<Course>, Ske
     Ok(courses)
 }
 
-/// The number that a page keeps of an injection's id.
-pub fn number_of(id: &str) -> u32 {
-    // Ids are six hex digits, none of them zero.
-    u32::from_str_radix(id, 16).unwrap_or(0)
-}
-
-/// The id of a number in a page.
-pub fn id_of(number: u32) -> String {
-    format!("{number:06x}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -308,10 +297,5 @@ mod tests {
         assert_eq!(draw(7), draw(7));
         assert_ne!(draw(7), draw(8));
         assert!((0..100).all(|seed| draw(seed).abs() <= 10 * S));
-    }
-
-    #[test]
-    fn an_id_and_its_number_are_one() {
-        assert_eq!(id_of(number_of("00a1f3")), "00a1f3");
     }
 }

@@ -36,7 +36,7 @@ use murphy_sys::{
 use murphy_target::Target;
 
 use crate::{
-    journal::{Journal, JournalError, Record},
+    journal::{Journal, JournalError, Record, id_of},
     plan::{EndsBy, Plan},
     process::name_of,
     span::Until,
@@ -252,7 +252,7 @@ fn compatible(
         return Err(SkewError::OtherTime { pid, timescale });
     }
     for holder in holders {
-        let id = course::id_of(*holder);
+        let id = id_of(*holder);
         if journal.read(&id)?.is_none() {
             return Err(SkewError::Stranger { pid, id });
         }

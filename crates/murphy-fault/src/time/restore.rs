@@ -9,7 +9,10 @@ use murphy_sys::{
 };
 
 use super::{SkewError, course};
-use crate::{journal::Journal, undo::Undone};
+use crate::{
+    journal::{Journal, number_of},
+    undo::Undone,
+};
 
 /// How long a thread may take to stop.
 pub(super) const STOP_PATIENCE: Duration = Duration::from_secs(2);
@@ -21,7 +24,7 @@ const ROUNDS_MAX: usize = 100;
 /// Takes injection `id` off every process that carries it: first its skew ends everywhere, then the pages
 /// that nobody else holds become pristine again.
 pub fn restore_vdso(journal: &Journal, id: &str) -> Result<Undone, SkewError> {
-    let number = course::number_of(id);
+    let number = number_of(id);
     let until = Instant::now() + WIPE_PATIENCE;
     let mut undone = Undone::AlreadyDone;
     let mut dormant = 0;

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     injector::{Injector, failures},
-    journal::{Entry, Journal, JournalError},
+    journal::{Entry, Journal, JournalError, number_of},
     span::{Shift, Until},
     undo::Undo,
 };
@@ -241,7 +241,7 @@ impl Skew {
         entry.specify(&course)?;
         let mut skew = Self {
             entry,
-            number: course::number_of(&id),
+            number: number_of(&id),
             course,
             tree: target.follow(),
             processes: BTreeMap::new(),

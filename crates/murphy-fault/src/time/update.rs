@@ -16,7 +16,7 @@ use super::{
     spec::Spec,
 };
 use crate::{
-    journal::{Journal, Record},
+    journal::{Journal, Record, number_of},
     span::{Span, Until},
 };
 
@@ -68,7 +68,7 @@ pub fn update(
     course.until_ns = old.until_ns;
     // On disk first: whoever computes the sum from here on, its owner too, finds the new course.
     journal.respecify(id, &course)?;
-    let number = course::number_of(id);
+    let number = number_of(id);
     let mut updated = Updated {
         processes: 0,
         longest_ns: 0,

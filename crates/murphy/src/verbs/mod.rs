@@ -19,7 +19,10 @@ mod verdict;
 
 use std::path::Path;
 
-use murphy_fault::{injector::Injector, journal::Journal};
+use murphy_fault::{
+    injector::Injector,
+    journal::{Journal, JournalError, Record},
+};
 
 use crate::{
     cli::{Cli, Verb},
@@ -77,6 +80,14 @@ fn warn_of_stale() {
     for error in damaged {
         output::note(&format!("murphy: warning: failed to {error}"));
     }
+}
+
+/// The one injection in force whose id begins so.
+fn find(journal: &Journal, prefix: &str) -> Result<Record, Failure> {
+    journal.find(prefix).map_err(|error| match error {
+        JournalError::Unknown(_) | JournalError::Ambiguous { .. } => Failure::input(error),
+        other => Failure::machine(other),
+    })
 }
 
 /// The journal and a keeper for this process.

@@ -6,12 +6,13 @@ use std::{
 };
 
 use clap::Args;
-use murphy_fault::journal::{Journal, JournalError, Record};
+use murphy_fault::journal::{Journal, Record};
 use serde_json::{Value, json};
 
 use crate::{
     exit::{Exit, Failure},
     output,
+    verbs::find,
 };
 
 /// The families that heed it.
@@ -37,10 +38,7 @@ pub struct PauseArgs {
 pub fn run(args: &PauseArgs, paused: bool, json: bool) -> Result<Exit, Failure> {
     let verb = if paused { "pause" } else { "resume" };
     let journal = Journal::of_user().map_err(Failure::machine)?;
-    let record = journal.find(&args.id).map_err(|error| match error {
-        JournalError::Unknown(_) | JournalError::Ambiguous { .. } => Failure::input(error),
-        other => Failure::machine(other),
-    })?;
+    let record = find(&journal, &args.id)?;
     check(verb, &record)?;
     let header = &record.header;
     journal

@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::{
     exit::{Exit, Failure},
     output,
+    verbs::find,
 };
 
 /// Arguments of `murphy recover`.
@@ -34,7 +35,7 @@ pub fn run(args: &RecoverArgs, json: bool) -> Result<Exit, Failure> {
     let (records, damaged) = journal.list().map_err(Failure::machine)?;
     let chosen: Vec<Record> = match &args.id {
         Some(prefix) if is_damaged(&damaged, prefix) => Vec::new(),
-        Some(prefix) => vec![journal.find(prefix).map_err(unknown)?],
+        Some(prefix) => vec![find(&journal, prefix)?],
         None => records
             .into_iter()
             .filter(|record| args.all || !record.header.owner.is_alive())
@@ -81,13 +82,6 @@ fn is_damaged(damaged: &[JournalError], prefix: &str) -> bool {
         .iter()
         .filter_map(damaged_id)
         .any(|id| id.starts_with(prefix))
-}
-
-fn unknown(error: JournalError) -> Failure {
-    match error {
-        JournalError::Unknown(_) | JournalError::Ambiguous { .. } => Failure::input(error),
-        other => Failure::machine(other),
-    }
 }
 
 /// Undoes one injection; returns how many of its changes are left.

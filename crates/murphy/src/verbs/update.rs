@@ -1,17 +1,16 @@
 //! `murphy update ID` changes a skew that is in force, without stopping its target.
 
 use clap::Args;
-use murphy_fault::{
-    journal::{Journal, JournalError},
-    span::Shift,
-    time::update,
-};
+use murphy_fault::{journal::Journal, span::Shift, time::update};
 use serde_json::json;
 
 use crate::{
     exit::{Exit, Failure},
     output::{self, plural},
-    verbs::inject::{How, skew_failure},
+    verbs::{
+        find,
+        inject::{How, skew_failure},
+    },
 };
 
 /// Arguments of `murphy update`.
@@ -39,10 +38,7 @@ pub struct UpdateArgs {
 /// Changes it.
 pub fn run(args: &UpdateArgs, json: bool) -> Result<Exit, Failure> {
     let journal = Journal::of_user().map_err(Failure::machine)?;
-    let record = journal.find(&args.id).map_err(|error| match error {
-        JournalError::Unknown(_) | JournalError::Ambiguous { .. } => Failure::input(error),
-        other => Failure::machine(other),
-    })?;
+    let record = find(&journal, &args.id)?;
     let spec = args.how.spec()?;
     let fault = spec.to_string();
     let seed = args.seed.unwrap_or_else(murphy_sys::clock::realtime_ns);

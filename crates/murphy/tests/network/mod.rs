@@ -16,38 +16,80 @@ use crate::{
 
 /// A wire between two namespaces with names. It goes with the test, before its guard.
 pub struct Nodes {
-    /// Both names.
-    pub names: [String; 2],
+    named: Named,
     pub wire: Wire,
+}
+
+/// Network namespaces with names, which go with the test, before its guard.
+pub struct Named(Vec<String>);
+
+impl Named {
+    /// As many as there are endings of names; none, with the reason, where packets cannot be disturbed.
+    pub fn make_or_skip(
+        guard: &Guard,
+        endings: impl IntoIterator<Item = String>,
+    ) -> Option<(Self, Vec<NetNamespace>)> {
+        if let Err(error) = traffic::trial() {
+            say_skipped(&error.to_string());
+            return None;
+        }
+        let named = Self(
+            endings
+                .into_iter()
+                .map(|ending| guard.name(&ending))
+                .collect(),
+        );
+        let open = |name: &String| {
+            assert!(ip(&["netns", "add", name]), "a network namespace");
+            NetNamespace::open(Path::new(&format!("/run/netns/{name}"))).expect("it was just made")
+        };
+        let namespaces = named.0.iter().map(open).collect();
+        Some((named, namespaces))
+    }
+
+    /// The name of one.
+    pub fn name(&self, place: usize) -> &str {
+        &self.0[place]
+    }
+
+    /// `netns:NAME` of one, as a target or as a peer.
+    pub fn target(&self, place: usize) -> String {
+        format!("netns:{}", self.name(place))
+    }
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        for name in &self.0 {
+            ip(&["netns", "del", name]);
+        }
+    }
 }
 
 impl Nodes {
     /// Lays it; none, with the reason, where packets cannot be disturbed.
     pub fn lay_or_skip(guard: &Guard) -> Option<Self> {
-        if let Err(error) = traffic::trial() {
-            say_skipped(&error.to_string());
-            return None;
-        }
-        let names = ["1", "2"].map(|node| guard.name(node));
-        let open = |name: &String| {
-            assert!(ip(&["netns", "add", name]), "a network namespace");
-            NetNamespace::open(Path::new(&format!("/run/netns/{name}"))).expect("it was just made")
-        };
-        let [a, b] = [open(&names[0]), open(&names[1])];
+        let (named, namespaces) = Named::make_or_skip(guard, ["1", "2"].map(str::to_owned))?;
+        let [a, b] = namespaces.try_into().expect("two were made");
         Some(Self {
-            names,
+            named,
             wire: Wire::lay(a, b),
         })
     }
 
+    /// The name of node 1.
+    pub fn name(&self) -> &str {
+        self.named.name(0)
+    }
+
     /// `netns:NAME` of node 1, as a target.
     pub fn target(&self) -> String {
-        format!("netns:{}", self.names[0])
+        self.named.target(0)
     }
 
     /// The same of node 2, as a peer.
     pub fn peer(&self) -> String {
-        format!("netns:{}", self.names[1])
+        self.named.target(1)
     }
 
     /// How many of so many datagrams from node 1 come, of both families together.
@@ -65,14 +107,6 @@ impl Nodes {
     /// Whether nothing is lost either way.
     pub fn is_calm(&self) -> bool {
         self.come(50) == 100 && self.come_back(50) == 100
-    }
-}
-
-impl Drop for Nodes {
-    fn drop(&mut self) {
-        for name in &self.names {
-            ip(&["netns", "del", name]);
-        }
     }
 }
 
@@ -95,16 +129,7 @@ pub struct Disturbance<'a> {
 impl<'a> Disturbance<'a> {
     /// Injects it, and waits until it is said to be in force.
     pub fn inject(guard: &'a Guard, target: &str, words: &[&str]) -> Self {
-        let murphy = [env!("CARGO_BIN_EXE_murphy"), "inject", "net", "--json"];
-        let words = [&murphy[..], &["-t", target], words].concat();
-        let journal = guard.journal();
-        let injector = Heard::start_as(guard, words, |murphy| {
-            murphy.env("MURPHY_JOURNAL", &journal)
-        });
-        let active = injector.wait_for("the disturbance is active", 0, |line| {
-            let event: Value = serde_json::from_str(&line.text).ok()?;
-            (event["event"] == "active").then_some(event)
-        });
+        let (injector, active) = Heard::inject(guard, "net", target, words);
         Self {
             guard,
             injector,

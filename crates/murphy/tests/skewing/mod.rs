@@ -29,16 +29,7 @@ pub struct Skew<'a> {
 impl<'a> Skew<'a> {
     /// Injects it, and waits until it is said to be in force.
     pub fn inject(guard: &'a Guard, target: &str, words: &[&str]) -> Self {
-        let murphy = [env!("CARGO_BIN_EXE_murphy"), "inject", "time", "--json"];
-        let words = [&murphy[..], &["-t", target], words].concat();
-        let journal = guard.journal();
-        let injector = Heard::start_as(guard, words, |murphy| {
-            murphy.env("MURPHY_JOURNAL", &journal)
-        });
-        let active = injector.wait_for("the skew is active", 0, |line| {
-            let event: Value = serde_json::from_str(&line.text).ok()?;
-            (event["event"] == "active").then_some(event)
-        });
+        let (injector, active) = Heard::inject(guard, "time", target, words);
         Self {
             guard,
             injector,

@@ -21,6 +21,8 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use serde_json::Value;
+
 use crate::harness::{Ended, Guard, Murphy, Running, patience, slack, wait_until};
 
 pub use program::Program;
@@ -114,6 +116,21 @@ impl Heard {
             lines,
             listener,
         }
+    }
+
+    /// Injects a fault of a family, and waits until it is said to be in force; what is said then.
+    pub fn inject(guard: &Guard, family: &str, target: &str, words: &[&str]) -> (Self, Value) {
+        let murphy = [env!("CARGO_BIN_EXE_murphy"), "inject", family, "--json"];
+        let words = [&murphy[..], &["-t", target], words].concat();
+        let journal = guard.journal();
+        let injector = Self::start_as(guard, words, |murphy| {
+            murphy.env("MURPHY_JOURNAL", &journal)
+        });
+        let active = injector.wait_for("the fault is active", 0, |line| {
+            let event: Value = serde_json::from_str(&line.text).ok()?;
+            (event["event"] == "active").then_some(event)
+        });
+        (injector, active)
     }
 
     fn running(&self) -> &Running {
