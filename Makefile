@@ -12,7 +12,7 @@ help:
 demo: setup-build setup-wheels ## find a real bug in a real etcd cluster, and say where its report is
 	@labs/demo
 
-test: setup-build setup-wheels setup-etcd setup-containers setup-victims setup-shop setup-vm setup-browser ## every test once, as CI runs them (at most 25 minutes on two cores)
+test: setup-build setup-wheels setup-etcd setup-containers setup-victims setup-shop setup-vm setup-browser ## every test once, as CI runs them (at most 40 minutes on two cores)
 	@$(XTASK) test
 	@$(XTASK) vm-test
 
@@ -22,9 +22,10 @@ vm-test: setup-build setup-victims setup-vm ## the part of `make test` that runs
 soak: setup-build setup-wheels setup-etcd setup-containers setup-victims ## the full figures, for hours, resumable; writes docs/benchmarks.md
 	@$(XTASK) soak
 
-bench: setup-build setup-bench setup-browser ## how fast a history is judged, beside porcupine, and shown; what a skewed clock costs
+bench: setup-build setup-bench setup-browser ## how fast a history is judged, beside porcupine, and shown; what a skewed clock and a disturbed network cost
 	cargo bench --locked --package murphy-check
 	cargo bench --locked --package murphy --bench time
+	cargo bench --locked --package murphy --bench net
 
 lint: lint-code ## formatting, clippy, licences and the house rules
 	@command -v cargo-deny >/dev/null || cargo install --quiet --locked cargo-deny@0.20.2

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// One program: the engine that needs it is loaded or refused as a whole.
-const PROGRAMS: [&str; 2] = ["family", "traffic"];
+const PROGRAMS: [&str; 3] = ["family", "traffic", "group"];
 
 fn main() -> ExitCode {
     println!("cargo:rerun-if-changed=bpf");

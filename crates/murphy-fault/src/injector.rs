@@ -9,7 +9,7 @@ use murphy_sys::process::ProcessId;
 
 use crate::{
     journal::{Entry, Journal, JournalError, Outcome},
-    keeper::{Keeper, KeeperError},
+    keeper::{Keeper, KeeperError, Pulse},
     span::Until,
     undo::Undo,
 };
@@ -20,6 +20,7 @@ pub struct Injector {
     journal: Journal,
     program: PathBuf,
     keeper: Mutex<Keeper>,
+    pulse: Pulse,
 }
 
 impl Injector {
@@ -29,6 +30,7 @@ impl Injector {
         Ok(Self {
             journal,
             program: program.into(),
+            pulse: Pulse::to(&keeper),
             keeper: Mutex::new(keeper),
         })
     }
@@ -36,6 +38,11 @@ impl Injector {
     /// The journal.
     pub fn journal(&self) -> &Journal {
         &self.journal
+    }
+
+    /// What says to the keeper, whichever it is by then, that this process is at work.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// Begins an injection: its header is on disk when this returns, its id is known, nothing has changed.
@@ -57,6 +64,7 @@ impl Injector {
         let mut keeper = self.lock();
         if !keeper.is_alive() {
             *keeper = Keeper::start(&self.program, &self.journal)?;
+            self.pulse.turn_to(&keeper);
             self.journal
                 .kept_by(ProcessId::current(), keeper.process())?;
         }

@@ -3,7 +3,8 @@
 //! It is the Murphy binary again, in a session of its own, deaf to the terminal, holding the reading end
 //! of a pipe whose other end only its owner has. When the pipe closes, however the owner died, it runs the
 //! undos of every injection of that owner. While the owner lives but hangs, it ends injections that are
-//! past their time. It is ready before the first change is made.
+//! past their time, and at once those that hold packets up while nobody serves them: an owner with such a one says
+//! through the pipe that it is at work. It is ready before the first change is made.
 
 use std::{
     collections::BTreeMap,
@@ -12,13 +13,14 @@ use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::Duration,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use murphy_sys::{
     clock::boottime_ns,
-    process::{BootId, ProcessId},
-    session,
+    process::{BootId, ProcessId, State},
+    session::{self, Said},
     signal::ignore_terminal,
 };
 
@@ -35,6 +37,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const GRACE_NS: u64 = 1_000_000_000;
 /// At how many looks in a row somebody may be stopped whom Murphy stops for a moment: a second.
 const HELD_LOOKS: u32 = 4;
+/// How often the keeper looks while its owner is to say that it is at work.
+const LOOK_OFTEN: Duration = Duration::from_millis(100);
+/// An owner that is stopped, and has not said anything for so long, serves nobody.
+const STOPPED_AFTER: Duration = Duration::from_millis(500);
+/// Any other one may be busy, or kept waiting by others, for so long.
+const SILENT_AFTER: Duration = Duration::from_secs(3);
 /// How often, and how far apart, the keeper tries an undo that fails.
 const TRIES: u32 = 20;
 const RETRY_AFTER: Duration = Duration::from_millis(250);
@@ -70,7 +78,30 @@ pub struct Keeper {
     child: Child,
     process: ProcessId,
     /// Its closing is the sign.
-    _pipe: OwnedFd,
+    pipe: Arc<OwnedFd>,
+}
+
+/// Says to the keeper that its owner is at work.
+#[derive(Clone, Debug)]
+pub struct Pulse(Arc<Mutex<Arc<OwnedFd>>>);
+
+impl Pulse {
+    /// To that keeper.
+    pub fn to(keeper: &Keeper) -> Self {
+        Self(Arc::new(Mutex::new(Arc::clone(&keeper.pipe))))
+    }
+
+    /// To that one from now on.
+    pub fn turn_to(&self, keeper: &Keeper) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&keeper.pipe);
+    }
+
+    /// It is at work now.
+    pub fn beat(&self) {
+        let pipe = Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        // Without a keeper, or with one that has not read for long, there is nobody to tell.
+        let _ = session::write_byte(&*pipe);
+    }
 }
 
 impl Keeper {
@@ -81,6 +112,7 @@ impl Keeper {
             source,
         };
         let (theirs, ours) = session::pipe().map_err(refused)?;
+        session::never_wait(&ours).map_err(refused)?;
         let me = ProcessId::current();
         let mut child = Command::new(program)
             .arg(VERB)
@@ -110,7 +142,7 @@ impl Keeper {
         Ok(Self {
             child,
             process,
-            _pipe: ours,
+            pipe: Arc::new(ours),
         })
     }
 
@@ -149,10 +181,23 @@ pub fn run(words: &[String]) -> Result<(), KeeperError> {
     drop(ready);
     session::silence().map_err(KeeperError::Session)?;
     let mut held = BTreeMap::new();
-    while !session::stdin_closed(LOOK_EVERY).map_err(KeeperError::Session)? {
+    let mut silence = Silence::new();
+    let mut look_at = Instant::now();
+    loop {
+        let left = look_at.saturating_duration_since(Instant::now());
+        match session::hear_stdin(left).map_err(KeeperError::Session)? {
+            Said::Closed => break,
+            Said::Something => silence.broken(),
+            Said::Nothing => {}
+        }
+        if Instant::now() < look_at {
+            continue;
+        }
         let records = records_of(&journal, owner);
         end_overdue(&journal, &records);
         let_go(&records, &mut held);
+        let is_watched = silence.end(&journal, &records, owner);
+        look_at = Instant::now() + if is_watched { LOOK_OFTEN } else { LOOK_EVERY };
     }
     for _ in 0..TRIES {
         if end_all(&journal, owner) {
@@ -180,6 +225,54 @@ fn end_overdue(journal: &Journal, records: &[Record]) {
             let _ = journal.undo(&record.header.id);
         }
     }
+}
+
+/// For how long an owner has not said that it is at work that is to say so.
+struct Silence {
+    since: Instant,
+    /// Whether there was anything at the last look that it is to serve.
+    is_watched: bool,
+}
+
+impl Silence {
+    fn new() -> Self {
+        Self {
+            since: Instant::now(),
+            is_watched: false,
+        }
+    }
+
+    fn broken(&mut self) {
+        self.since = Instant::now();
+    }
+
+    /// Ends what the owner is to serve and does not; says whether there is anything of the kind. What fails is tried
+    /// again at the next look.
+    fn end(&mut self, journal: &Journal, records: &[Record], owner: ProcessId) -> bool {
+        let served: Vec<_> = records.iter().filter(|record| is_served(record)).collect();
+        let was_watched = std::mem::replace(&mut self.is_watched, !served.is_empty());
+        if !was_watched {
+            // Nobody was to say anything before.
+            self.broken();
+        }
+        let silent = self.since.elapsed();
+        let is_stopped = || {
+            let stat = owner.stat();
+            stat.is_some_and(|stat| matches!(stat.state, State::Stopped | State::Traced))
+        };
+        if silent >= SILENT_AFTER || (silent >= STOPPED_AFTER && is_stopped()) {
+            for record in served {
+                let _ = journal.undo(&record.header.id);
+            }
+        }
+        self.is_watched
+    }
+}
+
+/// Whether its packets wait for the owner, wherever that is.
+fn is_served(record: &Record) -> bool {
+    let is_queue = |undo: &Undo| matches!(undo, Undo::DeleteTable { .. });
+    record.undos.iter().any(is_queue)
 }
 
 /// Lets go on whom the owner has stopped for a moment and does not let go on, because it hangs. `held` says at how many

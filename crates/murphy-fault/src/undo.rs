@@ -13,8 +13,14 @@ use murphy_sys::{
     durable::{Inode, remove_tree},
     entry::is_before_first_instruction,
     namespace::{NetNamespace, unname},
+    nfqueue::{self, NfqueueError},
     pidfd::{Pidfd, PidfdError},
     process::{ProcessId, State, has_variable},
+    qdisc::{
+        self, QdiscError, QdiscId, Removal,
+        filter::{self, FilterId},
+        ifb,
+    },
     signal::Signal,
     table::ProcessTable,
     traffic::TrafficError,
@@ -60,6 +66,34 @@ pub enum Undo {
     DetachTraffic {
         /// The injection.
         id: String,
+    },
+    /// Removes a filter that Murphy made.
+    RemoveFilter {
+        /// The number of the network namespace.
+        namespace: u64,
+        /// What it is known by.
+        filter: FilterId,
+    },
+    /// Removes a qdisc that Murphy made, unless somebody else needs it by now.
+    RemoveQdisc {
+        /// The number of the network namespace.
+        namespace: u64,
+        /// What it is known by.
+        qdisc: QdiscId,
+    },
+    /// Removes a device of the kind ifb that Murphy made, by a name that only Murphy gives.
+    RemoveIfb {
+        /// The number of the network namespace.
+        namespace: u64,
+        /// Its name.
+        name: String,
+    },
+    /// Removes an nftables table of Murphy's, by the name that only Murphy gives: packets go their usual way again.
+    DeleteTable {
+        /// The number of the network namespace that it is in.
+        namespace: u64,
+        /// Its name.
+        name: String,
     },
     /// Takes the name off a network namespace that Murphy made; who is inside keeps it.
     UnnameNamespace {
@@ -131,6 +165,12 @@ pub enum UndoError {
     /// Packets are disturbed still.
     #[error(transparent)]
     Traffic(#[from] TrafficError),
+    /// A filter, a qdisc or a device stays.
+    #[error(transparent)]
+    Qdisc(#[from] QdiscError),
+    /// Packets go to a queue still.
+    #[error(transparent)]
+    Queue(#[from] NfqueueError),
     /// Containers stay.
     #[error(transparent)]
     Containers(#[from] PodmanError),
@@ -198,6 +238,24 @@ impl Undo {
             Self::EndTagged { tag } => end_tagged(tag),
             Self::EndTree(process) => end_tree(*process),
             Self::DetachTraffic { id } => Ok(net::detach(id)?),
+            Self::RemoveFilter { namespace, filter } => {
+                within(*namespace, |namespace| filter::delete(namespace, filter))
+            }
+            Self::RemoveQdisc { namespace, qdisc } => {
+                within(*namespace, |namespace| qdisc::delete(namespace, qdisc))
+            }
+            Self::RemoveIfb { namespace, name } => {
+                within(*namespace, |namespace| ifb::delete(namespace, name))
+            }
+            Self::DeleteTable { namespace, name } => within(*namespace, |namespace| {
+                nfqueue::remove(namespace, name).map(|was_there| {
+                    if was_there {
+                        Removal::Now
+                    } else {
+                        Removal::Gone
+                    }
+                })
+            }),
             Self::UnnameNamespace { path, inode } => {
                 removal(unname(path, *inode)).map_err(|source| {
                     let path = path.clone();
@@ -237,6 +295,21 @@ fn removal(removed: io::Result<bool>) -> io::Result<Undone> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Undone::AlreadyDone),
         Err(error) => Err(error),
     }
+}
+
+/// Removes something from a namespace, by its number: one that is not found has nothing in it that could be reached.
+fn within<E: Into<UndoError>>(
+    inode: u64,
+    remove: impl FnOnce(&NetNamespace) -> Result<Removal, E>,
+) -> Result<Undone, UndoError> {
+    let Some(namespace) = NetNamespace::find(inode) else {
+        return Ok(Undone::TargetGone);
+    };
+    Ok(match remove(&namespace).map_err(Into::into)? {
+        Removal::Now => Undone::Now,
+        Removal::Gone => Undone::AlreadyDone,
+        Removal::Foreign => Undone::TargetGone,
+    })
 }
 
 /// Not everybody there is tagged: a runtime's own processes have an environment of their own.
@@ -290,6 +363,24 @@ impl fmt::Display for Undo {
             Self::EndTree(process) => write!(f, "kill {process} and its descendants"),
             Self::DetachTraffic { id } => {
                 write!(f, "take the programs of {id} off every network device")
+            }
+            Self::RemoveFilter { namespace, filter } => {
+                write!(f, "remove {filter} in network namespace {namespace}")
+            }
+            Self::RemoveQdisc { namespace, qdisc } => {
+                write!(f, "remove {qdisc} in network namespace {namespace}")
+            }
+            Self::RemoveIfb { namespace, name } => {
+                write!(
+                    f,
+                    "remove the device {name} in network namespace {namespace}"
+                )
+            }
+            Self::DeleteTable { namespace, name } => {
+                write!(
+                    f,
+                    "remove the nftables table {name} from network namespace {namespace}"
+                )
             }
             Self::UnnameNamespace { path, .. } => {
                 write!(

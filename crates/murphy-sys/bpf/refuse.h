@@ -92,8 +92,13 @@ static __always_inline __u32 sum_of(void *from, __u32 bytes, __u32 sum)
 /* How long the header of the device is: that of Ethernet, or none. */
 static __always_inline __u32 device_bytes(struct __sk_buff *skb)
 {
+	__u32 first[2], ip[2];
 	__u16 type;
 
+	/* An address may look like the type of a frame. What begins with the header of IP has no other before it. */
+	if (!bpf_skb_load_bytes(skb, 0, first, sizeof(first)) && !load(skb, 0, ip, sizeof(ip)) && first[0] == ip[0] &&
+	    first[1] == ip[1])
+		return 0;
 	return !bpf_skb_load_bytes(skb, 12, &type, 2) && type == (__u16)skb->protocol ? ETHERNET_BYTES : 0;
 }
 

@@ -3,21 +3,12 @@
  * Disturbs the packets of a device: those that were meant are lost, doubled, refused, or handed to a device of Murphy's
  * that brings them back later. Everything is counted.
  */
-#include "chance.h"
+#include "ledger.h"
 #include "packet.h"
 #include "refuse.h"
 
-/* No device has this number: who redirects there loses a packet without a word to its sender, as a wire would. */
-#define NOWHERE 0x7fffffff
 /* For so long after the last sign of life packets are handed to the device of Murphy's. */
 #define ATTENTION_NS 1000000000ull
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct order);
-} orders SEC(".maps");
 
 /* The last sign of life of whoever serves the devices that packets are handed to, in nanoseconds since boot. */
 struct {
@@ -26,28 +17,6 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } alive SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, WAYS);
-	__type(key, __u32);
-	__type(value, struct fates);
-} told SEC(".maps");
-
-static __always_inline void count(struct fates *fates, enum fate fate, struct __sk_buff *skb)
-{
-	struct tally *tally = &fates->of[fate];
-
-	tally->packets++;
-	tally->segments += skb->gso_segs ? skb->gso_segs : 1;
-	tally->bytes += skb->len;
-}
-
-/* The packet vanishes. On its way out, its sender must not be told. */
-static __always_inline int lose(enum way way)
-{
-	return way == TO ? bpf_redirect(NOWHERE, 0) : TCX_DROP;
-}
 
 /* The packet goes back to its sender as an answer, where there is one; else it vanishes. */
 static __always_inline int reject(struct __sk_buff *skb, struct fates *fates, enum way way, const struct order *order)
@@ -75,6 +44,13 @@ static __always_inline void duplicate(struct __sk_buff *skb, struct fates *fates
 	skb->mark = before;
 }
 
+/* A qdisc of Murphy's has it wait, on this device or on one where a filter takes it. */
+static __always_inline void queue(struct __sk_buff *skb, struct fates *fates, const struct treatment *treatment)
+{
+	skb->priority = treatment->queue;
+	count(fates, CABLED, skb);
+}
+
 static __always_inline int disturb(struct __sk_buff *skb, enum way way)
 {
 	__u32 only = 0, which = way;
@@ -82,37 +58,47 @@ static __always_inline int disturb(struct __sk_buff *skb, enum way way)
 	struct fates *fates = bpf_map_lookup_elem(&told, &which);
 	const struct treatment *treatment;
 	__u64 number, now_ns, *seen_ns;
+	int is_in_force, is_back;
 
 	if (!order || !fates)
 		return TCX_NEXT;
-	if (skb->mark >> 24 == OUR_MARK) {
-		if (skb->mark == order->mark) {
-			skb->mark = 0;
-			count(fates, RETURNED, skb);
-		}
-		/* Somebody else's is on its way back to another program: it has been here before. */
+	treatment = &order->ways[way];
+	now_ns = bpf_ktime_get_boot_ns();
+	is_in_force = order->active && now_ns < order->until_ns;
+	if (skb->mark == order->mark) {
+		skb->mark = 0;
+		count(fates, RETURNED, skb);
+		if (is_in_force && treatment->queue)
+			queue(skb, fates, treatment);
 		return TCX_NEXT;
 	}
-	now_ns = bpf_ktime_get_boot_ns();
-	if (!order->active || now_ns >= order->until_ns)
+	/* Somebody else's is on its way back to another program: it has been here before. */
+	is_back = skb->mark >> 24 == OUR_MARK;
+	if (!is_in_force || (is_back && !treatment->queue))
 		return TCX_NEXT;
-	count(fates, SEEN, skb);
+	if (!is_back)
+		count(fates, SEEN, skb);
 	if (!meant(skb, &order->scope, way))
 		return TCX_NEXT;
+	if (is_back) {
+		/* What it was given here it has lost where it was. */
+		skb->priority = treatment->queue;
+		return TCX_NEXT;
+	}
 	count(fates, MATCHED, skb);
-	treatment = &order->ways[way];
 	number = next_number(way);
 	if (treatment->partition == REJECT) {
 		count(fates, LOST, skb);
 		return reject(skb, fates, way, order);
 	}
-	if (treatment->partition == DROP || (treatment->every && number % treatment->every == treatment->every - 1) ||
-	    hits(&treatment->loss, order->seed, number, way, LOSS)) {
+	if (is_lost(treatment, order->seed, number, way)) {
 		count(fates, LOST, skb);
 		return lose(way);
 	}
 	if (hits(&treatment->duplicate, order->seed, number, way, DUPLICATION))
 		duplicate(skb, fates, way, order->mark);
+	if (treatment->queue)
+		queue(skb, fates, treatment);
 	if (!treatment->cable)
 		return TCX_NEXT;
 	seen_ns = bpf_map_lookup_elem(&alive, &only);
@@ -161,6 +147,19 @@ SEC("tcx/ingress")
 int murphy_back_from(struct __sk_buff *skb)
 {
 	return bring_back(skb, FROM);
+}
+
+/* Whether it has to wait: asked by the last filter of a device, which then takes it to one of Murphy's. */
+SEC("tcx/ingress")
+int murphy_waits(struct __sk_buff *skb)
+{
+	__u32 only = 0;
+	const struct order *order = bpf_map_lookup_elem(&orders, &only);
+
+	if (!order || !order->ways[FROM].queue || skb->priority != order->ways[FROM].queue)
+		return 0;
+	skb->priority = 0;
+	return -1;
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

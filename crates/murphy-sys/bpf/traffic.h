@@ -59,6 +59,9 @@ struct treatment {
 	__u32 cable;
 	/* The device that they are on, where they come back to. */
 	__u32 device;
+	/* The priority by which those that have to wait are known to qdiscs and filters of Murphy's; 0 for none. */
+	__u32 queue;
+	__u32 unused;
 	struct chain loss;
 	struct chain duplicate;
 };
@@ -103,6 +106,6 @@ struct peer6 {
 };
 
 _Static_assert(sizeof(struct scope) == 224, "as in order.rs");
-_Static_assert(sizeof(struct treatment) == 80, "as in order.rs");
-_Static_assert(sizeof(struct order) == 408, "as in order.rs");
+_Static_assert(sizeof(struct treatment) == 88, "as in order.rs");
+_Static_assert(sizeof(struct order) == 424, "as in order.rs");
 _Static_assert(sizeof(struct fates) == 192, "as in order.rs");

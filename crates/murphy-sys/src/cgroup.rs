@@ -5,7 +5,7 @@
 
 use std::{
     fs, io,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use crate::process::read_proc;
@@ -127,6 +127,22 @@ impl Hierarchies {
         Some((&mount.hierarchy, group))
     }
 
+    /// The directory of a group of the version 2 tree, such as `/system.slice/a.service`; `None` where no mount shows it.
+    pub fn directory(&self, group: &str) -> Option<PathBuf> {
+        self.mounts
+            .iter()
+            .filter(|mount| mount.hierarchy == Hierarchy::Unified)
+            .find_map(|mount| {
+                let below = Path::new(group).strip_prefix(&mount.root).ok()?;
+                let is_plain = |part| matches!(part, Component::Normal(_));
+                let parts = below.components();
+                // An empty rest would leave a slash at the end.
+                let joined =
+                    |point: &PathBuf| parts.clone().fold(point.clone(), |at, part| at.join(part));
+                parts.clone().all(is_plain).then(|| joined(&mount.point))
+            })
+    }
+
     /// Where a version 1 controller is mounted.
     pub fn controller(&self, name: &str) -> Option<&Path> {
         self.legacy
@@ -164,12 +180,26 @@ impl Memberships {
         Self(memberships.collect())
     }
 
+    /// The path of the process's group in the version 2 tree.
+    pub fn unified(&self) -> Option<&str> {
+        self.iter()
+            .find_map(|(hierarchy, path)| (*hierarchy == Hierarchy::Unified).then_some(path))
+    }
+
     /// Each tree and the path of the process's group in it.
     pub fn iter(&self) -> impl Iterator<Item = (&Hierarchy, &str)> {
         self.0
             .iter()
             .map(|(hierarchy, path)| (hierarchy, path.as_str()))
     }
+}
+
+/// Whoever is in the group of a directory or below it; nobody where there is none. Processes of a pid namespace that
+/// this process does not see are 0.
+pub fn members(directory: &Path) -> Vec<u32> {
+    let mut found = Vec::new();
+    collect_members(directory, &mut found);
+    found
 }
 
 /// Whoever is in a group or below it; nobody where there is none.
@@ -251,6 +281,32 @@ mod tests {
             Some((freezer, "/docker/x".to_owned()))
         );
         assert_eq!(at("/docker/x"), None);
+    }
+
+    #[test]
+    fn a_group_of_version_2_has_a_directory_where_a_mount_shows_it() {
+        let found = Hierarchies::parse(
+            "51 49 0:31 / /sys/fs/cgroup/freezer rw - cgroup cgroup rw,freezer\n\
+             52 49 0:32 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n",
+        );
+        for (group, directory) in [
+            ("/", Some("/sys/fs/cgroup/unified")),
+            ("/a/b", Some("/sys/fs/cgroup/unified/a/b")),
+            ("/../a", None),
+        ] {
+            assert_eq!(
+                found.directory(group),
+                directory.map(PathBuf::from),
+                "{group}"
+            );
+        }
+        let line = "52 49 0:32 /docker/x /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+        let found = Hierarchies::parse(line);
+        assert_eq!(
+            found.directory("/docker/x/y"),
+            Some("/sys/fs/cgroup/y".into())
+        );
+        assert_eq!(found.directory("/docker"), None);
     }
 
     #[test]

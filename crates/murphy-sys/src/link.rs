@@ -3,18 +3,26 @@
 //! Each call opens its own netlink socket on a thread inside the namespace concerned and closes it
 //! again; nothing here is on a hot path.
 
-use std::{io, net::IpAddr, os::fd::AsRawFd};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    os::fd::AsRawFd,
+    time::Duration,
+};
 
 use futures_util::{TryStream, TryStreamExt};
 use rtnetlink::{
-    Handle, LinkBridge, LinkUnspec, LinkVeth, new_connection,
+    Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder, new_connection,
     packet_route::{
         address::{AddressAttribute, AddressFlags, AddressScope},
-        link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage},
+        link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage},
+        neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourState},
+        route::{RouteAddress, RouteAttribute, RouteType},
     },
 };
 
 use crate::namespace::{NamespaceError, NetNamespace};
+use nix::libc;
 
 /// Why the network of a lab could not be laid.
 #[derive(Debug, thiserror::Error)]
@@ -59,15 +67,8 @@ pub fn add_bridge(
     address: Prefixed,
 ) -> Result<(), LinkError> {
     within(namespace, |handle| async move {
-        refused(
-            "create the bridge",
-            name,
-            handle
-                .link()
-                .add(LinkBridge::new(name).build())
-                .execute()
-                .await,
-        )?;
+        let bridge = LinkBridge::new(name).build();
+        refused("create the bridge", name, create(&handle, &bridge).await)?;
         let index = index_of(&handle, name).await?;
         give_address(&handle, index, name, address).await?;
         set_up(&handle, index, name).await?;
@@ -87,15 +88,8 @@ pub fn join_bridge(
     let peer = format!("{port}-peer");
     let node_fd = node.descriptor();
     within(bridge_namespace, |handle| async move {
-        refused(
-            "create the veth pair",
-            port,
-            handle
-                .link()
-                .add(LinkVeth::new(port, &peer).build())
-                .execute()
-                .await,
-        )?;
+        let pair = LinkVeth::new(port, &peer).build();
+        refused("create the veth pair", port, create(&handle, &pair).await)?;
         let master = index_of(&handle, bridge).await?;
         let index = index_of(&handle, port).await?;
         let joined = LinkUnspec::new_with_index(index)
@@ -141,13 +135,16 @@ pub struct Device {
     pub is_up: bool,
     /// The largest packet that it carries, in bytes, without its own header.
     pub mtu: u32,
+    /// One of the same namespace that each of its packets passes, too: a port of this bridge or bond, or the device
+    /// that this VLAN or the like is a part of.
+    pub over: Option<u32>,
 }
 
 /// Every device of a namespace, in the order of their numbers.
 pub fn devices(namespace: &NetNamespace) -> Result<Vec<Device>, LinkError> {
     within(namespace, |handle| async move {
         let mut found = handle.link().get().execute();
-        let mut devices = Vec::new();
+        let (mut devices, mut ports) = (Vec::new(), Vec::new());
         while let Some(link) = next(&mut found, "list the devices of").await? {
             let flags = link.header.flags;
             let mut device = Device {
@@ -157,19 +154,46 @@ pub fn devices(namespace: &NetNamespace) -> Result<Vec<Device>, LinkError> {
                 is_ethernet: link.header.link_layer_type == LinkLayerType::Ether,
                 is_up: flags.contains(LinkFlags::Up),
                 mtu: 0,
+                over: None,
             };
+            // Of a link of another namespace the number is that of something else here.
+            let (mut below, mut is_part, mut is_elsewhere) = (None, false, false);
             for attribute in link.attributes {
                 match attribute {
                     LinkAttribute::IfName(name) => device.name = name,
                     LinkAttribute::Mtu(mtu) => device.mtu = mtu,
+                    LinkAttribute::Link(index) => below = Some(index),
+                    LinkAttribute::LinkNetNsId(_) => is_elsewhere = true,
+                    LinkAttribute::Controller(index) => ports.push((index, device.index)),
+                    LinkAttribute::LinkInfo(infos) => is_part = infos.iter().any(is_of_a_part),
                     _ => {}
                 }
             }
+            device.over = below.filter(|_| is_part && !is_elsewhere);
             devices.push(device);
+        }
+        for device in &mut devices {
+            let port = ports.iter().find(|(above, _)| *above == device.index);
+            device.over = port.map(|(_, port)| *port).or(device.over);
         }
         devices.sort_by_key(|device| device.index);
         Ok(devices)
     })
+}
+
+/// Whether devices of this kind are parts of another one, which carries all that they do.
+fn is_of_a_part(info: &LinkInfo) -> bool {
+    matches!(
+        info,
+        LinkInfo::Kind(
+            InfoKind::Vlan
+                | InfoKind::MacVlan
+                | InfoKind::MacVtap
+                | InfoKind::IpVlan
+                | InfoKind::IpVtap
+                | InfoKind::MacSec
+        )
+    )
 }
 
 /// The number of a device in a namespace.
@@ -216,6 +240,57 @@ pub fn addresses(namespace: &NetNamespace) -> Result<Vec<IpAddr>, LinkError> {
     })
 }
 
+/// Hosts that can be reached directly over a device: routers first, which stand in its routes, then those that it has
+/// heard of. Addresses that are valid on one link only are left out.
+pub fn neighbours(namespace: &NetNamespace, ifindex: u32) -> Result<Vec<IpAddr>, LinkError> {
+    within(namespace, |handle| async move {
+        let mut hosts = Vec::new();
+        let all4 = RouteMessageBuilder::<Ipv4Addr>::new().build();
+        let all6 = RouteMessageBuilder::<Ipv6Addr>::new().build();
+        for all in [all4, all6] {
+            let mut found = handle.route().get(all).execute();
+            while let Some(route) = next(&mut found, "list the routes of").await? {
+                let over = |attribute: &RouteAttribute| *attribute == RouteAttribute::Oif(ifindex);
+                if route.attributes.iter().any(over) {
+                    hosts.extend(route.attributes.iter().filter_map(gateway));
+                }
+            }
+        }
+        let mut found = handle.neighbours().get().execute();
+        while let Some(neighbour) = next(&mut found, "list the neighbours of").await? {
+            let header = &neighbour.header;
+            let is_lost = matches!(
+                header.state,
+                NeighbourState::Failed | NeighbourState::Incomplete
+            );
+            if header.ifindex == ifindex && header.kind == RouteType::Unicast && !is_lost {
+                hosts.extend(neighbour.attributes.iter().filter_map(destination));
+            }
+        }
+        hosts.retain(|host| match host {
+            IpAddr::V4(host) => !host.is_link_local(),
+            IpAddr::V6(host) => !host.is_unicast_link_local(),
+        });
+        Ok(hosts)
+    })
+}
+
+fn gateway(attribute: &RouteAttribute) -> Option<IpAddr> {
+    match attribute {
+        RouteAttribute::Gateway(RouteAddress::Inet(host)) => Some((*host).into()),
+        RouteAttribute::Gateway(RouteAddress::Inet6(host)) => Some((*host).into()),
+        _ => None,
+    }
+}
+
+fn destination(attribute: &NeighbourAttribute) -> Option<IpAddr> {
+    match attribute {
+        NeighbourAttribute::Destination(NeighbourAddress::Inet(host)) => Some((*host).into()),
+        NeighbourAttribute::Destination(NeighbourAddress::Inet6(host)) => Some((*host).into()),
+        _ => None,
+    }
+}
+
 /// The next of what the kernel lists.
 async fn next<T>(
     found: &mut (impl TryStream<Ok = T, Error = rtnetlink::Error> + Unpin),
@@ -251,6 +326,28 @@ where
             outcome
         })
     })?
+}
+
+/// How often a kind of link is asked for that the kernel does not know.
+const CREATIONS: u32 = 20;
+
+/// How long lies between two of them.
+const BETWEEN_CREATIONS: Duration = Duration::from_millis(50);
+
+/// Makes a link. The first link of a kind brings the kind's module; who asks while somebody else's first link is still
+/// bringing it is told that there is no such kind, and has to ask again.
+async fn create(handle: &Handle, link: &LinkMessage) -> Result<(), rtnetlink::Error> {
+    let mut outcome = handle.link().add(link.clone()).execute().await;
+    for _ in 1..CREATIONS {
+        match &outcome {
+            Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -libc::EOPNOTSUPP => {
+                tokio::time::sleep(BETWEEN_CREATIONS).await;
+                outcome = handle.link().add(link.clone()).execute().await;
+            }
+            _ => break,
+        }
+    }
+    outcome
 }
 
 fn refused(

@@ -107,6 +107,40 @@ impl NetNamespace {
         Self::open(Path::new(&format!("/proc/{pid}/ns/net")))
     }
 
+    /// The one of this number, by whoever keeps it alive: a thread, a mount, or, asked last, an open file. None where
+    /// nobody does that this process may look at; such a one has nothing in it that could be reached.
+    pub fn find(inode: u64) -> Option<Self> {
+        let is_it = |found: &Self| found.inode().is_ok_and(|number| number == inode);
+        let wanted = PathBuf::from(format!("net:[{inode}]"));
+        let at = |path: &Path| {
+            let leads_there = std::fs::read_link(path).is_ok_and(|link| link == wanted);
+            if leads_there {
+                Self::open(path).ok().filter(is_it)
+            } else {
+                None
+            }
+        };
+        let processes = || entries(Path::new("/proc")).filter(|path| is_number(path));
+        let threads = processes().flat_map(|process| entries(&process.join("task")));
+        threads
+            .map(|thread| thread.join("ns/net"))
+            .find_map(|path| at(&path))
+            .or_else(|| {
+                let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+                let files = mounts.lines().filter_map(|line| {
+                    let mut words = line.split(' ').skip(3);
+                    let (root, point) = (words.next()?, words.next()?);
+                    (Path::new(root) == wanted).then(|| PathBuf::from(point))
+                });
+                files.filter_map(|file| Self::open(&file).ok()).find(is_it)
+            })
+            .or_else(|| {
+                processes()
+                    .flat_map(|process| entries(&process.join("fd")))
+                    .find_map(|path| at(&path))
+            })
+    }
+
     /// Names it: from now on the file at `path`, which must not exist yet, stands for it and keeps it alive, as
     /// `ip netns add` does it. Only [`unname`] ends that.
     pub fn name(&self, path: &Path) -> Result<(), NamespaceError> {
@@ -235,6 +269,17 @@ impl MountNamespace {
     }
 }
 
+/// What a folder holds; nothing where it cannot be read.
+fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let found = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    found.map(|entry| entry.path())
+}
+
+fn is_number(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 /// Which kind of namespace a file stands for; see `ioctl_ns(2)`.
 fn ioctl_ns_type(file: &File) -> io::Result<i32> {
     // SAFETY: the call takes no argument and writes no memory.
@@ -257,6 +302,29 @@ fn on_own_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 mod tests {
     use super::*;
     use std::fs;
+
+    #[test]
+    fn a_namespace_is_found_by_its_number_as_long_as_somebody_keeps_it() {
+        let Ok(made) = NetNamespace::create() else {
+            use std::io::Write;
+            let _ = io::stderr().write_all(b"skipped: network namespaces\n");
+            return;
+        };
+        let mine = made.inode().unwrap();
+        let found = NetNamespace::find(mine).expect("by an open file");
+        assert_eq!(found.inode().unwrap(), mine);
+        drop(found);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mphy-test");
+        made.name(&path).unwrap();
+        drop(made);
+        assert!(NetNamespace::find(mine).is_some(), "by its name");
+        assert!(unname(&path, mine).unwrap());
+        assert!(NetNamespace::find(mine).is_none(), "nobody keeps it");
+        let here = NetNamespace::of_process(std::process::id()).unwrap();
+        let here = here.inode().unwrap();
+        assert!(NetNamespace::find(here).is_some(), "by a thread");
+    }
 
     #[test]
     fn a_name_goes_once_and_only_from_the_namespace_that_it_was_given() {

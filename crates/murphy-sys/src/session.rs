@@ -5,13 +5,14 @@
 
 use std::{
     fs::File,
-    io,
+    io::{self, ErrorKind},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     time::Duration,
 };
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
+    fs::{OFlags, fcntl_getfl, fcntl_setfl},
     pipe::{PipeFlags, pipe_with},
     process::{chdir, setsid},
     stdio::{dup2_stderr, dup2_stdout, stdin},
@@ -20,6 +21,29 @@ use rustix::{
 /// A pipe whose ends no launched command inherits: (read, write).
 pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(pipe_with(PipeFlags::CLOEXEC)?)
+}
+
+/// Has whoever reads or writes there fail with [`ErrorKind::WouldBlock`] instead of waiting.
+pub fn never_wait(fd: impl AsFd) -> io::Result<()> {
+    let flags = fcntl_getfl(&fd)?;
+    Ok(fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?)
+}
+
+/// Writes a byte there, if there is room for it.
+pub fn write_byte(fd: impl AsFd) -> io::Result<()> {
+    rustix::io::write(fd, b".")?;
+    Ok(())
+}
+
+/// What standard input has to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// Its other end was closed.
+    Closed,
+    /// Something, which has been read.
+    Something,
+    /// Nothing so far.
+    Nothing,
 }
 
 /// Begins a session of its own.
@@ -43,11 +67,21 @@ pub fn silence() -> io::Result<()> {
     Ok(())
 }
 
-/// Waits at most `limit` for standard input to be closed at its other end. True when it is; what is
-/// written to it before that is not read.
-pub fn stdin_closed(limit: Duration) -> io::Result<bool> {
-    let events = wait(stdin().as_fd(), PollFlags::empty(), limit)?;
-    Ok(events.intersects(PollFlags::HUP | PollFlags::ERR))
+/// Waits at most `limit` for standard input to be closed at its other end, or for something to be written there.
+pub fn hear_stdin(limit: Duration) -> io::Result<Said> {
+    let events = wait(stdin().as_fd(), PollFlags::IN, limit)?;
+    if events.intersects(PollFlags::HUP | PollFlags::ERR) {
+        return Ok(Said::Closed);
+    }
+    if !events.contains(PollFlags::IN) {
+        return Ok(Said::Nothing);
+    }
+    match rustix::io::read(stdin(), &mut [0; 4096]) {
+        Ok(0) => Ok(Said::Closed),
+        Ok(_) => Ok(Said::Something),
+        Err(errno) if errno.kind() == ErrorKind::Interrupted => Ok(Said::Nothing),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// Waits at most `limit` for something to read, the end included. True when there is.

@@ -271,7 +271,7 @@ fn with_traffic(act: impl FnOnce(&Guard, HashMap<String, String>)) {
         scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
                 nodes.wire.send(true, 200);
-                nodes.wire.send_back(true, 20);
+                nodes.come_back(10);
             }
         });
         // Whoever fails must not leave the other one sending for ever.

@@ -44,6 +44,7 @@ const SYS: Tests = Tests {
         "family::",
         "tap::",
         "pump::",
+        "nfqueue::",
     ],
     without: &[],
 };
@@ -56,7 +57,7 @@ const QDISC: Tests = Tests {
     without: &[],
 };
 
-/// Disturbed packets: the programs, and what the binary does with them. They need tcx, which 6.6 brought.
+/// Disturbed packets: the programs, and what the binary does with them: by tcx, or by filters where there is none.
 const TRAFFIC: Tests = Tests {
     package: "murphy-sys",
     target: "traffic",
@@ -72,6 +73,68 @@ const NET: Tests = Tests {
 const CABLE: Tests = Tests {
     package: "murphy",
     target: "net_cable",
+    filters: &[],
+    without: &[],
+};
+/// Losses by cgroup: the sinks need tcx, and what a process is sent is lost without.
+const GROUP: Tests = Tests {
+    package: "murphy-sys",
+    target: "group",
+    filters: &[],
+    without: &[],
+};
+const NET_GROUP: Tests = Tests {
+    package: "murphy",
+    target: "net_group",
+    filters: &[],
+    without: &[],
+};
+const NET_GROUP_FROM: Tests = Tests {
+    filters: &["what_a_process_is_sent"],
+    ..NET_GROUP
+};
+
+/// The same by filters in place of tcx, but for what the tests of filters themselves show.
+const NET_BY_FILTERS: Tests = Tests {
+    package: "murphy",
+    target: "net",
+    filters: &[
+        "a_device_that_comes_later",
+        "only_the_peer",
+        "who_is_refused",
+    ],
+    without: &[],
+};
+/// All that filters do in place of tcx; of netem, which has a line of its own, that its packets wait behind filters, too.
+const FILTERS: Tests = Tests {
+    package: "murphy",
+    target: "net_filters",
+    filters: &[
+        "cls_bpf_loses_a_share",
+        "cls_bpf_duplicates",
+        "cls_bpf_delays",
+        "cls_bpf_leaves_nothing",
+        "by_a_tap_that_has_vanished",
+        "a_filter_that_nobody_removes",
+        "injections_by_filters",
+        "a_clsact_and_filters",
+        "netem_delays",
+        "netem_and_its_programs_lose_a_share",
+    ],
+    without: &[],
+};
+/// Packets that wait in netem, which this machine may not have.
+const NETEM: Tests = Tests {
+    package: "murphy",
+    target: "net_filters",
+    filters: &["netem", "a_root_of_somebody_else"],
+    without: &[],
+};
+
+/// The same through queues of netfilter's, whose rules are in nftables' own words in these kernels.
+const QUEUED: Tests = Tests {
+    package: "murphy",
+    target: "net_queue",
     filters: &[],
     without: &[],
 };
@@ -135,19 +198,31 @@ pub const LINES: &[Line] = &[
         why: "the oldest kernel that Murphy supports",
     },
     Line {
+        name: "6.1-net",
+        kernel: "6.1-cloud",
+        append: "",
+        tests: &[TRAFFIC, NET_BY_FILTERS, FILTERS, NET_GROUP_FROM, QUEUED],
+        why: "packets, without tcx",
+    },
+    Line {
+        name: "6.12-net",
+        kernel: "6.12-cloud",
+        append: "",
+        tests: &[TRAFFIC, NET, CABLE, GROUP, NET_GROUP],
+        why: "packets, with tcx",
+    },
+    Line {
+        name: "6.12-queues",
+        kernel: "6.12-cloud",
+        append: "",
+        tests: &[NETEM, QUEUED],
+        why: "packets that wait in the kernel",
+    },
+    Line {
         name: "6.12",
         kernel: "6.12-cloud",
         append: "",
-        tests: &[
-            SYS,
-            time(MAIN_OF_TIME),
-            LAUNCHED,
-            FOLLOWED,
-            QDISC,
-            TRAFFIC,
-            NET,
-            CABLE,
-        ],
+        tests: &[SYS, time(MAIN_OF_TIME), LAUNCHED, FOLLOWED, QDISC],
         why: "the kernel of Debian 13",
     },
     Line {

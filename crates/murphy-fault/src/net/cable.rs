@@ -15,7 +15,7 @@ use murphy_sys::{
     namespace::NetNamespace,
     pump::{Bell, Wait, WaitError, monotonic_ns},
     tap::{FRAME_BYTES_MAX, Frames, Tap, TapError},
-    traffic::{Heart, Traffic, TrafficError, Way},
+    traffic::{Attachment, Heart, Traffic, TrafficError, Way},
 };
 
 use super::{
@@ -73,7 +73,7 @@ pub(super) struct Cable {
 }
 
 /// What lines are made from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Recipe {
     /// What is asked.
     pub spec: Spec,
@@ -116,6 +116,7 @@ impl Cable {
         ways: impl Iterator<Item = Way>,
         recipe: &Recipe,
         traffic: &mut Traffic,
+        by: Attachment<'_>,
     ) -> Result<Self, CableError> {
         if !device.is_ethernet {
             return Err(CableError::NoEthernet(device.name.clone()));
@@ -128,7 +129,7 @@ impl Cable {
             };
             let name = format!("{name}{ending}");
             let tap = Tap::create(namespace, &name, recipe.frames(), device.mtu)?;
-            traffic.hand_to(namespace, device.index, way, tap.index())?;
+            traffic.hand_to(namespace, device.index, way, tap.index(), by)?;
             taps.push(tap);
             lines.push(recipe.line(way)?);
             held.push((way, Held::default()));

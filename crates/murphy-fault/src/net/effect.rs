@@ -1,13 +1,16 @@
 //! What was done to packets, as it was counted where it was done.
 
-use murphy_sys::traffic::{Fate, Fates, Tally, TrafficError, Way};
+use murphy_sys::traffic::{Fate, Fates, Tally, Way};
 use serde::Serialize;
 
 use super::{
+    NetError,
     cable::Held,
     hook::Hook,
     line::{self, Delaying},
+    netem::Queued,
     place::PlaceSeen,
+    rehearsal::Rehearsal,
     spec::{GilbertElliott, Loss, LossUnit, Spec},
 };
 
@@ -36,12 +39,21 @@ impl From<Tally> for Counted {
 }
 
 impl Counted {
-    /// Frames as a line counts them: each is one on a wire, but for those of a stream that wait as one.
+    /// Frames as a line counts them.
     fn of_frames(count: line::Count) -> Self {
         Self {
             packets: count.frames,
-            segments: count.frames,
+            segments: count.segments,
             bytes: count.bytes,
+        }
+    }
+
+    /// Packets whose bytes nobody has counted.
+    fn of_packets(packets: u64) -> Self {
+        Self {
+            packets,
+            segments: packets,
+            bytes: 0,
         }
     }
 
@@ -69,14 +81,16 @@ pub struct DeviceDelay {
 pub(super) struct Sum {
     fates: Fates,
     held: Vec<(String, Held)>,
+    queued: Queued,
 }
 
 impl Sum {
     /// Adds what was counted at one device.
-    pub(super) fn add(&mut self, hook: &Hook, way: Way) -> Result<(), TrafficError> {
+    pub(super) fn add(&mut self, hook: &dyn Hook, way: Way) -> Result<(), NetError> {
         self.fates = self.fates + hook.fates(way)?;
         self.held
-            .extend(hook.held(way).map(|held| (hook.name.clone(), held)));
+            .extend(hook.held(way).map(|held| (hook.name().to_owned(), held)));
+        self.queued = self.queued.and(hook.queued(way)?.unwrap_or_default());
         Ok(())
     }
 
@@ -99,6 +113,9 @@ pub struct Share {
     /// The interval in which the true share lies with a confidence of 95 %: what was asked lies inside when the fault
     /// is one.
     pub interval: Option<(f64, f64)>,
+    /// Whether it is one of what a wire carries as one, not of packets.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub of_segments: bool,
 }
 
 /// What happened to the packets of one way.
@@ -118,10 +135,13 @@ pub struct WayEffect {
     pub corrupted: Counted,
     /// What was held for a while.
     pub delayed: Counted,
-    /// What was dropped because more waited at a limited rate than may.
+    /// What was dropped because more waited at a limited rate than may; engine netem does not count its bytes.
     pub over_rate: Counted,
-    /// Packets that Murphy could not hold, or not read in time: it dropped them, and nobody asked for that.
+    /// Packets that Murphy could not hold, or not read in time: they were dropped by engine `cable` and passed by
+    /// engine `nfqueue`, and nobody asked for that.
     pub overflowed: u64,
+    /// What was to be held and passed by, because Murphy had shown no sign of life for a second.
+    pub slipped: Counted,
     /// How long packets were held, by device.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub delays: Vec<DeviceDelay>,
@@ -138,8 +158,14 @@ pub struct WayEffect {
 pub struct Disturbed {
     /// Whether it does nothing for now, as somebody has asked.
     pub paused: bool,
+    /// What a ping met before anybody else was hit; none where nobody answered one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rehearsal: Option<Rehearsal>,
     /// Where.
     pub places: Vec<PlaceSeen>,
+    /// The directories of the cgroups whose sockets alone are hit; empty where everybody in a place is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
     /// The addresses of the peers, as they are now; empty where everybody is one.
     pub peers: Vec<String>,
     /// What the target sent.
@@ -210,9 +236,14 @@ impl WayEffect {
             refused: counted(Fate::Refused),
             duplicated,
             corrupted: sum.frames(|tally| tally.corrupted),
-            delayed: sum.frames(|tally| tally.delayed),
-            over_rate: sum.frames(|tally| tally.over_rate),
-            overflowed: overflowed + over_limits,
+            delayed: sum
+                .frames(|tally| tally.delayed)
+                .and(sum.queued.delayed.into()),
+            over_rate: sum
+                .frames(|tally| tally.over_rate)
+                .and(Counted::of_packets(sum.queued.over_rate)),
+            overflowed: overflowed + over_limits + sum.queued.overflowed,
+            slipped: counted(Fate::Slipped),
             delays: sum
                 .held
                 .iter()
@@ -221,9 +252,10 @@ impl WayEffect {
                     delaying: held.delaying,
                 })
                 .collect(),
-            loss: spec
-                .loss
-                .map(|loss| Share::of(lost, of, loss.ratio(), inflation(loss))),
+            loss: spec.loss.map(|loss| Share {
+                of_segments: has_line && spec.loss_unit == LossUnit::Segment,
+                ..Share::of(lost, of, loss.ratio(), inflation(loss))
+            }),
             duplication: spec.duplicate.map(|chance| {
                 let spread = of_correlation(1.0, chance.correlation.get());
                 Share::of(duplicated.packets, passed, chance.ratio.get(), spread)
@@ -255,10 +287,11 @@ impl WayEffect {
             text.push_str(&more);
         }
         for (count, what) in [
+            (self.slipped.packets, "passed by while Murphy hung"),
             (self.corrupted.packets, "corrupted"),
             (self.delayed.packets, "delayed"),
             (self.over_rate.packets, "dropped over the rate"),
-            (self.overflowed, "lost by Murphy"),
+            (self.overflowed, "too many for Murphy"),
         ] {
             if count > 0 {
                 let more = format!(", {count} {what}");
@@ -298,8 +331,9 @@ impl Share {
     fn text(&self) -> String {
         match (self.seen, self.interval) {
             (Some(seen), Some((low, high))) => format!(
-                " ({:.1} %, {:.1} to {:.1})",
+                " ({:.1} %{}, {:.1} to {:.1})",
                 100.0 * seen,
+                if self.of_segments { " of segments" } else { "" },
                 100.0 * low,
                 100.0 * high
             ),
@@ -315,6 +349,7 @@ impl Share {
                 asked,
                 seen: None,
                 interval: None,
+                of_segments: false,
             };
         }
         let seen = hits as f64 / all as f64;
@@ -325,6 +360,7 @@ impl Share {
             asked,
             seen: Some(seen),
             interval: Some(((middle - half).max(0.0), (middle + half).min(1.0))),
+            of_segments: false,
         }
     }
 }

@@ -1,89 +1,232 @@
-//! A hook is a device whose packets are disturbed: its programs, and its cable where packets have to wait.
+//! A hook is where packets are disturbed: the programs of a device, with its cable where packets have to wait.
+
+use std::{collections::BTreeSet, fmt, sync::OnceLock};
 
 use murphy_sys::{
     link::Device,
     namespace::NetNamespace,
-    traffic::{Fates, Network, Order, Traffic, TrafficError, Way},
+    traffic::{self, Attachment, Fates, Filters, Network, Order, Role, Traffic, TrafficError, Way},
 };
-use std::collections::BTreeSet;
 
 use super::{
     NetError,
     cable::{Cable, Held, Recipe},
+    group::GroupPrograms,
+    netem::Queued,
 };
+use crate::{keeper::Pulse, undo::Undo};
 
-/// A device whose packets are disturbed.
-#[derive(Debug)]
-pub(super) struct Hook {
-    /// The name of the device.
+/// Where packets are disturbed, by whichever engine. Made first, which may fail and changes nothing; attached next, when
+/// its undos are on disk.
+pub(super) trait Hook: fmt::Debug + Send {
+    /// The name of the device, or of whatever it is at.
+    fn name(&self) -> &str;
+
+    /// What takes it off again, known before it is attached. What the programs of every injection are found by is
+    /// not among them.
+    fn undos(&self) -> Vec<Undo>;
+
+    /// Puts it in force.
+    fn attach(&mut self) -> Result<(), NetError>;
+
+    /// The peers from now on.
+    fn allow(&mut self, peers: &BTreeSet<Network>) -> Result<(), NetError>;
+
+    /// Disturbs packets or lets them pass, from now on.
+    fn activate(&mut self, active: bool) -> Result<(), NetError>;
+
+    /// What became of the packets of one way.
+    fn fates(&self, way: Way) -> Result<Fates, NetError>;
+
+    /// What became of those of them that had to wait.
+    fn held(&self, way: Way) -> Option<Held>;
+
+    /// What became of those of them that had to wait in the kernel.
+    fn queued(&self, _way: Way) -> Result<Option<Queued>, NetError> {
+        Ok(None)
+    }
+
+    /// Whether packets pass that were to wait.
+    fn is_broken(&self) -> bool;
+
+    /// Whether its device is gone, also where another one has its number by now.
+    fn is_off(&self) -> bool {
+        false
+    }
+
+    /// Lets packets pass, those that wait at once, and takes itself off. What was counted stays readable.
+    fn leave(&mut self) -> Result<(), NetError>;
+}
+
+/// What a hook is made for.
+#[derive(Clone, Debug)]
+pub(super) struct Job<'a> {
+    /// Where the device is.
+    pub namespace: &'a NetNamespace,
+    /// The device.
+    pub device: &'a Device,
+    /// What is made gets names that begin so: at most 14 bytes.
     pub name: String,
+    /// What happens to which packets.
+    pub order: Order,
+    /// The ways that are asked for.
+    pub ways: &'a [Way],
+    /// What lines are made from, where packets are to wait.
+    pub recipe: Option<Recipe>,
+    /// The programs of the cgroups whose packets are lost here, where they are.
+    pub programs: Option<GroupPrograms>,
+    /// What says to the keeper that packets which wait for this process are served.
+    pub pulse: Option<&'a Pulse>,
+}
+
+/// What holds programs at their device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// Links of this process.
+    Links,
+    /// Filters, which outlive it.
+    Filters,
+}
+
+impl Hold {
+    /// What holds them best on this kernel.
+    pub(super) fn best() -> Self {
+        static HAS_LINKS: OnceLock<bool> = OnceLock::new();
+        if *HAS_LINKS.get_or_init(|| traffic::trial().is_ok()) {
+            Self::Links
+        } else {
+            Self::Filters
+        }
+    }
+}
+
+/// The programs of one device.
+#[derive(Debug)]
+pub(super) struct Programs {
+    namespace: NetNamespace,
+    /// Its number.
+    inode: u64,
+    device: Device,
+    /// The beginning of the names of its taps.
+    tap: String,
+    ways: Vec<Way>,
+    recipe: Option<Recipe>,
+    /// What holds them, unless links do.
+    filters: Option<Filters>,
     /// Dropped before the programs that hand packets to it.
     cable: Option<Cable>,
     traffic: Traffic,
 }
 
-impl Hook {
-    /// Loads the programs of one device, which do nothing yet.
-    pub(super) fn load(device: &Device, order: Order) -> Result<Self, NetError> {
+impl Programs {
+    /// Loads them.
+    pub(super) fn load(job: Job<'_>, hold: Hold) -> Result<Self, NetError> {
         Ok(Self {
-            name: device.name.clone(),
+            filters: match hold {
+                Hold::Links => None,
+                Hold::Filters => Some(job.filters()?),
+            },
+            namespace: job.namespace.clone(),
+            inode: job.namespace.inode().map_err(NetError::Inode)?,
+            device: job.device.clone(),
+            tap: job.name,
+            ways: job.ways.to_vec(),
+            recipe: job.recipe,
             cable: None,
-            traffic: Traffic::load(order)?,
+            traffic: Traffic::load(job.order)?,
         })
     }
 
-    /// Attaches them, and lays a cable of this name where there is a recipe for one.
-    pub(super) fn attach(
-        &mut self,
-        namespace: &NetNamespace,
-        device: &Device,
-        ways: &[Way],
-        cable: Option<(&str, &Recipe)>,
-    ) -> Result<(), NetError> {
-        if let Some((name, recipe)) = cable {
-            let ways = ways.iter().copied();
-            let traffic = &mut self.traffic;
-            self.cable = Some(Cable::lay(namespace, device, name, ways, recipe, traffic)?);
+    /// The programs themselves.
+    pub(super) fn traffic(&mut self) -> &mut Traffic {
+        &mut self.traffic
+    }
+}
+
+impl Job<'_> {
+    /// What the filters of its programs will be.
+    fn filters(&self) -> Result<Filters, TrafficError> {
+        let (namespace, index) = (self.namespace, self.device.index);
+        Filters::choose(namespace, index, self.ways, &self.name, Role::Looks)
+    }
+}
+
+/// The way back from filters in a namespace of this number: they go before the clsact below which they are.
+pub(super) fn undos_of(filters: &Filters, namespace: u64) -> Vec<Undo> {
+    let qdisc = filters.clsact().cloned();
+    let qdisc = qdisc.map(|qdisc| Undo::RemoveQdisc { namespace, qdisc });
+    let filters = filters.ids().cloned();
+    let filters = filters.map(|filter| Undo::RemoveFilter { namespace, filter });
+    qdisc.into_iter().chain(filters).collect()
+}
+
+impl Hook for Programs {
+    fn name(&self) -> &str {
+        &self.device.name
+    }
+
+    fn undos(&self) -> Vec<Undo> {
+        // The kernel takes links and taps away with this process.
+        let filters = self.filters.as_ref();
+        filters.map_or(Vec::new(), |filters| undos_of(filters, self.inode))
+    }
+
+    fn attach(&mut self) -> Result<(), NetError> {
+        let by = match &self.filters {
+            None => Attachment::Links,
+            Some(filters) => Attachment::Filters(filters),
+        };
+        if let Some(recipe) = &self.recipe {
+            self.cable = Some(Cable::lay(
+                &self.namespace,
+                &self.device,
+                &self.tap,
+                self.ways.iter().copied(),
+                recipe,
+                &mut self.traffic,
+                by,
+            )?);
         }
-        for way in ways {
-            self.traffic.attach(namespace, device.index, *way)?;
+        for way in &self.ways {
+            self.traffic
+                .attach(&self.namespace, self.device.index, *way, by)?;
         }
         Ok(())
     }
 
-    /// The peers from now on.
-    pub(super) fn allow(&mut self, peers: &BTreeSet<Network>) -> Result<(), TrafficError> {
-        self.traffic.allow(peers)
+    fn allow(&mut self, peers: &BTreeSet<Network>) -> Result<(), NetError> {
+        Ok(self.traffic.allow(peers)?)
     }
 
-    /// Tells the programs something else from now on.
-    pub(super) fn tell(&mut self, change: impl FnOnce(&mut Order)) -> Result<(), TrafficError> {
-        self.traffic.tell(change)
+    fn activate(&mut self, active: bool) -> Result<(), NetError> {
+        Ok(self.traffic.tell(|order| order.active = active)?)
     }
 
-    /// What became of the packets of one way.
-    pub(super) fn fates(&self, way: Way) -> Result<Fates, TrafficError> {
-        self.traffic.fates(way)
+    fn fates(&self, way: Way) -> Result<Fates, NetError> {
+        Ok(self.traffic.fates(way)?)
     }
 
-    /// What became of those of them that had to wait.
-    pub(super) fn held(&self, way: Way) -> Option<Held> {
+    fn held(&self, way: Way) -> Option<Held> {
         let held = self.cable.as_ref()?.held();
         held.into_iter()
             .find_map(|(of, held)| (of == way).then_some(held))
     }
 
-    /// Whether packets pass that were to wait.
-    pub(super) fn is_broken(&self) -> bool {
+    fn is_broken(&self) -> bool {
         self.cable.as_ref().is_some_and(Cable::is_broken)
     }
 
-    /// Lets packets pass, those that wait at once, and takes the programs off.
-    pub(super) fn leave(&mut self) -> Result<(), NetError> {
-        let told = self.traffic.tell(|order| order.active = false);
+    fn is_off(&self) -> bool {
+        self.traffic.is_off()
+    }
+
+    fn leave(&mut self) -> Result<(), NetError> {
+        let told = self.activate(false);
         let ended = self.cable.as_mut().map_or(Ok(()), Cable::end);
         self.traffic.leave();
+        let removed = self.filters.as_ref().map_or(Ok(()), Filters::remove);
         told?;
-        Ok(ended?)
+        ended?;
+        Ok(removed.map_err(TrafficError::from)?)
     }
 }

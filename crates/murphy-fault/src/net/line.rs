@@ -18,7 +18,9 @@ mod bucket;
 mod chance;
 mod delay;
 mod frame;
+mod packets;
 mod queue;
+mod schedule;
 mod store;
 mod table;
 mod tally;
@@ -30,19 +32,18 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use self::{
-    bucket::Bucket,
     chance::{Chain, Losses},
-    delay::Delays,
     queue::Queue,
+    schedule::{Schedule, Turn},
     store::Store,
-    tally::Watch,
 };
 pub use self::{
     delay::Moments,
+    packets::{Fate, Packets},
     table::{ENTRIES_MAX, Table, TableError},
-    tally::{Count, Delaying, Tally, Times},
+    tally::{Count, Delaying, Size, Tally, Times},
 };
-use crate::net::spec::{Distribution, LossUnit, Reorder, Spec};
+use crate::net::spec::{Distribution, LossUnit, Spec};
 
 /// The longest frame that is to be sent as many, in bytes.
 const LARGE_BYTES: u64 = 65_536;
@@ -82,12 +83,7 @@ pub struct Line {
     loss: Option<Losses>,
     duplicate: Option<Chain>,
     corrupt: Option<Chain>,
-    bucket: Option<Bucket>,
-    delay: Option<Delays>,
-    overtaking: Option<Overtaking>,
-    order: Order,
-    /// When the last one is due that was given a delay.
-    last_due_ns: u64,
+    schedule: Schedule,
     limits: Limits,
     store: Store,
     queue: Queue,
@@ -95,17 +91,6 @@ pub struct Line {
     leaving: Vec<u8>,
     held: Count,
     tally: Tally,
-    observed: Watch,
-    lateness: Watch,
-}
-
-/// Which frames are given no delay.
-#[derive(Debug)]
-struct Overtaking {
-    chain: Chain,
-    gap: u32,
-    /// How many were delayed since the last that was not.
-    passed: u32,
 }
 
 /// What draws from a seed.
@@ -136,26 +121,6 @@ impl Default for Limits {
     }
 }
 
-impl Overtaking {
-    fn new(reorder: Reorder, seed: u64) -> Self {
-        Self {
-            chain: Chain::new(reorder.chance, Stream::Reorder.of(seed)),
-            gap: reorder.gap.get(),
-            passed: 0,
-        }
-    }
-
-    fn is_next(&mut self) -> bool {
-        let is_next = self.passed + 1 >= self.gap && self.chain.is_hit();
-        self.passed = if is_next {
-            0
-        } else {
-            self.passed.saturating_add(1)
-        };
-        is_next
-    }
-}
-
 /// What frames a tap is to give for a spec: as they are on a wire, where one frame that is to be sent as many cannot be
 /// treated as is asked, or would burst through a rate.
 pub fn frames_for(spec: &Spec) -> Frames {
@@ -182,13 +147,6 @@ impl Line {
         seed: u64,
     ) -> Result<Self, LineError> {
         let chain = |chance, stream: Stream| Chain::new(chance, stream.of(seed));
-        let delay = match &spec.delay {
-            None => None,
-            Some(delay) => match Delays::new(delay, table, Stream::Delay.of(seed)) {
-                Some(delays) => Some(delays),
-                None => return Err(LineError::no_table(&delay.distribution)),
-            },
-        };
         Ok(Self {
             loss: spec
                 .loss
@@ -198,86 +156,60 @@ impl Line {
                 .duplicate
                 .map(|chance| chain(chance, Stream::Duplicate)),
             corrupt: spec.corrupt.map(|chance| chain(chance, Stream::Corrupt)),
-            bucket: spec.rate.map(Bucket::new),
-            delay,
-            overtaking: spec.reorder.map(|reorder| Overtaking::new(reorder, seed)),
-            order,
-            last_due_ns: 0,
+            schedule: Schedule::new(spec, table, order, seed)?,
             limits,
             store: Store::new(limits.bytes),
             queue: Queue::default(),
             leaving: Vec::new(),
             held: Count::default(),
             tally: Tally::default(),
-            observed: Watch::new(),
-            lateness: Watch::new(),
         })
     }
 
     /// Takes a frame with its header of virtio. `now_ns` is on the caller's clock, which does not go back.
     pub fn take(&mut self, now_ns: u64, frame: &[u8]) {
         self.reclaim();
-        let bytes = frame::bytes(frame);
-        self.tally.taken.add(bytes);
+        let size = frame::size(frame);
+        self.tally.taken.add(size);
         if self.loss.as_mut().is_some_and(Losses::is_hit) {
-            self.tally.lost.add(bytes);
+            self.tally.lost.add(size);
             return;
         }
         let is_double = self.duplicate.as_mut().is_some_and(Chain::is_hit);
-        self.hold(now_ns, frame, bytes);
+        self.hold(now_ns, frame, size);
         if is_double {
-            self.tally.duplicated.add(bytes);
-            self.hold(now_ns, frame, bytes);
+            self.tally.duplicated.add(size);
+            self.hold(now_ns, frame, size);
         }
     }
 
-    fn hold(&mut self, now_ns: u64, frame: &[u8], bytes: u64) {
+    fn hold(&mut self, now_ns: u64, frame: &[u8], size: Size) {
         let is_corrupt = self.corrupt.as_mut().is_some_and(Chain::is_hit);
         if self.store.frames() >= self.limits.frames {
-            return self.tally.over_frames.add(bytes);
+            return self.tally.over_frames.add(size);
         }
         let Some(slot) = self.store.put(frame) else {
-            return self.tally.over_bytes.add(bytes);
+            return self.tally.over_bytes.add(size);
         };
-        let began_ns = match &mut self.bucket {
-            Some(bucket) => bucket.admit(now_ns, frame::wire_bytes(frame)),
-            None => Some(now_ns),
-        };
-        let Some(began_ns) = began_ns else {
+        let wire_bytes = || frame::wire_bytes(frame);
+        let turn = self
+            .schedule
+            .turn(now_ns, size, wire_bytes, &mut self.tally);
+        let Some(turn) = turn else {
             let held = self.store.take(slot);
-            self.store.give_back(held.bytes);
-            return self.tally.over_rate.add(bytes);
+            return self.store.give_back(held.bytes);
         };
-        let (due_ns, is_delayed) = self.delay(began_ns, bytes);
         let held = self.store.held_mut(slot);
-        (held.began_ns, held.is_delayed) = (began_ns, is_delayed);
+        held.turn = turn;
         if let Some(chain) = self.corrupt.as_mut().filter(|_| is_corrupt) {
             if frame::corrupt(&mut held.bytes, chain.random()) {
-                self.tally.corrupted.add(bytes);
+                self.tally.corrupted.add(size);
             } else {
-                self.tally.not_corrupted.add(bytes);
+                self.tally.not_corrupted.add(size);
             }
         }
-        self.held.add(bytes);
-        self.queue.push(due_ns, slot);
-    }
-
-    /// When a frame is due whose delay begins then, and whether it is given any.
-    fn delay(&mut self, began_ns: u64, bytes: u64) -> (u64, bool) {
-        let Some(delays) = &mut self.delay else {
-            return (began_ns, false);
-        };
-        if self.overtaking.as_mut().is_some_and(Overtaking::is_next) {
-            self.tally.overtook.add(bytes);
-            return (began_ns, false);
-        }
-        let mut due_ns = began_ns.saturating_add(delays.draw());
-        if self.order == Order::Kept {
-            due_ns = due_ns.max(self.last_due_ns);
-            self.last_due_ns = due_ns;
-        }
-        self.tally.delayed.add(bytes);
-        (due_ns, true)
+        self.held.add(size);
+        self.queue.push(turn.due_ns, slot);
     }
 
     /// When the next frame is to be released; `None` when there is none.
@@ -287,12 +219,9 @@ impl Line {
 
     /// The next frame that is due by now: in the order of due times, and of arrival where these are equal.
     pub fn release(&mut self, now_ns: u64) -> Option<&[u8]> {
-        let due_ns = self.due().filter(|due_ns| *due_ns <= now_ns)?;
-        self.lateness.add(now_ns - due_ns);
-        let (began_ns, is_delayed) = self.leave()?;
-        if is_delayed {
-            self.observed.add(now_ns.saturating_sub(began_ns));
-        }
+        self.due().filter(|due_ns| *due_ns <= now_ns)?;
+        let turn = self.leave()?;
+        self.schedule.left(turn, now_ns);
         Some(&self.leaving)
     }
 
@@ -302,16 +231,16 @@ impl Line {
         Some(&self.leaving)
     }
 
-    /// Moves the next frame to where it leaves from, and says when its delay began, and whether it was given any.
-    fn leave(&mut self) -> Option<(u64, bool)> {
+    /// Moves the next frame to where it leaves from, and says when its turn was.
+    fn leave(&mut self) -> Option<Turn> {
         self.reclaim();
         let place = self.queue.pop()?;
         let held = self.store.take(place.slot);
-        let bytes = frame::bytes(&held.bytes);
-        self.held.remove(bytes);
-        self.tally.released.add(bytes);
+        let size = frame::size(&held.bytes);
+        self.held.remove(size);
+        self.tally.released.add(size);
         self.leaving = held.bytes;
-        Some((held.began_ns, held.is_delayed))
+        Some(held.turn)
     }
 
     /// Has the buffer of the frame that was released last used again.
@@ -331,11 +260,7 @@ impl Line {
 
     /// How frames were delayed so far.
     pub fn delaying(&self) -> Delaying {
-        Delaying {
-            requested: self.delay.as_ref().map(Delays::moments),
-            observed: self.observed.times(),
-            lateness: self.lateness.times(),
-        }
+        self.schedule.delaying()
     }
 }
 

@@ -41,9 +41,9 @@ fn matched(scope: &Scope) -> Match {
     }
 }
 
-/// What is left to the programs: behind them, a line duplicates, and loses what is lost by segment.
+/// What is left to the programs: behind them, the line of a cable duplicates, and loses what is lost by segment.
 fn treatment(spec: &Spec, engine: Engine) -> Treatment {
-    let duplicate = spec.duplicate.filter(|_| engine == Engine::Tcx);
+    let duplicate = spec.duplicate.filter(|_| !engine.lays_cable(spec));
     let loss = spec.loss.filter(|_| spec.loss_unit == LossUnit::Packet);
     let mut treatment = Treatment {
         passage: match spec.partition {

@@ -111,13 +111,28 @@ impl Place {
             .any(|pid| namespace_inode(pid, "net").is_ok_and(|inode| inode == self.inode))
     }
 
+    /// The devices whose packets are meant; with the loopback where it is about sockets.
+    pub(super) fn meant(&self, named: &[Device], of_sockets: bool) -> Result<Vec<Link>, NetError> {
+        if !(of_sockets && named.is_empty()) {
+            return self.devices(named);
+        }
+        let mut all = link::devices(&self.namespace)?;
+        all.retain(|link| !link.name.starts_with(OUR_DEVICES));
+        Ok(all)
+    }
+
     /// The devices whose packets are meant: those of these names, or all but the loopback.
     pub fn devices(&self, named: &[Device]) -> Result<Vec<Link>, NetError> {
         let all = link::devices(&self.namespace)?;
         if named.is_empty() {
-            // What is down carries nothing now, and may later.
-            let is_meant = |link: &Link| !link.is_loopback && !link.name.starts_with(OUR_DEVICES);
-            let found: Vec<_> = all.into_iter().filter(is_meant).collect();
+            // What is down carries nothing now, and may later. What passes another one here, too, would be hit twice.
+            let is_here = |index| all.iter().any(|link| link.index == index);
+            let is_meant = |link: &&Link| {
+                !link.is_loopback
+                    && !link.name.starts_with(OUR_DEVICES)
+                    && !link.over.is_some_and(is_here)
+            };
+            let found: Vec<_> = all.iter().filter(is_meant).cloned().collect();
             return if found.is_empty() {
                 Err(NetError::NoDevice(self.name.clone()))
             } else {

@@ -164,9 +164,9 @@ impl Scope {
 }
 
 impl Cidr {
-    /// One address.
+    /// One address. One of IPv4 in IPv6's clothes is on the wire as what it is.
     pub fn of(address: IpAddr) -> Self {
-        Self(address.into())
+        Self(address.to_canonical().into())
     }
 
     /// The network.
@@ -195,6 +195,17 @@ impl Protocol {
     }
 }
 
+/// A network of IPv4 in IPv6's clothes, as it is on the wire.
+fn undressed(network: IpNet) -> IpNet {
+    let length = network.prefix_len().checked_sub(128 - 32);
+    match (network.addr().to_canonical(), length) {
+        (address @ IpAddr::V4(_), Some(length)) if network.addr().is_ipv6() => {
+            IpNet::new(address, length).unwrap_or(network)
+        }
+        _ => network,
+    }
+}
+
 impl FromStr for Cidr {
     type Err = ScopeError;
 
@@ -217,7 +228,7 @@ impl FromStr for Cidr {
             _ => form(),
         })?;
         if network.trunc() == network {
-            Ok(Self(network))
+            Ok(Self(undressed(network)))
         } else {
             Err(ScopeError::HostBits {
                 text: text.to_owned(),
@@ -419,6 +430,10 @@ mod tests {
             ("fd00::/8", "fd00::/8"),
             ("FD00::1", "fd00::1"),
             ("::/0", "::/0"),
+            ("::ffff:10.1.2.3", "10.1.2.3"),
+            ("::ffff:10.1.2.3/128", "10.1.2.3"),
+            ("::ffff:10.1.0.0/112", "10.1.0.0/16"),
+            ("::/80", "::/80"),
         ] {
             let cidr: Cidr = text.parse().unwrap();
             assert_eq!(cidr.to_string(), shown);

@@ -288,6 +288,12 @@ impl Direction {
 }
 
 impl Spec {
+    /// Whether packets are made that go back to where they came from: answers, or copies of what comes.
+    pub fn turns_round(&self) -> bool {
+        self.partition == Some(Partition::Reject)
+            || (self.duplicate.is_some() && self.direction.is_from())
+    }
+
     /// Whether packets must wait somewhere, or be taken apart: more than one look at each can do.
     pub fn needs_queue(&self) -> bool {
         self.delay.is_some()

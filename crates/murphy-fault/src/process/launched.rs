@@ -2,14 +2,16 @@
 
 use std::{
     ffi::OsString,
-    fs::File,
+    fs::{self, File},
     io,
     os::unix::fs::MetadataExt,
+    path::PathBuf,
     process::{Child, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
 use murphy_sys::{
+    cgroup::Hierarchies,
     clock::boottime_ns,
     pidfd::Pidfd,
     process::{ProcessError, ProcessId, Stat, namespace_inode},
@@ -47,6 +49,14 @@ pub enum LaunchedError {
     /// It could not be killed.
     #[error(transparent)]
     Fault(#[from] ProcessFaultError),
+    /// It has no cgroup of its own.
+    #[error("give the command a cgroup of its own in {}: {source}", directory.display())]
+    Group {
+        /// Where the version 2 tree is mounted, or the group.
+        directory: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// It could not be waited for.
     #[error("wait for the command: {0}")]
     Wait(#[source] io::Error),
@@ -184,6 +194,28 @@ impl Launched {
         self.entry.began(boottime_ns())?;
         let sent = Pidfd::open(process).and_then(|pidfd| pidfd.send(Signal::CONT));
         Ok(sent.map_err(ProcessFaultError::from)?)
+    }
+
+    /// Puts a held command into a cgroup (version 2) of its own, where everything it starts will be, and which ends with
+    /// it. Gives its directory.
+    pub fn seclude(&mut self) -> Result<PathBuf, LaunchedError> {
+        let refused = |directory: &PathBuf, source| LaunchedError::Group {
+            directory: directory.clone(),
+            source,
+        };
+        let trees = Hierarchies::find().map_err(|source| refused(&"/".into(), source))?;
+        let none = || io::Error::other("no tree of version 2 is mounted");
+        let tree = trees.unified.ok_or_else(none);
+        let tree = tree.map_err(|source| refused(&"/".into(), source))?;
+        let name = format!("mphy-{}", self.entry.id());
+        let directory = tree.join(&name);
+        self.entry.protect(&[Undo::EndGroups { name }])?;
+        let made = fs::create_dir(&directory);
+        made.map_err(|source| refused(&directory, source))?;
+        let pid = self.child.id().to_string();
+        let moved = fs::write(directory.join("cgroup.procs"), pid);
+        moved.map_err(|source| refused(&directory, source))?;
+        Ok(directory)
     }
 
     /// The id of the injection that ends the command.

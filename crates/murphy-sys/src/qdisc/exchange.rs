@@ -55,19 +55,19 @@ pub(super) fn numbers(values: &[u32]) -> Vec<u8> {
 }
 
 /// A text that ends with a zero.
-pub(super) fn text(kind: u16, value: &str) -> DefaultNla {
+pub(crate) fn text(kind: u16, value: &str) -> DefaultNla {
     DefaultNla::new(kind, [value.as_bytes(), &[0]].concat())
 }
 
 /// Attributes, one behind the other.
-pub(super) fn emitted(attributes: &[DefaultNla]) -> Vec<u8> {
+pub(crate) fn emitted(attributes: &[DefaultNla]) -> Vec<u8> {
     let mut bytes = vec![0; attributes.buffer_len()];
     attributes.emit(&mut bytes);
     bytes
 }
 
 /// The value of the first attribute of a kind. Nested ones may be flagged as such, which says nothing more.
-pub(super) fn attribute(attributes: &[u8], wanted: u16) -> Option<&[u8]> {
+pub(crate) fn attribute(attributes: &[u8], wanted: u16) -> Option<&[u8]> {
     let mut rest = attributes;
     while let Some((head, _)) = rest.split_at_checked(ALIGNMENT) {
         let length = usize::from(u16::from_ne_bytes([head[0], head[1]]));

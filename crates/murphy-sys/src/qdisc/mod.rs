@@ -11,7 +11,7 @@
 
 pub mod distribution;
 mod error;
-mod exchange;
+pub(crate) mod exchange;
 pub mod filter;
 pub mod ifb;
 pub mod netem;

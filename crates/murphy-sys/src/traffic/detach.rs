@@ -43,9 +43,10 @@ pub fn detach(id: u32) -> Result<Detached, TrafficError> {
 }
 
 /// Whether a link is on a hook: one that was taken off lives as long as its holder.
-fn is_attached(info: &LinkTypeInfo) -> bool {
+pub(super) fn is_attached(info: &LinkTypeInfo) -> bool {
     match info {
         LinkTypeInfo::Tcx(tcx) => tcx.ifindex != 0,
+        LinkTypeInfo::Cgroup(cgroup) => cgroup.cgroup_id != 0,
         _ => true,
     }
 }

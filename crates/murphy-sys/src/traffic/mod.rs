@@ -1,13 +1,18 @@
 //! Traffic is what a device of a network namespace sends and is sent; BPF programs at its hooks disturb it.
 //!
-//! Needs Linux 6.6 (tcx), `CAP_BPF` and `CAP_NET_ADMIN`, or root. The programs are attached by links that this process
-//! holds: the kernel takes them off when it ends, however it ends. What has a time ends in the programs themselves.
-//! See `bpf/traffic.bpf.c`.
+//! Needs `CAP_BPF` and `CAP_NET_ADMIN`, or root, and Linux 6.6 for its tcx hooks: there the programs are attached by links
+//! that this process holds, and the kernel takes them off when it ends, however it ends. Older kernels attach them by
+//! [filters](Filters), which stay until somebody removes them. What has a time ends in the programs themselves, and what
+//! waits for this process passes a second after its last sign of life. See `bpf/traffic.bpf.c`.
 
 mod detach;
+mod filters;
+pub mod group;
 mod order;
 
 pub use detach::{Detached, detach};
+pub use filters::{Filters, Role};
+pub use group::Group;
 pub use order::{
     ALWAYS, Chain, Fate, Fates, Match, Order, PEERS_MAX, PORTS_MAX, Passage, Tally, Treatment, Way,
 };
@@ -16,15 +21,21 @@ use std::{
     collections::BTreeSet,
     fmt, io,
     net::IpAddr,
-    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    path::PathBuf,
 };
 
-use libbpf_rs::{MapCore, MapFlags, MapHandle, Object};
+use libbpf_rs::{MapCore, MapFlags, MapHandle, Object, query::LinkInfo};
 
 use crate::{
     bpf,
     clock::boottime_ns,
     namespace::{NamespaceError, NetNamespace},
+    qdisc::{
+        QdiscError,
+        filter::{self, Classifier, FilterPlace, Program, Verdict},
+        trial::{Feature, TrialError},
+    },
 };
 
 #[cfg(target_arch = "x86_64")]
@@ -67,12 +78,68 @@ pub enum TrafficError {
         /// The device.
         ifindex: u32,
     },
+    /// The kernel refused a filter.
+    #[error(transparent)]
+    Filter(QdiscError),
+    /// The kernel has no filters for programs.
+    #[error(transparent)]
+    NoFilter(#[from] TrialError),
+    /// A device without a place for filters on what leaves.
+    #[error(
+        "attach to device {ifindex}: somebody has given it the qdisc ingress, where filters on what leaves have no place; `tc qdisc del dev DEVICE ingress` removes it, or --direction from does without"
+    )]
+    NoEgress {
+        /// The device.
+        ifindex: u32,
+    },
+    /// A device with filters of all priorities.
+    #[error("attach to device {ifindex}: its filters leave no priority free")]
+    Crowded {
+        /// The device.
+        ifindex: u32,
+    },
+    /// The cgroup takes no programs.
+    #[error(
+        "attach to the cgroup {}: {source}; a group above it may have a program that no other is allowed beside", directory.display()
+    )]
+    Cgroup {
+        /// Its directory.
+        directory: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// No tree of cgroups of version 2.
+    #[error(
+        "find the cgroups: no tree of version 2 is mounted; `mount -t cgroup2 none DIRECTORY` does it"
+    )]
+    NoTree,
+    /// The mounts cannot be read.
+    #[error("read /proc/self/mountinfo: {0}")]
+    Mounts(#[source] io::Error),
     /// More peers than fit.
     #[error("disturb packets: at most {PEERS_MAX} networks of each family may be peers")]
     Peers,
     /// The namespace cannot be entered.
     #[error(transparent)]
     Namespace(#[from] NamespaceError),
+}
+
+impl From<QdiscError> for TrafficError {
+    fn from(error: QdiscError) -> Self {
+        match error {
+            QdiscError::Namespace(error) => Self::Namespace(error),
+            error => Self::Filter(error),
+        }
+    }
+}
+
+/// How programs are attached.
+#[derive(Clone, Copy, Debug)]
+pub enum Attachment<'a> {
+    /// By links of this process, at the tcx hooks of Linux 6.6.
+    Links,
+    /// By filters of a clsact, which outlive it.
+    Filters(&'a Filters),
 }
 
 /// An address with the length of its prefix.
@@ -109,7 +176,11 @@ fn refused(what: &'static str) -> impl Fn(libbpf_rs::Error) -> TrafficError {
 impl Traffic {
     /// Loads the programs, which do nothing yet.
     pub fn load(order: Order) -> Result<Self, TrafficError> {
-        let object = OBJECT.ok_or(TrafficError::Architecture)?;
+        Self::load_from(OBJECT, order)
+    }
+
+    fn load_from(object: Option<&[u8]>, order: Order) -> Result<Self, TrafficError> {
+        let object = object.ok_or(TrafficError::Architecture)?;
         let object = bpf::open(object).map_err(refused("read the BPF programs"))?;
         let object = bpf::load(object).map_err(|source| TrafficError::Refused {
             what: "load the BPF programs",
@@ -180,12 +251,22 @@ impl Traffic {
         namespace: &NetNamespace,
         ifindex: u32,
         way: Way,
+        by: Attachment<'_>,
     ) -> Result<(), TrafficError> {
         let (program, hook) = match way {
             Way::To => ("murphy_to", libbpf_sys::BPF_TCX_EGRESS),
             Way::From => ("murphy_from", libbpf_sys::BPF_TCX_INGRESS),
         };
-        self.link(namespace, ifindex, program, hook)
+        match by {
+            Attachment::Links => self.link(namespace, ifindex, program, hook),
+            Attachment::Filters(filters) => {
+                let Some(id) = filters.id(way) else {
+                    return Ok(());
+                };
+                filters.prepare().map_err(|error| gone(ifindex, error))?;
+                self.filter(namespace, id.place, program, filters.name())
+            }
+        }
     }
 
     /// Hands the packets of one way to a tap instead of the next program, as long as [`Heart::beat`] says that it is
@@ -196,19 +277,82 @@ impl Traffic {
         ifindex: u32,
         way: Way,
         tap: u32,
+        by: Attachment<'_>,
     ) -> Result<(), TrafficError> {
         let program = match way {
             Way::To => "murphy_back_to",
             Way::From => "murphy_back_from",
         };
-        self.link(namespace, tap, program, libbpf_sys::BPF_TCX_INGRESS)?;
+        match by {
+            Attachment::Links => {
+                self.link(namespace, tap, program, libbpf_sys::BPF_TCX_INGRESS)?;
+            }
+            Attachment::Filters(filters) => {
+                // Both go with the tap.
+                filters::prepare(namespace, tap)?;
+                self.filter(namespace, filters::only(tap), program, filters.name())?;
+            }
+        }
         self.tell(|order| {
-            let treatment = match way {
-                Way::To => &mut order.to,
-                Way::From => &mut order.from,
-            };
+            let treatment = order.way_mut(way);
             (treatment.cable, treatment.device) = (tap, ifindex);
         })
+    }
+
+    /// Gives the packets of one way this priority when they have to wait: that of a class of a prio, where they are
+    /// sent, or one that [`Self::take`] knows them by.
+    pub fn have_wait(&mut self, way: Way, priority: u32) -> Result<(), TrafficError> {
+        self.tell(|order| order.way_mut(way).queue = priority)
+    }
+
+    /// Takes those that the target is sent and that have to wait to another device, by filters that [take](Role::Takes).
+    pub fn take(
+        &self,
+        namespace: &NetNamespace,
+        filters: &Filters,
+        to: u32,
+    ) -> Result<(), TrafficError> {
+        let Some(id) = filters.id(Way::From) else {
+            return Ok(());
+        };
+        let ifindex = id.place.ifindex;
+        filters.prepare().map_err(|error| gone(ifindex, error))?;
+        let program = Program {
+            fd: self.program("murphy_waits")?,
+            name: filters.name(),
+        };
+        let classifier = Classifier::Bpf(program, Verdict::Redirect { ifindex: to });
+        match filter::add(namespace, id.place, &classifier) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(gone(ifindex, error)),
+        }
+    }
+
+    fn program(&self, name: &str) -> Result<BorrowedFd<'_>, TrafficError> {
+        // The list is made anew by each call; the programs live as long as the object.
+        let program = self.object.progs().find(|program| program.name() == name);
+        let program = program.ok_or(TrafficError::Refused {
+            what: "find a BPF program",
+            source: io::ErrorKind::NotFound.into(),
+        })?;
+        let fd = program.as_fd().as_raw_fd();
+        // SAFETY: the object, which is borrowed as long as the result, closes it, and nobody before.
+        Ok(unsafe { BorrowedFd::borrow_raw(fd) })
+    }
+
+    fn filter(
+        &self,
+        namespace: &NetNamespace,
+        place: FilterPlace,
+        program: &str,
+        name: &str,
+    ) -> Result<(), TrafficError> {
+        let fd = self.program(program)?;
+        let classifier = Classifier::BpfDirect(Program { fd, name });
+        match filter::add(namespace, place, &classifier) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(gone(place.ifindex, error)),
+        }
     }
 
     fn link(
@@ -218,25 +362,24 @@ impl Traffic {
         name: &str,
         hook: libbpf_sys::bpf_attach_type,
     ) -> Result<(), TrafficError> {
-        let program = self.object.progs().find(|program| program.name() == name);
-        let program = program.ok_or(TrafficError::Refused {
-            what: "find a BPF program",
-            source: io::ErrorKind::NotFound.into(),
-        })?;
-        let program = program.as_fd().as_raw_fd();
+        let link = self.device_link(namespace, ifindex, name, hook)?;
+        self.links.push(link);
+        Ok(())
+    }
+
+    /// Attaches a program to a device as long as what this returns is held.
+    fn device_link(
+        &self,
+        namespace: &NetNamespace,
+        ifindex: u32,
+        name: &str,
+        hook: libbpf_sys::bpf_attach_type,
+    ) -> Result<OwnedFd, TrafficError> {
         let device = i32::try_from(ifindex).map_err(|_| TrafficError::Gone { ifindex })?;
+        let program = self.program(name)?.as_raw_fd();
         // The device is looked up in the namespace of the calling thread.
-        let made = namespace.run(|| {
-            // SAFETY: the program's descriptor is open as long as `self`, and no options are given.
-            let fd =
-                unsafe { libbpf_sys::bpf_link_create(program, device, hook, std::ptr::null()) };
-            if fd < 0 {
-                return Err(io::Error::from_raw_os_error(-fd));
-            }
-            // SAFETY: the descriptor was just made and is nobody else's.
-            Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-        })?;
-        let link = made.map_err(|source| match source.raw_os_error() {
+        let made = namespace.run(|| link_to(program, device, hook))?;
+        made.map_err(|source| match source.raw_os_error() {
             Some(nix::libc::ENODEV) => TrafficError::Gone { ifindex },
             Some(nix::libc::EINVAL | nix::libc::EOPNOTSUPP) => {
                 TrafficError::NoHook { ifindex, source }
@@ -245,12 +388,20 @@ impl Traffic {
                 what: "attach a BPF program",
                 source,
             },
-        })?;
-        self.links.push(link);
-        Ok(())
+        })
     }
 
-    /// Takes the programs off every device. What has been counted stays readable.
+    /// Whether a device that it was attached to is gone, also where another one has its number by now.
+    pub fn is_off(&self) -> bool {
+        let has_hook = |link: &OwnedFd| match LinkInfo::from_fd(link.as_fd()) {
+            Ok(info) => detach::is_attached(&info.info),
+            // Whoever cannot be asked is taken at his word.
+            Err(_) => true,
+        };
+        !self.links.iter().all(has_hook)
+    }
+
+    /// Takes the programs off every device, but for those that [`Filters`] hold. What has been counted stays readable.
     pub fn leave(&mut self) {
         self.links.clear();
     }
@@ -286,6 +437,21 @@ impl Traffic {
     }
 }
 
+/// Attaches a program, by its descriptor, to the number of a device or the descriptor of a cgroup.
+fn link_to(
+    program: RawFd,
+    target: RawFd,
+    hook: libbpf_sys::bpf_attach_type,
+) -> io::Result<OwnedFd> {
+    // SAFETY: both are numbers to the kernel, which refuses those that are not open; no options are given.
+    let fd = unsafe { libbpf_sys::bpf_link_create(program, target, hook, std::ptr::null()) };
+    if fd < 0 {
+        return Err(io::Error::from_raw_os_error(-fd));
+    }
+    // SAFETY: the descriptor was just made and is nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// Says that taps are served; for so long after the last time packets are handed to them: a second.
 #[derive(Debug)]
 pub struct Heart(MapHandle);
@@ -315,20 +481,35 @@ fn peer_key((address, length): Network) -> (&'static str, Vec<u8>) {
     }
 }
 
-/// Asks this kernel whether packets can be disturbed, in a namespace that goes with the question.
+/// A filter that finds no device: it is gone.
+fn gone(ifindex: u32, error: QdiscError) -> TrafficError {
+    match error.errno() {
+        Some(nix::errno::Errno::ENODEV) => TrafficError::Gone { ifindex },
+        _ => error.into(),
+    }
+}
+
+/// The loopback is the first device of every namespace.
+const LOOPBACK: u32 = 1;
+
+/// Asks this kernel whether packets can be disturbed at its tcx hooks, in a namespace that goes with the question.
 pub fn trial() -> Result<(), TrafficError> {
     let namespace = NetNamespace::create()?;
-    let mut traffic = Traffic::load(Order {
-        id: 0,
-        until_ns: None,
-        seed: 0,
-        active: false,
-        matched: Match::default(),
-        to: Treatment::default(),
-        from: Treatment::default(),
-    })?;
-    // The loopback is the first device of every namespace.
+    let mut traffic = Traffic::load(Order::idle())?;
     Way::ALL
         .into_iter()
-        .try_for_each(|way| traffic.attach(&namespace, 1, way))
+        .try_for_each(|way| traffic.attach(&namespace, LOOPBACK, way, Attachment::Links))
+}
+
+/// The same by filters.
+pub fn trial_by_filters() -> Result<(), TrafficError> {
+    // What is missing has a name there.
+    Feature::Clsact.trial()?;
+    Feature::ClsBpf.trial()?;
+    let namespace = NetNamespace::create()?;
+    let mut traffic = Traffic::load(Order::idle())?;
+    let filters = Filters::choose(&namespace, LOOPBACK, &Way::ALL, "mphy-trial", Role::Looks)?;
+    Way::ALL.into_iter().try_for_each(|way| {
+        traffic.attach(&namespace, LOOPBACK, way, Attachment::Filters(&filters))
+    })
 }

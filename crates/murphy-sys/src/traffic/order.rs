@@ -78,6 +78,8 @@ pub struct Treatment {
     pub cable: u32,
     /// The device that they are on, where they come back to.
     pub device: u32,
+    /// The priority by which those that have to wait are known to qdiscs and filters of Murphy's; 0 for none.
+    pub queue: u32,
     /// Which are lost.
     pub loss: Chain,
     /// Which come twice.
@@ -104,9 +106,29 @@ pub struct Order {
 }
 
 impl Order {
+    /// One that does nothing, for a trial.
+    pub(super) fn idle() -> Self {
+        Self {
+            id: 0,
+            until_ns: None,
+            seed: 0,
+            active: false,
+            matched: Match::default(),
+            to: Treatment::default(),
+            from: Treatment::default(),
+        }
+    }
+
     /// The mark that a packet of this injection carries while it comes back.
     pub fn mark(id: u32) -> u32 {
         OUR_MARK << 24 | id & 0x00ff_ffff
+    }
+
+    pub(super) fn way_mut(&mut self, way: Way) -> &mut Treatment {
+        match way {
+            Way::To => &mut self.to,
+            Way::From => &mut self.from,
+        }
     }
 
     /// As the programs read it.
@@ -148,6 +170,8 @@ impl Order {
             bytes.word32(treatment.every);
             bytes.word32(treatment.cable);
             bytes.word32(treatment.device);
+            bytes.word32(treatment.queue);
+            bytes.word32(0);
             for chain in [&treatment.loss, &treatment.duplicate] {
                 for chance in [
                     chain.enter,
@@ -216,7 +240,7 @@ pub enum Fate {
     Refused,
     /// Another one like it was sent.
     Duplicated,
-    /// It was handed to the device that brings it back.
+    /// It was handed to the device that brings it back, or to the qdisc that has it wait.
     Cabled,
     /// It, or another one like it, came back.
     Returned,
@@ -229,6 +253,12 @@ pub enum Fate {
 pub struct Fates([Tally; 8]);
 
 impl Fates {
+    /// Counts packets with that fate, where they are counted outside of the kernel.
+    pub fn count(&mut self, fate: Fate, packets: Tally) {
+        let tally = &mut self.0[fate as usize];
+        *tally = *tally + packets;
+    }
+
     /// As the programs write it, once for each processor.
     pub(super) fn decode(bytes: &[u8]) -> Self {
         let word = |at: usize| {
@@ -273,7 +303,7 @@ mod tests {
     use super::*;
 
     /// As `bpf/traffic.h` asserts.
-    const ORDER_BYTES: usize = 408;
+    const ORDER_BYTES: usize = 424;
     const FATES_BYTES: usize = 192;
 
     #[test]

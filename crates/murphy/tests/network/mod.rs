@@ -3,15 +3,29 @@
 //! A test file that says `mod network;` says `mod harness;`, `mod victims;` and `mod wire;` before it.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
-use std::{path::Path, process::Command};
+pub mod ping;
 
-use murphy_sys::{namespace::NetNamespace, traffic};
+use std::{
+    io::{Read, Write},
+    net::{IpAddr, TcpListener, TcpStream},
+    path::Path,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use murphy_sys::{
+    link,
+    namespace::NetNamespace,
+    qdisc::{self, Handle, filter},
+    traffic,
+};
 use serde_json::Value;
 
 use crate::{
     harness::{Ended, Guard, say_skipped, signal},
     victims::Heard,
-    wire::Wire,
+    wire::{Pace, Wire, address},
 };
 
 /// A wire between two namespaces with names. It goes with the test, before its guard.
@@ -29,10 +43,18 @@ impl Named {
         guard: &Guard,
         endings: impl IntoIterator<Item = String>,
     ) -> Option<(Self, Vec<NetNamespace>)> {
-        if let Err(error) = traffic::trial() {
+        if let Err(error) = traffic::trial().or_else(|_| traffic::trial_by_filters()) {
             say_skipped(&error.to_string());
             return None;
         }
+        Some(Self::make(guard, endings))
+    }
+
+    /// The same, whether packets can be disturbed or not.
+    pub fn make(
+        guard: &Guard,
+        endings: impl IntoIterator<Item = String>,
+    ) -> (Self, Vec<NetNamespace>) {
         let named = Self(
             endings
                 .into_iter()
@@ -44,7 +66,7 @@ impl Named {
             NetNamespace::open(Path::new(&format!("/run/netns/{name}"))).expect("it was just made")
         };
         let namespaces = named.0.iter().map(open).collect();
-        Some((named, namespaces))
+        (named, namespaces)
     }
 
     /// The name of one.
@@ -69,12 +91,22 @@ impl Drop for Named {
 impl Nodes {
     /// Lays it; none, with the reason, where packets cannot be disturbed.
     pub fn lay_or_skip(guard: &Guard) -> Option<Self> {
-        let (named, namespaces) = Named::make_or_skip(guard, ["1", "2"].map(str::to_owned))?;
+        Named::make_or_skip(guard, Self::ENDINGS.map(str::to_owned)).map(Self::between)
+    }
+
+    /// Lays it, whether packets can be disturbed or not.
+    pub fn lay(guard: &Guard) -> Self {
+        Self::between(Named::make(guard, Self::ENDINGS.map(str::to_owned)))
+    }
+
+    const ENDINGS: [&str; 2] = ["1", "2"];
+
+    fn between((named, namespaces): (Named, Vec<NetNamespace>)) -> Self {
         let [a, b] = namespaces.try_into().expect("two were made");
-        Some(Self {
+        Self {
             named,
             wire: Wire::lay(a, b),
-        })
+        }
     }
 
     /// The name of node 1.
@@ -92,27 +124,109 @@ impl Nodes {
         self.named.target(1)
     }
 
-    /// How many of so many datagrams from node 1 come, of both families together.
+    /// How many of so many datagrams of each family from node 1 come.
     pub fn come(&self, count: u32) -> usize {
-        let of = |is_v4| self.wire.send(is_v4, count).len();
-        of(true) + of(false)
+        self.all_that_come(false, count)
     }
 
-    /// How many of so many datagrams to node 1 come.
+    /// How many of so many of each family to node 1 come.
     pub fn come_back(&self, count: u32) -> usize {
-        let of = |is_v4| self.wire.send_back(is_v4, count).len();
-        of(true) + of(false)
+        self.all_that_come(true, count)
+    }
+
+    fn all_that_come(&self, back: bool, count: u32) -> usize {
+        let flows = self.wire.flows(back, Pace::at_once(count));
+        flows.iter().map(|flow| flow.came.len()).sum()
     }
 
     /// Whether nothing is lost either way.
     pub fn is_calm(&self) -> bool {
-        self.come(50) == 100 && self.come_back(50) == 100
+        thread::scope(|scope| {
+            let back = scope.spawn(|| self.come_back(50));
+            let there = self.come(50);
+            (there, back.join().expect("it only asks")) == (100, 100)
+        })
     }
+
+    /// The qdiscs and filters of node 1's device that somebody has made, and the devices of Murphy's there.
+    pub fn made(&self) -> Vec<String> {
+        let node = &self.wire.a;
+        let device = link::index(node, "eth0").expect("it is there");
+        let qdiscs = qdisc::list(node, device).expect("a namespace");
+        let qdiscs = qdiscs.iter().filter(|qdisc| !qdisc.is_kernel_default());
+        let mut made: Vec<_> = qdiscs.map(|qdisc| qdisc.id.to_string()).collect();
+        for parent in [Handle::EGRESS, Handle::INGRESS] {
+            let filters = filter::list(node, device, parent).expect("a namespace");
+            made.extend(filters.iter().map(ToString::to_string));
+        }
+        let devices = link::devices(node).expect("a namespace");
+        let devices = devices.into_iter().map(|device| device.name);
+        made.extend(devices.filter(|name| name.starts_with("mphy-")));
+        made
+    }
+}
+
+/// The engine that loses packets on this kernel when nobody chooses.
+pub fn best_engine() -> &'static str {
+    if traffic::trial().is_ok() {
+        "tcx"
+    } else {
+        "cls_bpf"
+    }
+}
+
+/// The engine that takes packets out of this kernel.
+pub fn engine_with_taps() -> &'static str {
+    if traffic::trial().is_ok() {
+        "cable"
+    } else {
+        "cls_bpf"
+    }
+}
+
+/// How long a stream of so many bytes takes from node 1 to node 2, from the connection to its end.
+pub fn stream(wire: &Wire, is_v4: bool, bytes: usize) -> Duration {
+    stream_between(&wire.a, (&wire.b, address(is_v4, 2)), bytes)
+}
+
+/// The same from node 2 to node 1.
+pub fn stream_back(wire: &Wire, is_v4: bool, bytes: usize) -> Duration {
+    stream_between(&wire.b, (&wire.a, address(is_v4, 1)), bytes)
+}
+
+fn stream_between(
+    from: &NetNamespace,
+    (to, host): (&NetNamespace, IpAddr),
+    bytes: usize,
+) -> Duration {
+    let listener = to.run(|| TcpListener::bind((host, 0)));
+    let listener = listener.expect("a namespace").expect("a socket");
+    let there = listener.local_addr().expect("it is bound");
+    let reader = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let began = Instant::now();
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).expect("a stream");
+        (all.len(), began.elapsed())
+    });
+    let stream = from.run(|| TcpStream::connect(there));
+    let mut stream = stream.expect("a namespace").expect("a connection");
+    stream.write_all(&vec![7; bytes]).expect("it is read");
+    drop(stream);
+    let (came, took) = reader.join().expect("it only reads");
+    assert_eq!(came, bytes);
+    took
 }
 
 /// Runs `ip`.
 pub fn ip(words: &[&str]) -> bool {
     let status = Command::new("ip").args(words).status();
+    status.is_ok_and(|status| status.success())
+}
+
+/// Runs `tc` in a namespace of this name.
+pub fn tc(name: &str, words: &[&str]) -> bool {
+    let status = Command::new("tc").args(["-n", name]).args(words).status();
     status.is_ok_and(|status| status.success())
 }
 
@@ -157,6 +271,14 @@ impl<'a> Disturbance<'a> {
         self.wait()
     }
 
+    /// Ends it early, when it has met no packet.
+    pub fn interrupt_unnoticed(self) {
+        self.injector.signal("INT");
+        let (ended, last) = self.end();
+        assert_eq!(ended.code, 3, "{ended:?} {last}");
+        assert!(ended.stderr.contains("no packet matched"), "{ended:?}");
+    }
+
     /// Waits for its end, which must be a clean one, and gives its effect.
     pub fn wait(self) -> Value {
         let (ended, last) = self.end();
@@ -182,4 +304,18 @@ impl<'a> Disturbance<'a> {
         self.injector.signal("KILL");
         let _ = self.injector.wait();
     }
+}
+
+/// How many packets of one way an effect counts with this fate.
+pub fn packets(effect: &Value, way: &str, fate: &str) -> u64 {
+    let count = effect[way][fate]["packets"].as_u64();
+    count.unwrap_or_else(|| panic!("no {fate} {way} in {effect}"))
+}
+
+/// The mean and the standard deviation.
+pub fn moments(times: &[f64]) -> (f64, f64) {
+    let n = times.len() as f64;
+    let mean = times.iter().sum::<f64>() / n;
+    let squares: f64 = times.iter().map(|time| (time - mean).powi(2)).sum();
+    (mean, (squares / n).sqrt())
 }

@@ -4,6 +4,8 @@ use murphy_sys::tap::HEADER_BYTES;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
+use super::tally::Size;
+
 /// The header's first bytes: that a checksum is yet to be completed, and in what frames the packet is to be sent.
 const FLAGS: usize = 0;
 const KIND: usize = 1;
@@ -22,8 +24,16 @@ const ETHERNET_BYTES: usize = 14;
 const VLAN_BYTES: usize = 4;
 const VLANS_MAX: usize = 2;
 
-/// How long it is without the header of virtio.
-pub(super) fn bytes(frame: &[u8]) -> u64 {
+/// How much it is, without the header of virtio.
+pub(super) fn size(frame: &[u8]) -> Size {
+    let (segments, _) = shape(frame);
+    Size {
+        segments,
+        bytes: bytes(frame),
+    }
+}
+
+fn bytes(frame: &[u8]) -> u64 {
     frame.len().saturating_sub(HEADER_BYTES) as u64
 }
 
@@ -34,21 +44,26 @@ pub(super) fn is_large(frame: &[u8]) -> bool {
 
 /// How many bytes it is on a wire, where each segment of a large frame has headers of its own.
 pub(super) fn wire_bytes(frame: &[u8]) -> u64 {
-    let length = bytes(frame);
+    let (segments, headers) = shape(frame);
+    bytes(frame) + headers * (segments - 1)
+}
+
+/// As how many it is to be sent, and how long the headers are that each of these has.
+fn shape(frame: &[u8]) -> (u64, u64) {
     let Some(start) = number(frame, CHECKSUM_START).filter(|_| is_large(frame)) else {
-        return length;
+        return (1, 0);
     };
     let transport = match frame[KIND] & !KIND_ECN {
         KIND_TCP4 | KIND_TCP6 => frame
             .get(HEADER_BYTES + start + 12)
             .map_or(0, |offset| usize::from(offset >> 4) * 4),
         KIND_UDP => 8,
-        _ => return length,
+        _ => return (1, 0),
     };
     let headers = (start + transport) as u64;
     let segment = number(frame, SEGMENT_BYTES).unwrap_or(0).max(1) as u64;
-    let segments = length.saturating_sub(headers).div_ceil(segment).max(1);
-    length + headers * (segments - 1)
+    let carried = bytes(frame).saturating_sub(headers);
+    (carried.div_ceil(segment).max(1), headers)
 }
 
 /// Makes one random bit behind the header of IP another one, and says whether it did: a frame that is to be sent as

@@ -3,6 +3,8 @@
 //! Buffers have a few sizes, powers of two. Once a line has seen its traffic, holding a frame allocates nothing; free
 //! buffers are given back only to make room for those of another size.
 
+use super::schedule::Turn;
+
 /// The sizes of buffers, as powers of two: 256 bytes to 128 KiB.
 const SMALLEST: u32 = 8;
 const SIZES: usize = 10;
@@ -11,10 +13,8 @@ const SIZES: usize = 10;
 #[derive(Debug, Default)]
 pub(super) struct Held {
     pub(super) bytes: Vec<u8>,
-    /// When its delay began.
-    pub(super) began_ns: u64,
-    /// Whether it was given one.
-    pub(super) is_delayed: bool,
+    /// When it leaves.
+    pub(super) turn: Turn,
 }
 
 /// Frames that are held.

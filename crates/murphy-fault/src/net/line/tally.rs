@@ -11,11 +11,22 @@ const LONGEST_NS: u64 = 3_600_000_000_000;
 /// So many digits of a percentile are right.
 const DIGITS: u8 = 3;
 
-/// A number of frames, and of their bytes without the header of virtio.
+/// How much one frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// What it is on a wire: a large one is sent as several.
+    pub segments: u64,
+    /// Its bytes without the header of virtio.
+    pub bytes: u64,
+}
+
+/// A number of frames, of what they are on a wire, and of their bytes without the header of virtio.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
     /// Frames.
     pub frames: u64,
+    /// As a wire would carry them.
+    pub segments: u64,
     /// Bytes of them.
     pub bytes: u64,
 }
@@ -75,14 +86,16 @@ pub(super) struct Watch {
 }
 
 impl Count {
-    pub(super) fn add(&mut self, bytes: u64) {
+    pub(super) fn add(&mut self, size: Size) {
         self.frames += 1;
-        self.bytes += bytes;
+        self.segments += size.segments;
+        self.bytes += size.bytes;
     }
 
-    pub(super) fn remove(&mut self, bytes: u64) {
+    pub(super) fn remove(&mut self, size: Size) {
         self.frames -= 1;
-        self.bytes -= bytes;
+        self.segments -= size.segments;
+        self.bytes -= size.bytes;
     }
 }
 

@@ -1,7 +1,9 @@
+use murphy_sys::tap::HEADER_BYTES;
+
 use super::frame::tests::{UDP4, packet};
 use super::*;
 use crate::{
-    net::spec::{Chance, Delay, Loss, Shaper},
+    net::spec::{Chance, Delay, Loss, Reorder, Shaper},
     rate::Bytes,
     ratio::Ratio,
 };
@@ -179,7 +181,7 @@ fn copies_corruptions_and_lost_segments_are_as_many_as_asked() {
 
 #[test]
 fn a_rate_comes_before_the_delay_and_its_queue_overflows() {
-    let length = frame::bytes(&frame(0));
+    let length = frame::size(&frame(0)).bytes;
     let mut slow = line(&Spec {
         // One frame each millisecond.
         rate: Some(Shaper {
@@ -197,6 +199,7 @@ fn a_rate_comes_before_the_delay_and_its_queue_overflows() {
         tally.over_rate,
         Count {
             frames: 3,
+            segments: 3,
             bytes: 3 * length
         }
     );
@@ -428,4 +431,21 @@ proptest! {
         release(&mut line, u64::MAX, &mut left);
         prop_assert!(left.is_sorted());
     }
+}
+
+#[test]
+fn a_large_frame_counts_for_as_many_as_it_is_sent_as() {
+    let mut stream = frame(0);
+    // TCP over IPv4 in segments of 1000 bytes, whose header begins at 34 and has five words.
+    stream.resize(HEADER_BYTES + 54 + 2500, 0);
+    stream[1] = 1;
+    stream[4..6].copy_from_slice(&1000_u16.to_ne_bytes());
+    stream[6..8].copy_from_slice(&34_u16.to_ne_bytes());
+    stream[HEADER_BYTES + 34 + 12] = 5 << 4;
+    let mut delayed = line(&delay("1ms", "0s"));
+    delayed.take(0, &stream);
+    delayed.take(0, &frame(1));
+    let counted = delayed.tally().delayed;
+    assert_eq!((counted.frames, counted.segments), (2, 4));
+    assert_eq!(delayed.held().segments, 4);
 }

@@ -71,11 +71,15 @@ impl Aim {
 
     /// How long a fault lasts that must have an end.
     pub fn until(&self, what: &str) -> Result<Until, Failure> {
-        self.time.ok_or_else(|| {
-            Failure::input(format!(
+        match self.time {
+            None => Err(Failure::input(format!(
                 "inject {what}: say how long with --for, such as `--for 10s` or `--for forever`"
-            ))
-        })
+            ))),
+            Some(Until::After(span)) if span.0.is_zero() => Err(Failure::input(format!(
+                "inject {what}: --for {span} would do nothing; say a time such as `--for 10s`"
+            ))),
+            Some(until) => Ok(until),
+        }
     }
 
     /// Everyone who is hit. What is drawn is drawn from `seed`.

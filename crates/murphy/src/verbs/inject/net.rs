@@ -2,6 +2,7 @@
 
 use std::{
     num::NonZeroU32,
+    process::ExitStatus,
     time::{Duration, Instant},
 };
 
@@ -16,19 +17,20 @@ use murphy_fault::{
             Reorder, Shaper,
         },
     },
+    process::{Launched, Start},
     rate::{BitRate, Bytes},
     ratio::Ratio,
     span::{Span, Until},
 };
 use murphy_sys::signal::Interrupts;
-use murphy_target::{Mode, Selector, Target};
+use murphy_target::{MAX_TARGETS, Mode, Selector, Target};
 use serde_json::json;
 
 use crate::{
     exit::{Exit, Failure},
     output::{self, plural},
     verbs::{
-        inject::aim::{Aim, interrupts, say_left_out, say_plan},
+        inject::aim::{Aim, interrupts, launch_failure, say_left_out, say_plan, target_failure},
         injector,
         said::Said,
     },
@@ -49,9 +51,11 @@ Examples:
   murphy inject net -t container:db --partition --peer container:web --direction both --for 30s
   murphy inject net -t netns:n1 --gilbert-elliott p=1%,r=10% --for 1m     losses in bursts
   murphy inject net -t netns:n1 --duplicate 5% --protocol udp --for 1m
+  murphy inject net --loss 30% --for 1m -- ./client                        a command, from its first packet
 
 What is hit is the network namespace of the target, in IPv4 and IPv6; ARP and neighbour discovery
-pass unless --arp is said. Every packet is counted where it is lost. More: docs/faults/net.md.")]
+pass unless --arp is said. Of a process in the machine's own namespace, and of a command, only its own
+packets are lost. Every packet is counted where it is lost. More: docs/faults/net.md.")]
 pub struct NetArgs {
     /// Have packets take so much longer: 50ms.
     #[arg(long, value_name = "TIME")]
@@ -175,8 +179,7 @@ pub struct NetArgs {
     #[arg(long = "device", value_name = "NAME")]
     pub devices: Vec<Device>,
 
-    /// By this engine: tcx or cable; by default the best that does what is asked.
-    #[arg(long, value_name = "ENGINE")]
+    #[arg(long, value_name = "ENGINE", help = engines())]
     pub engine: Option<Engine>,
 
     /// Hit even the network namespace of this machine itself.
@@ -217,6 +220,12 @@ pub enum LossUnitArg {
     Packet,
     /// At most an MTU.
     Segment,
+}
+
+/// What is said of `--engine`.
+fn engines() -> String {
+    let names = Engine::ALL.map(Engine::name).join(", ");
+    format!("By this engine ({names}); by default the best that does what is asked and works here")
 }
 
 impl NetArgs {
@@ -340,30 +349,50 @@ pub fn run(args: &NetArgs, json: bool) -> Result<Exit, Failure> {
     args.aim.check("net")?;
     let until = args.aim.until("net")?;
     if !args.aim.command.is_empty() {
-        return Err(Failure::input(
-            "inject net: a launched command shares the network namespace of this machine; give it one of its own with `ip netns exec NAME`, and name that with -t netns:NAME",
-        ));
+        return launch(args, asked, until, json);
     }
     let (places, target) = args.find(asked.seed)?;
-    if args.aim.dry_run {
-        let plan = net::plan(&asked, &places, until, args.allow_host).map_err(failure)?;
-        return Ok(say_plan(&plan, json));
-    }
-    if let Some(target) = &target {
-        say_left_out(target);
-    }
     let hit = Hit {
         places,
         target: target.as_ref(),
         allow_host: args.allow_host,
     };
-    Stage {
-        interrupts: interrupts()?,
-        injector: injector()?,
-        until,
-        json,
+    if args.aim.dry_run {
+        let plan = net::plan(&asked, &hit, until).map_err(failure)?;
+        return Ok(say_plan(&plan, json));
     }
-    .disturb(hit, asked)
+    if let Some(target) = &target {
+        say_left_out(target);
+    }
+    Stage::new(until, json)?.disturb(&hit, asked, None)
+}
+
+/// Launches a command whose packets are disturbed from its first one on.
+fn launch(args: &NetArgs, asked: Asked, until: Until, json: bool) -> Result<Exit, Failure> {
+    if args.aim.dry_run {
+        let command = args.aim.command_line();
+        let plan = net::plan_of_launch(&asked, &command, until).map_err(failure)?;
+        return Ok(say_plan(&plan, json));
+    }
+    let asked = Asked {
+        engine: Some(asked.engine_for_launch().map_err(failure)?),
+        ..asked
+    };
+    let stage = Stage::new(until, json)?;
+    // Without a time of its own: it would run while the command is still held.
+    let start = Start {
+        held: true,
+        ..args.aim.output(json).into()
+    };
+    let mut launched = Launched::start(&stage.injector, args.aim.command.clone(), start)
+        .map_err(launch_failure)?;
+    let outcome = stage.disturb_launched(&mut launched, asked);
+    let left = launched.end();
+    if left.is_empty() {
+        outcome
+    } else {
+        Err(Failure::cleanup(left.join("; ")))
+    }
 }
 
 /// What a disturbance needs besides its target.
@@ -375,7 +404,35 @@ struct Stage {
 }
 
 impl Stage {
-    fn disturb(&self, hit: Hit<'_>, asked: Asked) -> Result<Exit, Failure> {
+    fn new(until: Until, json: bool) -> Result<Self, Failure> {
+        Ok(Self {
+            interrupts: interrupts()?,
+            injector: injector()?,
+            until,
+            json,
+        })
+    }
+
+    /// Disturbs the packets of a held command, in a cgroup of its own.
+    fn disturb_launched(&self, launched: &mut Launched, asked: Asked) -> Result<Exit, Failure> {
+        let directory = launched.seclude().map_err(launch_failure)?;
+        // Whoever is there is the command, whatever it starts.
+        let target = Target::find(&[Selector::Cgroup(directory)], MAX_TARGETS, []);
+        let target = target.map_err(target_failure)?;
+        let hit = Hit {
+            places: Place::of_members(&target.members),
+            target: Some(&target),
+            allow_host: false,
+        };
+        self.disturb(&hit, asked, Some(launched))
+    }
+
+    fn disturb(
+        &self,
+        hit: &Hit<'_>,
+        asked: Asked,
+        mut launched: Option<&mut Launched>,
+    ) -> Result<Exit, Failure> {
         let fault = net::words(&asked.spec, &asked.scope);
         let seed = asked.seed;
         let names: Vec<_> = hit.places.iter().map(|place| place.name.clone()).collect();
@@ -396,23 +453,30 @@ impl Stage {
         if !self.json {
             self.say_active(&fault, &said, seed, &effect);
         }
-        let kept = self.keep(&mut disturbance, &said);
+        let kept = self.keep(&mut disturbance, &said, launched.as_deref_mut());
         let taken_back = disturbance.is_over();
         let effect = disturbance.end().map_err(failure)?;
+        let mut value = json!(effect);
+        if let Ok(Some(status)) = &kept {
+            value["command_ended"] = json!(status.to_string());
+        }
         if !effect.left.is_empty() {
-            said.ended("failed", &json!(effect));
+            said.ended("failed", &value);
             return Err(Failure::cleanup(effect.left.join("; ")).hint(format!(
                 "`murphy recover {id}` when what stands in the way is gone."
             )));
         }
-        kept?;
+        let command_ended = kept?;
         let had_effect = effect.had_effect();
-        said.ended(
-            if had_effect { "recovered" } else { "failed" },
-            &json!(effect),
-        );
+        said.ended(if had_effect { "recovered" } else { "failed" }, &value);
         if !self.json {
             say_ended(&effect, taken_back);
+            if launched.is_some() {
+                output::line(&match command_ended {
+                    Some(status) => format!("the command ended by itself, {status}"),
+                    None => "the command is ended with the fault".into(),
+                });
+            }
         }
         if had_effect {
             Ok(Exit::Held)
@@ -423,8 +487,18 @@ impl Stage {
         }
     }
 
-    /// Waits until the disturbance is over, whoever ends it, and keeps it current meanwhile.
-    fn keep(&self, disturbance: &mut Disturbance, said: &Said<'_>) -> Result<(), Failure> {
+    /// Waits until the disturbance is over, whoever ends it, and keeps it current meanwhile. A launched command begins
+    /// now that it is in force; says how it has ended, if that was the end.
+    fn keep(
+        &self,
+        disturbance: &mut Disturbance,
+        said: &Said<'_>,
+        mut launched: Option<&mut Launched>,
+    ) -> Result<Option<ExitStatus>, Failure> {
+        if let Some(launched) = &launched {
+            disturbance.begin_again().map_err(failure)?;
+            launched.go().map_err(launch_failure)?;
+        }
         let mut said_at = Instant::now();
         loop {
             let left = disturbance.left();
@@ -432,8 +506,13 @@ impl Stage {
                 .interrupts
                 .wait(left.min(LOOK_EVERY))
                 .map_err(|error| Failure::machine(format!("listen for Ctrl-C: {error}")))?;
+            if let Some(launched) = &mut launched
+                && let Some(status) = launched.ended().map_err(launch_failure)?
+            {
+                return Ok(Some(status));
+            }
             if interrupted || disturbance.left().is_zero() || disturbance.is_over() {
-                return Ok(());
+                return Ok(None);
             }
             let is_new = disturbance.heed().map_err(failure)?;
             disturbance.follow();
@@ -456,8 +535,14 @@ impl Stage {
         for place in &effect.places {
             output::line(&format!("  {}  {}", place.name, place.devices.join(" ")));
         }
+        for group in &effect.groups {
+            output::line(&format!("  cgroup  {group}"));
+        }
         if !effect.peers.is_empty() {
             output::line(&format!("  peers  {}", effect.peers.join(" ")));
+        }
+        if let Some(rehearsal) = &effect.rehearsal {
+            output::line(&format!("  ping  {}", rehearsal.text()));
         }
         output::line(&match self.until {
             Until::After(span) => format!("active: ends after {span}, or at Ctrl-C"),
