@@ -18,7 +18,8 @@ use murphy_sys::{
     link,
     namespace::NetNamespace,
     traffic::{
-        ALWAYS, Chain, Detached, Fate, Group, Match, Order, Passage, Treatment, Way, detach, group,
+        self, ALWAYS, Chain, Detached, Fate, Filters, Group, Match, Order, Passage, Role,
+        Treatment, Way, detach, group,
     },
 };
 use nix::libc;
@@ -69,7 +70,10 @@ impl Stage {
     fn disturb(&self, order: Order) -> Group {
         let mut group = Group::load(order).unwrap();
         let device = link::index(&self.wire.a, "eth0").unwrap();
-        group.cover(&self.wire.a, device, &Way::ALL).unwrap();
+        let choose = || Filters::choose(&self.wire.a, device, &Way::ALL, "mphy-t", Role::Looks);
+        let filters = traffic::trial().is_err().then(choose).map(Result::unwrap);
+        let by = filters.as_ref().into();
+        group.cover(&self.wire.a, device, &Way::ALL, by).unwrap();
         group.join(&self.cgroup.directory, &Way::ALL).unwrap();
         group
     }

@@ -18,8 +18,8 @@ use std::{
 
 use harness::{Guard, say_skipped, slack, wait_until};
 use murphy_fault::net::Engine;
-use network::{Disturbance, Nodes, moments, packets};
-use wire::{address, assert_share, timed};
+use network::{Disturbance, Nodes, ip, moments, packets};
+use wire::{address, assert_share, datagrams, timed};
 
 /// How many datagrams of each family are sent for a statistical effect.
 const SAMPLE: u32 = 2000;
@@ -463,6 +463,30 @@ fn what_waits_in_netem_comes_before_it_ends_and_in_a_pause() {
         times.join().expect("it only measures")
     });
     assert_eq!(times.len(), 20, "none is lost: {times:?}");
+    assert_clean(&nodes);
+}
+
+#[test]
+fn netem_takes_hold_again_of_a_device_that_is_made_again() {
+    let Some((guard, nodes)) = stage("netem") else {
+        return;
+    };
+    let [from, to] = nodes.lay_more("77");
+    let come = || datagrams((&nodes.wire.a, from), (&nodes.wire.b, to), 5).len();
+    wait_until("datagrams come", || come() == 5);
+    let words = ["--delay", "300s", "--protocol", "udp"];
+    let words = [&words[..], &["--direction", "both"]].concat();
+    let delay = inject(&guard, &nodes, "netem", &words);
+    assert_eq!(come(), 0);
+    assert!(ip(&["-n", nodes.name(), "link", "del", "more0"]));
+    nodes.lay_more("77");
+    // Neighbours are to be found, and Murphy looks every second.
+    for _ in 0..10 {
+        come();
+    }
+    assert_eq!(come(), 0);
+    delay.interrupt();
+    wait_until("datagrams come again", || come() == 5);
     assert_clean(&nodes);
 }
 

@@ -20,11 +20,7 @@ use std::{
 
 use crew::{Cgroup, Pair, is_gone, taken, wait_for_sleep};
 use harness::{Ended, Guard, Running, patience, say_skipped, slack, wait_until};
-use murphy_sys::{
-    cgroup::Hierarchies,
-    namespace::NetNamespace,
-    traffic::{TrafficError, group},
-};
+use murphy_sys::{cgroup::Hierarchies, namespace::NetNamespace, traffic::group};
 use network::{Disturbance, Nodes, ip, packets};
 use serde_json::Value;
 use wire::{address, assert_share, bind, numbered};
@@ -489,6 +485,36 @@ fn who_and_what_comes_later_is_hit_as_well() {
     parent.wait();
 }
 
+#[test]
+fn a_device_that_is_made_again_with_its_number_loses_what_is_sent_again() {
+    let Some(stage) = Stage::set_or_skip() else {
+        return;
+    };
+    let nodes = &stage.nodes;
+    let [_, to] = nodes.lay_more("77");
+    let sockets = "3<>/dev/udp/10.77.9.2/9";
+    let Some(talker) = Talker::start(&stage.guard, &nodes.wire.a, "m", sockets) else {
+        return;
+    };
+    let come = || {
+        let outside = bind((&nodes.wire.b, to));
+        Pair::of(talker.running.pid(), 3, outside).to(5).len()
+    };
+    wait_until("datagrams come", || come() == 5);
+    let words = ["--engine", "cgroup_skb", "--partition", "--for", "120s"];
+    let partition = Disturbance::inject(&stage.guard, &talker.running.target(), &words);
+    assert_eq!(come(), 0);
+    assert!(ip(&["-n", nodes.name(), "link", "del", "more0"]));
+    nodes.lay_more("77");
+    // Neighbours are to be found, and Murphy looks every second.
+    for _ in 0..10 {
+        come();
+    }
+    assert_eq!(come(), 0);
+    partition.interrupt();
+    wait_until("datagrams come again", || come() == 5);
+}
+
 /// Runs a command by Murphy over the loopback, at its own risk.
 fn launch(guard: &Guard, words: &[&str], command: &[&str]) -> Ended {
     let words = [
@@ -738,50 +764,4 @@ fn what_is_only_planned_changes_nothing() {
         assert!(launched.stdout.contains(part), "{part}: {launched:?}");
     }
     assert!(stage.pair(true).is_calm());
-}
-
-/// What it is sent is lost by its cgroup alone: no device needs a program for that, and kernels before 6.6 do it.
-#[test]
-fn what_a_process_is_sent_is_lost_on_older_kernels_as_well() {
-    let Some(guard) = Guard::root_or_skip() else {
-        return;
-    };
-    let own = NetNamespace::of_process(std::process::id()).expect("an own namespace");
-    let Some(talker) = Talker::start(&guard, &own, "t", "3<>/dev/udp/127.0.0.1/9") else {
-        return;
-    };
-    let words = [
-        "--loss",
-        "30%",
-        "--device",
-        "lo",
-        "--direction",
-        "from",
-        "--for",
-        "60s",
-    ];
-    let loss = Disturbance::inject(&guard, &talker.running.target(), &words);
-    let pair = talker.pair(true, (&own, None));
-    let missed = SAMPLE as usize - pair.from(SAMPLE).len();
-    assert_share(missed, SAMPLE, 0.3);
-    let effect = loss.interrupt();
-    assert_eq!(packets(&effect, "from", "dropped"), missed as u64);
-    assert!(pair.is_calm());
-    // The other way does, and what is missing is said.
-    if let Err(error @ TrafficError::NoHook { .. }) = group::trial() {
-        let target = talker.running.target();
-        let words = [
-            "inject",
-            "net",
-            "-t",
-            &target,
-            "--partition",
-            "--device",
-            "lo",
-        ];
-        let refused = guard.murphy(words).args(["--for", "1s"]).run();
-        assert_eq!(refused.code, 3, "{refused:?}");
-        assert!(refused.stderr.contains("6.6"), "{error} {refused:?}");
-        assert!(pair.is_calm());
-    }
 }

@@ -76,7 +76,7 @@ const CABLE: Tests = Tests {
     filters: &[],
     without: &[],
 };
-/// Losses by cgroup: the sinks need tcx, and what a process is sent is lost without.
+/// Losses by cgroup, with sinks held by links or by filters.
 const GROUP: Tests = Tests {
     package: "murphy-sys",
     target: "group",
@@ -88,10 +88,6 @@ const NET_GROUP: Tests = Tests {
     target: "net_group",
     filters: &[],
     without: &[],
-};
-const NET_GROUP_FROM: Tests = Tests {
-    filters: &["what_a_process_is_sent"],
-    ..NET_GROUP
 };
 
 /// The same by filters in place of tcx, but for what the tests of filters themselves show.
@@ -201,7 +197,7 @@ pub const LINES: &[Line] = &[
         name: "6.1-net",
         kernel: "6.1-cloud",
         append: "",
-        tests: &[TRAFFIC, NET_BY_FILTERS, FILTERS, NET_GROUP_FROM, QUEUED],
+        tests: &[TRAFFIC, NET_BY_FILTERS, FILTERS, GROUP, NET_GROUP, QUEUED],
         why: "packets, without tcx",
     },
     Line {

@@ -188,9 +188,15 @@ impl Engine {
                     "make an ifb with netem or tbf in {at}, and a filter that takes there what arrives at {device}"
                 ),
             ],
-            (Self::CgroupSkb, Way::To) => vec![format!(
-                "attach programs to {device} in {at} that lose what the cgroup's has marked"
-            )],
+            (Self::CgroupSkb, Way::To) => {
+                let how = match Hold::best() {
+                    Hold::Links => "",
+                    Hold::Filters => " by filters",
+                };
+                vec![format!(
+                    "attach programs to {device} in {at}{how} that lose what the cgroup's has marked"
+                )]
+            }
             (Self::CgroupSkb, Way::From) => Vec::new(),
             (Self::Nfqueue, Way::To) => vec![format!(
                 "queue what leaves by {device} in {at}, by an nftables table"
@@ -218,7 +224,8 @@ impl Engine {
     /// What the hook of one device would tell of itself.
     pub(super) fn undos_at(self, job: Job<'_>, spec: &Spec) -> Result<Vec<Undo>, NetError> {
         match self {
-            Self::Tcx | Self::Cable | Self::CgroupSkb => Ok(Vec::new()),
+            Self::Tcx | Self::Cable => Ok(Vec::new()),
+            Self::CgroupSkb => Sink::undos_of(&job),
             // One that is made changes nothing, and knows its way back.
             Self::Netem | Self::ClsBpf => Ok(self.hook(job, spec)?.undos()),
             Self::Nfqueue => {
@@ -228,11 +235,12 @@ impl Engine {
         }
     }
 
-    /// Who ends it when Murphy cannot.
+    /// Who ends it, and removes what was made for it, when Murphy cannot.
     pub(super) fn ends(self) -> EndsBy {
         match self {
-            Self::Tcx | Self::Cable | Self::CgroupSkb => EndsBy::Kernel,
-            Self::Netem | Self::ClsBpf | Self::Nfqueue => EndsBy::Keeper,
+            Self::Tcx | Self::Cable => EndsBy::Kernel,
+            Self::CgroupSkb if Hold::best() == Hold::Links => EndsBy::Kernel,
+            Self::CgroupSkb | Self::Netem | Self::ClsBpf | Self::Nfqueue => EndsBy::Keeper,
         }
     }
 

@@ -16,14 +16,14 @@ use murphy_sys::{
     namespace::NetNamespace,
     process::ProcessId,
     table::ProcessTable,
-    traffic::{self, Fates, Network, Order, TrafficError, Way},
+    traffic::{self, Fates, Filters, Network, Order, TrafficError, Way},
 };
 use murphy_target::{Member, Target, Tree};
 
 use super::{
     NetError,
     cable::Held,
-    hook::{Hook, Job},
+    hook::{Hold, Hook, Job, undos_of},
 };
 use crate::undo::Undo;
 
@@ -301,18 +301,46 @@ pub(super) struct Sink {
     namespace: NetNamespace,
     device: Device,
     ways: Vec<Way>,
+    /// What holds it, unless links do, with the way back.
+    filters: Option<Filters>,
+    undos: Vec<Undo>,
 }
 
 impl Sink {
     /// One that loses nothing yet.
     pub(super) fn of(job: &Job<'_>) -> Result<Self, NetError> {
         let nobody = || NetError::NoProcesses(job.device.name.clone());
+        let filters = Self::filters(job)?;
         Ok(Self {
             programs: job.programs.clone().ok_or_else(nobody)?,
             namespace: job.namespace.clone(),
             device: job.device.clone(),
             ways: job.ways.to_vec(),
+            undos: Self::undos_by(job, filters.as_ref())?,
+            filters,
         })
+    }
+
+    /// What takes off the one that would be made.
+    pub(super) fn undos_of(job: &Job<'_>) -> Result<Vec<Undo>, NetError> {
+        Self::undos_by(job, Self::filters(job)?.as_ref())
+    }
+
+    /// Those that hold it, of both ways, where something is lost that is sent.
+    fn filters(job: &Job<'_>) -> Result<Option<Filters>, NetError> {
+        if Hold::best() == Hold::Links || !job.ways.contains(&Way::To) {
+            return Ok(None);
+        }
+        Ok(Some(job.filters(&Way::ALL)?))
+    }
+
+    fn undos_by(job: &Job<'_>, filters: Option<&Filters>) -> Result<Vec<Undo>, NetError> {
+        let Some(filters) = filters else {
+            // The kernel takes links away with this process.
+            return Ok(Vec::new());
+        };
+        let inode = job.namespace.inode().map_err(NetError::Inode)?;
+        Ok(undos_of(filters, inode))
     }
 }
 
@@ -322,12 +350,13 @@ impl Hook for Sink {
     }
 
     fn undos(&self) -> Vec<Undo> {
-        Vec::new()
+        self.undos.clone()
     }
 
     fn attach(&mut self) -> Result<(), NetError> {
+        let by = self.filters.as_ref().into();
         let mut programs = self.programs.lock();
-        Ok(programs.cover(&self.namespace, self.device.index, &self.ways)?)
+        Ok(programs.cover(&self.namespace, self.device.index, &self.ways, by)?)
     }
 
     fn allow(&mut self, _: &BTreeSet<Network>) -> Result<(), NetError> {
@@ -351,9 +380,22 @@ impl Hook for Sink {
         false
     }
 
+    fn is_off(&self) -> bool {
+        // Of what the kernel does not tell, nothing is off.
+        let filters = self.filters.as_ref();
+        let programs = self.programs.lock();
+        let is_off = programs.is_off(&self.namespace, self.device.index);
+        is_off.unwrap_or(false) || filters.is_some_and(|filters| filters.is_off().unwrap_or(false))
+    }
+
     fn leave(&mut self) -> Result<(), NetError> {
-        let mut programs = self.programs.lock();
-        Ok(programs.uncover(&self.namespace, self.device.index)?)
+        let uncovered = self
+            .programs
+            .lock()
+            .uncover(&self.namespace, self.device.index);
+        let removed = self.filters.as_ref().map_or(Ok(()), Filters::remove);
+        uncovered?;
+        Ok(removed.map_err(TrafficError::from)?)
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt, sync::OnceLock};
 use murphy_sys::{
     link::Device,
     namespace::NetNamespace,
-    traffic::{self, Attachment, Fates, Filters, Network, Order, Role, Traffic, TrafficError, Way},
+    traffic::{self, Fates, Filters, Network, Order, Role, Traffic, TrafficError, Way},
 };
 
 use super::{
@@ -124,7 +124,7 @@ impl Programs {
         Ok(Self {
             filters: match hold {
                 Hold::Links => None,
-                Hold::Filters => Some(job.filters()?),
+                Hold::Filters => Some(job.filters(job.ways)?),
             },
             namespace: job.namespace.clone(),
             inode: job.namespace.inode().map_err(NetError::Inode)?,
@@ -144,10 +144,10 @@ impl Programs {
 }
 
 impl Job<'_> {
-    /// What the filters of its programs will be.
-    fn filters(&self) -> Result<Filters, TrafficError> {
+    /// What the filters of its programs on these ways will be.
+    pub(super) fn filters(&self, ways: &[Way]) -> Result<Filters, TrafficError> {
         let (namespace, index) = (self.namespace, self.device.index);
-        Filters::choose(namespace, index, self.ways, &self.name, Role::Looks)
+        Filters::choose(namespace, index, ways, &self.name, Role::Looks)
     }
 }
 
@@ -172,10 +172,7 @@ impl Hook for Programs {
     }
 
     fn attach(&mut self) -> Result<(), NetError> {
-        let by = match &self.filters {
-            None => Attachment::Links,
-            Some(filters) => Attachment::Filters(filters),
-        };
+        let by = self.filters.as_ref().into();
         if let Some(recipe) = &self.recipe {
             self.cable = Some(Cable::lay(
                 &self.namespace,
@@ -217,7 +214,9 @@ impl Hook for Programs {
     }
 
     fn is_off(&self) -> bool {
-        self.traffic.is_off()
+        // Of what the kernel does not tell, nothing is off.
+        let filters = self.filters.as_ref();
+        self.traffic.is_off() || filters.is_some_and(|filters| filters.is_off().unwrap_or(false))
     }
 
     fn leave(&mut self) -> Result<(), NetError> {

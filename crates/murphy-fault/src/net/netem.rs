@@ -456,6 +456,10 @@ impl Hook for Queues {
         false
     }
 
+    fn is_off(&self) -> bool {
+        self.programs.is_off()
+    }
+
     fn leave(&mut self) -> Result<(), NetError> {
         let told = self.programs.activate(false);
         let drained = self.drain();

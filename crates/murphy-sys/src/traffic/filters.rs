@@ -140,6 +140,18 @@ impl Filters {
         prepare(&self.namespace, self.ifindex)
     }
 
+    /// Whether one of them is not there any more: somebody has removed it, or the device is another one by now, which has
+    /// the number of its own.
+    pub fn is_off(&self) -> Result<bool, QdiscError> {
+        for (way, id) in &self.ids {
+            let there = filter::list(&self.namespace, self.ifindex, parent(*way))?;
+            if !there.contains(id) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Removes what is there of them.
     pub fn remove(&self) -> Result<(), QdiscError> {
         for (_, id) in &self.ids {

@@ -3,7 +3,8 @@
 //! A socket belongs to the cgroup (version 2) of the process that made it, or accepted it, at that time; see `cgroups(7)`
 //! and the kernel's `Documentation/bpf/prog_cgroup_skb.rst`. A program of a cgroup that drops a packet on its way out
 //! tells the sender so (`EPERM`, or `ENOBUFS`). So it only marks the packet, and a program at the device, the sink, loses
-//! what bears the mark. Programs and sinks are held by links: the kernel takes them off when this process ends.
+//! what bears the mark. Programs and sinks are held by links: the kernel takes them off when this process ends. Before
+//! Linux 6.6 sinks are held by filters, which outlive it, and lose nothing when nobody marks packets any more.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,7 +19,10 @@ use std::{
 
 use libbpf_rs::{MapCore, MapFlags};
 
-use super::{Fates, Network, Order, Traffic, TrafficError, Way, link_to, refused};
+use super::{
+    Attachment, Fates, Filters, Network, Order, Role, Traffic, TrafficError, Way, is_attached,
+    link_to, refused,
+};
 use crate::{
     cgroup::{Hierarchies, Memberships},
     namespace::NetNamespace,
@@ -119,23 +123,30 @@ impl Group {
         self.joined.retain(|directory, _| !is_so(directory));
     }
 
-    /// Loses packets at a device from now on; where the target sends some, by a sink there.
+    /// Loses packets at a device from now on; where the target sends some, by a sink there, whose filters, if there are
+    /// any, are of [both ways](Way::ALL).
     pub fn cover(
         &mut self,
         namespace: &NetNamespace,
         ifindex: u32,
         ways: &[Way],
+        by: Attachment<'_>,
     ) -> Result<(), TrafficError> {
         let mut links = Vec::new();
         if ways.contains(&Way::To) {
-            for (program, hook) in [
-                ("murphy_sink_to", libbpf_sys::BPF_TCX_EGRESS),
-                ("murphy_sink_from", libbpf_sys::BPF_TCX_INGRESS),
+            for (way, program, hook) in [
+                (Way::To, "murphy_sink_to", libbpf_sys::BPF_TCX_EGRESS),
+                (Way::From, "murphy_sink_from", libbpf_sys::BPF_TCX_INGRESS),
             ] {
-                let link = self
-                    .traffic
-                    .device_link(namespace, ifindex, program, hook)?;
-                links.push(link);
+                let traffic = &self.traffic;
+                match by {
+                    Attachment::Links => {
+                        links.push(traffic.device_link(namespace, ifindex, program, hook)?);
+                    }
+                    Attachment::Filters(filters) => {
+                        traffic.filter_at(namespace, filters, way, program)?;
+                    }
+                }
             }
         }
         // The sink first: what is marked must find it.
@@ -145,6 +156,12 @@ impl Group {
             .map_err(refused("tell the BPF programs"))?;
         self.sinks.insert(at(namespace, ifindex)?, links);
         Ok(())
+    }
+
+    /// Whether a device that it was to cover is gone, also where another one has its number by now.
+    pub fn is_off(&self, namespace: &NetNamespace, ifindex: u32) -> Result<bool, TrafficError> {
+        let links = self.sinks.get(&at(namespace, ifindex)?);
+        Ok(links.is_some_and(|links| !links.iter().all(is_attached)))
     }
 
     /// Loses no packet at a device any more.
@@ -189,5 +206,11 @@ pub fn trial() -> Result<(), TrafficError> {
     let mut tried = Group::load(Order::idle())?;
     tried.join(&group.ok_or(TrafficError::NoTree)?, &Way::ALL)?;
     // The loopback is the first device of every namespace.
-    tried.cover(&NetNamespace::create()?, 1, &Way::ALL)
+    let (namespace, device) = (NetNamespace::create()?, 1);
+    if super::trial().is_ok() {
+        return tried.cover(&namespace, device, &Way::ALL, Attachment::Links);
+    }
+    super::trial_by_filters()?;
+    let filters = Filters::choose(&namespace, device, &Way::ALL, "mphy-trial", Role::Looks)?;
+    tried.cover(&namespace, device, &Way::ALL, Attachment::Filters(&filters))
 }

@@ -142,6 +142,12 @@ pub enum Attachment<'a> {
     Filters(&'a Filters),
 }
 
+impl<'a> From<Option<&'a Filters>> for Attachment<'a> {
+    fn from(filters: Option<&'a Filters>) -> Self {
+        filters.map_or(Self::Links, Self::Filters)
+    }
+}
+
 /// An address with the length of its prefix.
 pub type Network = (IpAddr, u8);
 
@@ -259,14 +265,24 @@ impl Traffic {
         };
         match by {
             Attachment::Links => self.link(namespace, ifindex, program, hook),
-            Attachment::Filters(filters) => {
-                let Some(id) = filters.id(way) else {
-                    return Ok(());
-                };
-                filters.prepare().map_err(|error| gone(ifindex, error))?;
-                self.filter(namespace, id.place, program, filters.name())
-            }
+            Attachment::Filters(filters) => self.filter_at(namespace, filters, way, program),
         }
+    }
+
+    /// Attaches a program by the filter of one way.
+    fn filter_at(
+        &self,
+        namespace: &NetNamespace,
+        filters: &Filters,
+        way: Way,
+        program: &str,
+    ) -> Result<(), TrafficError> {
+        let Some(id) = filters.id(way) else {
+            return Ok(());
+        };
+        let ifindex = id.place.ifindex;
+        filters.prepare().map_err(|error| gone(ifindex, error))?;
+        self.filter(namespace, id.place, program, filters.name())
     }
 
     /// Hands the packets of one way to a tap instead of the next program, as long as [`Heart::beat`] says that it is
@@ -393,12 +409,7 @@ impl Traffic {
 
     /// Whether a device that it was attached to is gone, also where another one has its number by now.
     pub fn is_off(&self) -> bool {
-        let has_hook = |link: &OwnedFd| match LinkInfo::from_fd(link.as_fd()) {
-            Ok(info) => detach::is_attached(&info.info),
-            // Whoever cannot be asked is taken at his word.
-            Err(_) => true,
-        };
-        !self.links.iter().all(has_hook)
+        !self.links.iter().all(is_attached)
     }
 
     /// Takes the programs off every device, but for those that [`Filters`] hold. What has been counted stays readable.
@@ -482,6 +493,11 @@ fn peer_key((address, length): Network) -> (&'static str, Vec<u8>) {
 }
 
 /// A filter that finds no device: it is gone.
+/// Whether the device of a link is there. Whoever cannot be asked is taken at his word.
+fn is_attached(link: &OwnedFd) -> bool {
+    LinkInfo::from_fd(link.as_fd()).map_or(true, |info| detach::is_attached(&info.info))
+}
+
 fn gone(ifindex: u32, error: QdiscError) -> TrafficError {
     match error.errno() {
         Some(nix::errno::Errno::ENODEV) => TrafficError::Gone { ifindex },

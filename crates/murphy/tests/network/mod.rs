@@ -148,6 +148,19 @@ impl Nodes {
         })
     }
 
+    /// Lays one more wire between the nodes, with this number at node 1, and addresses that end in 1 and in 2.
+    pub fn lay_more(&self, number: &str) -> [IpAddr; 2] {
+        let other = self.named.name(1);
+        let at = ["-n", self.name(), "link", "add", "more0", "index", number];
+        let to = ["type", "veth", "peer", "name", "more0", "netns", other];
+        assert!(ip(&[&at[..], &to].concat()), "a wire");
+        for (node, address) in [(self.name(), "10.77.9.1/24"), (other, "10.77.9.2/24")] {
+            assert!(ip(&["-n", node, "addr", "add", address, "dev", "more0"]));
+            assert!(ip(&["-n", node, "link", "set", "more0", "up"]));
+        }
+        ["10.77.9.1", "10.77.9.2"].map(|address| address.parse().expect("an address"))
+    }
+
     /// The qdiscs and filters of node 1's device that somebody has made, and the devices of Murphy's there.
     pub fn made(&self) -> Vec<String> {
         let node = &self.wire.a;
