@@ -8,6 +8,8 @@ mod wire;
 
 mod harness;
 mod network;
+#[path = "network/talker.rs"]
+mod talker;
 mod victims;
 
 use std::{
@@ -19,57 +21,17 @@ use std::{
 };
 
 use crew::{Cgroup, Pair, is_gone, taken, wait_for_sleep};
-use harness::{Ended, Guard, Running, patience, say_skipped, slack, wait_until};
+use harness::{Ended, Guard, patience, say_skipped, slack, wait_until};
 use murphy_sys::{cgroup::Hierarchies, namespace::NetNamespace, traffic::group};
 use network::{Disturbance, Nodes, ip, packets};
 use serde_json::Value;
+use talker::{TO_PEER, Talker};
 use wire::{address, assert_share, bind, numbered};
 
 /// How many datagrams of each family are sent for a statistical effect.
 const SAMPLE: u32 = 2000;
-/// Sockets towards node 2, of both families.
-const TO_PEER: &str = "3<>/dev/udp/10.78.0.2/9 4<>/dev/udp/fd78::2/9";
 /// Sockets towards the own node.
 const TO_ITSELF: &str = "3<>/dev/udp/127.0.0.1/9 4<>/dev/udp/::1/9";
-
-/// Somebody in a cgroup of its own, with a socket of each family, as descriptors 3 and 4.
-struct Talker {
-    running: Running,
-    cgroup: Cgroup,
-}
-
-impl Talker {
-    fn start(guard: &Guard, namespace: &NetNamespace, ending: &str, sockets: &str) -> Option<Self> {
-        let Some(cgroup) = Cgroup::make(&guard.name(ending)) else {
-            say_skipped("no cgroups of version 2");
-            return None;
-        };
-        let script = cgroup.with_sockets(sockets);
-        let running = namespace
-            .run(|| guard.victim(&script))
-            .expect("a namespace");
-        wait_for_sleep(running.pid());
-        Some(Self { running, cgroup })
-    }
-
-    /// With a new socket at an address somewhere.
-    fn pair(&self, is_v4: bool, (namespace, last): (&NetNamespace, Option<u8>)) -> Pair {
-        let own = || {
-            if is_v4 { "127.0.0.1" } else { "::1" }
-                .parse()
-                .expect("an address")
-        };
-        let at = last.map_or_else(own, |last| address(is_v4, last));
-        let descriptor = if is_v4 { 3 } else { 4 };
-        Pair::of(self.running.pid(), descriptor, bind((namespace, at)))
-    }
-}
-
-impl Drop for Talker {
-    fn drop(&mut self) {
-        self.running.signal("KILL");
-    }
-}
 
 struct Stage {
     talker: Talker,
