@@ -69,9 +69,9 @@ impl Asked {
         }
     }
 
-    /// The devices that are meant, if what is asked makes sense. Between processes of one namespace all goes over the
-    /// loopback, which is nobody's way to others.
-    pub(super) fn devices(&self, hit: &Hit<'_>) -> Result<Vec<(Place, Device)>, NetError> {
+    /// The devices that are meant and the engine that does it to them, if what is asked makes sense. Between processes of
+    /// one namespace all goes over the loopback, which is nobody's way to others.
+    pub(super) fn aim(&self, hit: &Hit<'_>) -> Result<(Vec<(Place, Device)>, Engine), NetError> {
         self.spec.check()?;
         self.scope.check()?;
         let for_groups = self.is_for_groups(hit);
@@ -93,21 +93,13 @@ impl Asked {
                 devices.push((place.clone(), device));
             }
         }
-        Ok(devices)
-    }
-
-    /// The engine that does it to these devices of whoever is hit.
-    pub(super) fn engine_for(
-        &self,
-        hit: &Hit<'_>,
-        devices: &[(Place, Device)],
-    ) -> Result<Engine, NetError> {
-        let forced = if self.is_for_groups(hit) {
+        let forced = if for_groups {
             Some(Engine::CgroupSkb)
         } else {
             self.engine
         };
-        Engine::choose(&self.spec, &self.scope, forced, devices)
+        let engine = Engine::choose(&self.spec, &self.scope, forced, &devices)?;
+        Ok((devices, engine))
     }
 
     /// The engine that does it to a command that Murphy launches in its own namespace, if it makes sense.
@@ -123,7 +115,7 @@ impl Asked {
 
     /// What lines are made from, where packets are to wait.
     fn recipe(&self, engine: Engine) -> Result<Option<Recipe>, NetError> {
-        if !engine.lays_cable(&self.spec) && engine != Engine::Nfqueue {
+        if !engine.has_lines(&self.spec) {
             return Ok(None);
         }
         let distribution = self.spec.delay.as_ref().map(|delay| &delay.distribution);
@@ -238,8 +230,7 @@ impl Disturbance {
         if hit.places.is_empty() {
             return Err(NetError::Nobody);
         }
-        let devices = asked.devices(hit)?;
-        let engine = asked.engine_for(hit, &devices)?;
+        let (devices, engine) = asked.aim(hit)?;
         let recipe = asked.recipe(engine)?;
         let selectors = hit.places.iter().filter_map(|place| place.selector.clone());
         let selectors = selectors.collect();

@@ -219,7 +219,8 @@ impl WayEffect {
         let taken = sum.frames(|tally| tally.taken).packets;
         // Of what a line does, the share is one of the frames that came to it.
         let has_line = !sum.held.is_empty();
-        let (lost, of) = if has_line && spec.loss_unit == LossUnit::Segment {
+        let of_segments = has_line && spec.loss_unit == LossUnit::Segment;
+        let (lost, of) = if of_segments {
             (by_line.packets, taken)
         } else {
             (in_kernel.packets, matched.packets)
@@ -253,7 +254,7 @@ impl WayEffect {
                 })
                 .collect(),
             loss: spec.loss.map(|loss| Share {
-                of_segments: has_line && spec.loss_unit == LossUnit::Segment,
+                of_segments,
                 ..Share::of(lost, of, loss.ratio(), inflation(loss))
             }),
             duplication: spec.duplicate.map(|chance| {

@@ -147,6 +147,11 @@ impl Engine {
         }
     }
 
+    /// Whether packets come to Murphy, which has a line of those that wait.
+    pub(super) fn has_lines(self, spec: &Spec) -> bool {
+        self == Self::Nfqueue || self.lays_cable(spec)
+    }
+
     /// Whether a ping of Murphy's own can meet it: sockets of others are not its own.
     pub(super) fn rehearses(self) -> bool {
         self != Self::CgroupSkb

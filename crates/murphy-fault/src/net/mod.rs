@@ -296,8 +296,7 @@ pub fn words(spec: &Spec, scope: &Scope) -> String {
 /// What would be done to whoever is hit. Changes nothing; an error for what would be refused.
 pub fn plan(asked: &Asked, hit: &Hit<'_>, until: Until) -> Result<Plan, NetError> {
     let (spec, scope) = (&asked.spec, &asked.scope);
-    let devices = asked.devices(hit)?;
-    let engine = asked.engine_for(hit, &devices)?;
+    let (devices, engine) = asked.aim(hit)?;
     engine.trial()?;
     let ways: Vec<_> = disturbance::ways(spec).collect();
     let mut changes = Vec::new();
@@ -313,7 +312,7 @@ pub fn plan(asked: &Asked, hit: &Hit<'_>, until: Until) -> Result<Plan, NetError
         }
     }
     for (number, (place, device)) in devices.iter().enumerate() {
-        if engine == Engine::Cable && !device.is_ethernet {
+        if engine.lays_cable(spec) && !device.is_ethernet {
             return Err(CableError::NoEthernet(device.name.clone()).into());
         }
         let at = format!("{} (network namespace {})", place.name, place.inode);
