@@ -315,6 +315,11 @@ fn bad_input_is_refused_with_its_field_before_anything_is_touched() {
         (&["--loss", "30"], 2, "30%"),
         (&["--loss", "0%"], 2, "--loss 0% would do nothing"),
         (&["--loss-correlation", "10%"], 2, "--loss"),
+        (
+            &["--loss", "9%", "--loss-correlation", "100%"],
+            2,
+            "--loss-correlation 100%",
+        ),
         (&["--loss", "1%", "--loss-every", "5"], 2, "--loss-every"),
         (
             &["--loss", "1%", "--partition"],

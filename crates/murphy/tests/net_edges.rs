@@ -8,12 +8,17 @@ mod harness;
 mod network;
 mod victims;
 
-use std::net::UdpSocket;
+use std::{
+    fs,
+    net::UdpSocket,
+    path::{Path, PathBuf},
+};
 
 use harness::{Guard, say_skipped, wait_until};
 use murphy_fault::net::Engine;
 use network::{Disturbance, Nodes, ip};
-use wire::{assert_share, datagrams};
+use serde_json::json;
+use wire::{address, assert_share, datagrams};
 
 fn stage() -> Option<(Guard, Nodes)> {
     let guard = Guard::root_or_skip()?;
@@ -31,6 +36,43 @@ fn a_time_that_is_over_before_the_rehearsal_is_not_held_against_the_engine() {
     assert!(!ended.stderr.contains("rehearse"), "{ended:?}");
     assert_eq!(ended.code, 3, "it has met no packet: {ended:?}");
     assert!(nodes.is_calm());
+}
+
+/// The files of a named namespace, which go with the test.
+struct Files(PathBuf);
+
+impl Files {
+    fn write(name: &str, file: &str, text: &str) -> Self {
+        let directory = Path::new("/etc/netns").join(name);
+        fs::create_dir_all(&directory).expect("root may");
+        fs::write(directory.join(file), text).expect("root may");
+        Self(directory)
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+        // Others may have theirs there.
+        let _ = fs::remove_dir(self.0.parent().expect("it is below /etc"));
+    }
+}
+
+#[test]
+fn a_host_has_the_addresses_that_the_files_of_a_named_namespace_give_it() {
+    let Some((guard, nodes)) = stage() else {
+        return;
+    };
+    let peer = address(true, 2);
+    let _files = Files::write(nodes.name(), "hosts", &format!("{peer} db.murphy.test\n"));
+    let words = ["--partition", "--peer", "db.murphy.test", "--for", "60s"];
+    let partition = Disturbance::inject(&guard, &nodes.target(), &words);
+    assert_eq!(
+        partition.active["effect"]["peers"],
+        json!([format!("{peer}/32")])
+    );
+    assert_eq!(nodes.come(20), 20, "those of the other family");
+    partition.interrupt();
 }
 
 #[test]

@@ -1,7 +1,13 @@
 //! Peers are resolved to addresses, again and again while they are meant: a restarted container has another one, and
 //! so may a name.
 
-use std::{collections::BTreeSet, fs, net::IpAddr, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use hickory_resolver::{
     TokioResolver,
@@ -70,11 +76,12 @@ fn of_target(selector: &Selector) -> Result<Vec<IpAddr>, NetError> {
 /// The addresses of a host as somebody in a place would find them: by its own files, over its own network. Murphy reads
 /// those files itself: a name service of the target's would run the target's code.
 fn of_host(name: &str, place: &Place) -> Result<Vec<IpAddr>, NetError> {
-    let root = match place.process {
-        Some(process) => format!("/proc/{}/root", process.pid),
-        None => String::new(),
+    let directories = directories_of(place);
+    let read = |file: &str| {
+        let mut files = directories.iter().map(|etc| etc.join(file));
+        let text = files.find_map(|path| fs::read_to_string(path).ok());
+        text.unwrap_or_default()
     };
-    let read = |file: &str| fs::read_to_string(format!("{root}/etc/{file}")).unwrap_or_default();
     let known = in_hosts(&read("hosts"), name);
     if !known.is_empty() {
         return Ok(known);
@@ -88,6 +95,18 @@ fn of_host(name: &str, place: &Place) -> Result<Vec<IpAddr>, NetError> {
         parse_resolv_conf(read("resolv.conf")).map_err(|error| refused(error.to_string()))?;
     let asked = place.namespace.run(|| ask(servers, options, name))?;
     asked.map_err(refused)
+}
+
+/// Where somebody in a place finds what is in `/etc`, the first that has it: `ip netns exec NAME` shows what is in
+/// `/etc/netns/NAME` there; see `ip-netns(8)`.
+fn directories_of(place: &Place) -> Vec<PathBuf> {
+    match (&place.process, &place.selector) {
+        (Some(process), _) => vec![format!("/proc/{}/root/etc", process.pid).into()],
+        (None, Some(Selector::Netns(name))) if !name.contains('/') => {
+            vec![Path::new("/etc/netns").join(name), "/etc".into()]
+        }
+        (None, _) => vec!["/etc".into()],
+    }
 }
 
 /// Asks the name servers, from the namespace of the calling thread.

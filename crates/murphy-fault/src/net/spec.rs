@@ -31,6 +31,11 @@ pub enum SpecError {
         /// What it adds to.
         needs: &'static str,
     },
+    /// Draws that are all as the first one.
+    #[error(
+        "disturb the network: {0} 100% leaves nothing to chance: all would be as the first one; ask for less than 100%"
+    )]
+    Frozen(&'static str),
     /// Two answers to one question.
     #[error("disturb the network: {0} and {1} exclude each other")]
     Both(&'static str, &'static str),
@@ -324,10 +329,7 @@ impl Spec {
                 return Err(SpecError::Zero(field));
             }
             if chance.correlation == Ratio::ONE {
-                return Err(SpecError::Both(
-                    correlation,
-                    "a correlation of 100%, which never changes",
-                ));
+                return Err(SpecError::Frozen(correlation));
             }
         }
         if let Some(Loss::GilbertElliott(model)) = self.loss {
@@ -393,10 +395,7 @@ impl Delay {
             return needs("--distribution");
         }
         if self.correlation == Ratio::ONE {
-            return Err(SpecError::Both(
-                "--correlation",
-                "a correlation of 100%, which never changes",
-            ));
+            return Err(SpecError::Frozen("--correlation"));
         }
         Ok(())
     }
