@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// So many datagrams are sent, so long after each other, while the command starts.
-const DATAGRAMS: u32 = 3000;
+const DATAGRAMS: u32 = 10_000;
 const PAUSE: Duration = Duration::from_micros(200);
 /// It is started when some are under way.
 const AHEAD: Duration = Duration::from_millis(30);
@@ -58,7 +58,10 @@ fn once(lab: &Lab, words: &[&str], is_late: bool) -> Outcome<f64> {
     });
     disturbance?.end()?;
     let flow = flows.pop().ok_or("nothing was sent")?;
-    let hit = first_hit(&flow, is_late).ok_or("nothing was disturbed in time")?;
+    let hit = first_hit(&flow, is_late).ok_or_else(|| {
+        let (came, took) = (flow.came.len(), flow_began.elapsed());
+        format!("nothing was disturbed in {took:?}: {came} of {DATAGRAMS} came")
+    })?;
     let after = (flow_began + hit).saturating_duration_since(began);
     Ok(after.as_secs_f64() * 1e3)
 }

@@ -54,17 +54,21 @@ fn main() -> Outcome<()> {
     let only = said("--only");
     let lab = Lab::lay()?;
     let before = load()?;
-    let mut figures = Vec::new();
+    let (mut figures, mut failed) = (Vec::new(), Vec::new());
     for (name, measure) in PARTS {
         if only.is_none_or(|only| only == name) {
             eprintln!("measuring {name}");
-            figures.extend(measure(&lab, runs)?);
+            match measure(&lab, runs) {
+                Ok(measured) => figures.extend(measured),
+                // What took long to measure is said all the same.
+                Err(error) => failed.push(format!("{name}: {error}")),
+            }
         }
     }
     let load = [before, load()?];
     if words.iter().any(|word| word == "--json") {
         println!("{}", json!({"load": load, "figures": figures}));
-        return Ok(());
+        return outcome(&failed);
     }
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     println!(
@@ -77,7 +81,14 @@ fn main() -> Outcome<()> {
     for figure in figures {
         println!("{figure}");
     }
-    Ok(())
+    outcome(&failed)
+}
+
+fn outcome(failed: &[String]) -> Outcome<()> {
+    if failed.is_empty() {
+        return Ok(());
+    }
+    Err(failed.join("; ").into())
 }
 
 /// How many programs wanted a processor in the last minute, on average.
