@@ -40,13 +40,14 @@ static __always_inline __u64 mixed(__u64 word)
 	return word ^ (word >> 31);
 }
 
-static __always_inline int hits(const struct chain *chain, __u64 seed, __u64 number, enum way way, enum purpose purpose)
+__noinline int hits(const struct chain *chain, __u64 seed, __u64 number, enum way way, enum purpose purpose)
 {
 	__u32 which = way, inside;
 	__u64 word;
 	struct course *course;
 
-	if (!chain->enter && !chain->hit_outside)
+	/* The kernel verifies each function for itself, for any way and purpose. */
+	if (!chain || purpose >= PURPOSES || (!chain->enter && !chain->hit_outside))
 		return 0;
 	/* Two 32-bit words for each packet, way and purpose. */
 	word = mixed(seed + ((number * PURPOSES + purpose) * WAYS + way + 1) * 0x9e3779b97f4a7c15ull);

@@ -46,10 +46,16 @@ static __always_inline int load(struct __sk_buff *skb, __u32 at, void *to, __u32
 	return bpf_skb_load_bytes_relative(skb, at, to, bytes, BPF_HDR_START_NET);
 }
 
-static __always_inline int in_ports(const struct ports *list, __u32 count, __u16 port)
+/*
+ * The kernel verifies a function that is not static by itself, and each call of it in no time: without such ones it walks
+ * all ways through a program, one after the other, for a tenth of a second.
+ */
+__noinline int in_ports(const struct port_list *list, __u32 count, __u16 port)
 {
+	if (!list)
+		return 0;
 	for (__u32 i = 0; i < PORTS_MAX && i < count; i++)
-		if (port >= list[i].first && port <= list[i].last)
+		if (port >= list->of[i].first && port <= list->of[i].last)
 			return 1;
 	return 0;
 }
@@ -59,12 +65,12 @@ static __always_inline int by_ports(const struct scope *scope, const struct pack
 	__u16 local = way == TO ? packet->source : packet->destination;
 	__u16 remote = way == TO ? packet->destination : packet->source;
 
-	if (scope->either_ports && !in_ports(scope->either, scope->either_ports, local) &&
-	    !in_ports(scope->either, scope->either_ports, remote))
+	if (scope->either_ports && !in_ports(&scope->either, scope->either_ports, local) &&
+	    !in_ports(&scope->either, scope->either_ports, remote))
 		return 0;
-	if (scope->local_ports && !in_ports(scope->local, scope->local_ports, local))
+	if (scope->local_ports && !in_ports(&scope->local, scope->local_ports, local))
 		return 0;
-	return !scope->remote_ports || in_ports(scope->remote, scope->remote_ports, remote);
+	return !scope->remote_ports || in_ports(&scope->remote, scope->remote_ports, remote);
 }
 
 /* Reads the ports of the protocol above IP, where it has any. */
@@ -121,7 +127,7 @@ static __always_inline int meant4(struct __sk_buff *skb, const struct scope *sco
 }
 
 /* Finds the protocol above IPv6, and where its header begins. */
-static __always_inline __u32 above6(struct __sk_buff *skb, __u8 next, struct packet *packet)
+__noinline __u32 above6(struct __sk_buff *skb, __u8 next, struct packet *packet)
 {
 	__u32 at = 40;
 	struct {
@@ -130,6 +136,8 @@ static __always_inline __u32 above6(struct __sk_buff *skb, __u8 next, struct pac
 		__u16 offset;
 	} header;
 
+	if (!packet)
+		return 0;
 	packet->whole = 1;
 	for (int i = 0; i < EXTENSIONS_MAX; i++) {
 		if (next != HOP_BY_HOP && next != ROUTING && next != FRAGMENT && next != AUTHENTICATION &&
@@ -200,8 +208,10 @@ static __always_inline int meant_arp(struct __sk_buff *skb, const struct scope *
 	return bpf_map_lookup_elem(&peers4, &peer) != 0;
 }
 
-static __always_inline int meant(struct __sk_buff *skb, const struct scope *scope, enum way way)
+__noinline int meant(struct __sk_buff *skb, const struct scope *scope, enum way way)
 {
+	if (!scope)
+		return 0;
 	switch (skb->protocol) {
 	case bpf_htons(ETH_P_IP):
 		return meant4(skb, scope, way);

@@ -279,7 +279,7 @@ static __always_inline int may_answer_icmp(struct __sk_buff *skb, __u32 at, int 
  * The verdict on a packet whose sender is told; -1 where it cannot be told, as of fragments, groups, errors and packets
  * with options.
  */
-static __always_inline int refuse(struct __sk_buff *skb, enum way way)
+__noinline int refuse(struct __sk_buff *skb, enum way way)
 {
 	struct ip4 ip4;
 	struct ip6 ip6;

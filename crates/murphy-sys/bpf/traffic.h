@@ -21,6 +21,10 @@ struct ports {
 	__u16 last;
 };
 
+struct port_list {
+	struct ports of[PORTS_MAX];
+};
+
 struct scope {
 	/* Whether only packets to and from peers match. */
 	__u32 by_peer;
@@ -34,9 +38,9 @@ struct scope {
 	__u32 local_ports;
 	__u32 remote_ports;
 	__u32 unused;
-	struct ports either[PORTS_MAX];
-	struct ports local[PORTS_MAX];
-	struct ports remote[PORTS_MAX];
+	struct port_list either;
+	struct port_list local;
+	struct port_list remote;
 };
 
 /*

@@ -292,10 +292,11 @@ impl Disturbance {
         crew: Option<(Crew, Vec<PathBuf>)>,
     ) -> Result<(), NetError> {
         self.entry.protect(&self.engine.undos(self.id()))?;
+        let mut rehearsed = None;
         if self.engine.rehearses() && rehearsal::is_worth_it(&self.asked.spec) {
             // Whoever rehearses longer than the fault is to last is not taken for one that hangs.
             self.entry.began(rehearsal::until_ns())?;
-            self.rehearse(devices)?;
+            rehearsed = self.rehearse(devices)?;
             self.begin_again()?;
         }
         // Hooks that are made change nothing yet: what this kernel refuses, it refuses here.
@@ -313,21 +314,29 @@ impl Disturbance {
         for (place, index, hook) in made {
             self.attach(place, index, hook)?;
         }
-        match &mut self.group {
-            Some(group) => self.entry.change(&group.undos(), || group.attach())?,
+        if let Some(group) = &mut self.group {
+            self.entry.change(&group.undos(), || group.attach())??;
+        }
+        // The last hook of a kernel costs it a while, and so does the first one after it.
+        match rehearsed {
+            Some(mut hook) => hook.leave(),
             None => Ok(()),
         }
     }
 
-    /// Does it to a ping first, over the first device over which somebody answers.
-    fn rehearse(&mut self, devices: &[(Place, Device)]) -> Result<(), NetError> {
+    /// Does it to a ping first, over the first device over which somebody answers. Gives what did it, if it is
+    /// there still; it does nothing any more.
+    fn rehearse(
+        &mut self,
+        devices: &[(Place, Device)],
+    ) -> Result<Option<Box<dyn Hook>>, NetError> {
         let devices = devices.iter().filter(|(_, device)| device.is_up);
         let contact = devices.take(REHEARSED_MAX).find_map(|(place, device)| {
             let contact = Contact::find(&place.namespace, device, &self.peers)?;
             Some((place, device, contact))
         });
         let Some((place, device, mut contact)) = contact else {
-            return Ok(());
+            return Ok(None);
         };
         let name = format!("{OUR_DEVICES}{}-r", self.id());
         let order = Order {
@@ -340,7 +349,13 @@ impl Disturbance {
         hook.allow(&BTreeSet::from([(contact.host, whole)]))?;
         self.entry.change(&hook.undos(), || hook.attach())??;
         let met = contact.rehearse(hook.as_ref(), &self.asked.spec);
-        hook.leave()?;
+        let hook = if self.engine.leaves_room() {
+            hook.activate(false)?;
+            Some(hook)
+        } else {
+            hook.leave()?;
+            None
+        };
         // To a microsecond.
         let ms = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
         self.rehearsal = Some(Rehearsal {
@@ -350,7 +365,7 @@ impl Disturbance {
             before_ms: ms(contact.before()),
             with_ms: met?.map(ms),
         });
-        Ok(())
+        Ok(hook)
     }
 
     /// Makes the hook of one device of a place, which does nothing yet.

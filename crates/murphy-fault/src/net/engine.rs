@@ -157,6 +157,11 @@ impl Engine {
         self != Self::CgroupSkb
     }
 
+    /// Whether a hook that does nothing may stay at a device while another of the same injection comes there.
+    pub(super) fn leaves_room(self) -> bool {
+        matches!(self, Self::Tcx | Self::Cable)
+    }
+
     /// Makes what disturbs the packets of one device, which does nothing yet.
     pub(super) fn hook(self, job: Job<'_>, spec: &Spec) -> Result<Box<dyn Hook>, NetError> {
         Ok(match self {
