@@ -326,10 +326,7 @@ impl Disturbance {
 
     /// Does it to a ping first, over the first device over which somebody answers. Gives what did it, if it is
     /// there still; it does nothing any more.
-    fn rehearse(
-        &mut self,
-        devices: &[(Place, Device)],
-    ) -> Result<Option<Box<dyn Hook>>, NetError> {
+    fn rehearse(&mut self, devices: &[(Place, Device)]) -> Result<Option<Box<dyn Hook>>, NetError> {
         let devices = devices.iter().filter(|(_, device)| device.is_up);
         let contact = devices.take(REHEARSED_MAX).find_map(|(place, device)| {
             let contact = Contact::find(&place.namespace, device, &self.peers)?;
