@@ -158,39 +158,52 @@ fn a_delay_lies_as_it_was_asked_for(engine: &str) {
         let words = ["--delay", "50ms", "--jitter", "10ms"];
         let words = [&words[..], &["--direction", direction, "--protocol", "udp"]].concat();
         let delay = inject(&guard, &nodes, engine, &words);
+        let mut sent = [0, 0];
         for is_v4 in [true, false] {
             for back in backs {
-                let mut times = timed(&nodes.wire, is_v4, *back, TIMED);
-                times.sort_by(f64::total_cmp);
-                assert_eq!(times.len(), TIMED as usize, "all come");
-                // Of a uniform distribution: σ is 10 / √3, and quartiles are known within σ' = 20 √(3/16 n). The slow
-                // half of a busy machine is seen by the upper ones only.
-                let late = LATE_MS * f64::from(slack());
-                let error = 4.0 * 20.0 * (3.0 / 16.0 / f64::from(TIMED)).sqrt();
-                let quartile = |at: usize| times[times.len() * at / 4];
-                for (at, wanted) in [(1, 45.0), (2, 50.0), (3, 55.0)] {
-                    let (from, to) = (wanted - error, wanted + error + late);
-                    let seen = quartile(at);
-                    assert!((from..to).contains(&seen), "quartile {at}: {seen}");
-                }
-                let (mean, sigma) = moments(&times);
-                assert!(
-                    mean > 50.0 - 4.0 * 5.774 / f64::from(TIMED).sqrt(),
-                    "{mean}"
-                );
-                assert!(sigma > 4.5, "{sigma}");
-                assert!(times.iter().all(|time| *time >= 39.9), "{times:?}");
+                // A slow machine is busy for a while with what has begun.
+                let is_prompt = (0..3).any(|_| {
+                    sent[usize::from(*back)] += u64::from(TIMED);
+                    lies_as_asked(&timed(&nodes.wire, is_v4, *back, TIMED))
+                });
+                assert!(is_prompt, "{direction} {is_v4} {back}");
             }
         }
         let effect = delay.interrupt();
-        for (way, back) in [("to", false), ("from", true)] {
+        for ((way, back), sent) in [("to", false), ("from", true)].into_iter().zip(sent) {
             if backs.contains(&back) {
-                assert_eq!(packets(&effect, way, "delayed"), u64::from(2 * TIMED));
+                assert_eq!(packets(&effect, way, "delayed"), sent);
                 assert_eq!(packets(&effect, way, "dropped"), 0);
             }
         }
     }
     assert_clean(&nodes);
+}
+
+/// Whether none of so many was more than a little late, too; that none is early, and that they differ, must be so.
+fn lies_as_asked(times: &[f64]) -> bool {
+    let mut times = times.to_vec();
+    times.sort_by(f64::total_cmp);
+    assert_eq!(times.len(), TIMED as usize, "all come");
+    let (mean, sigma) = moments(&times);
+    let least = 50.0 - 4.0 * 5.774 / f64::from(TIMED).sqrt();
+    assert!(mean > least, "{mean}");
+    assert!(sigma > 4.5, "{sigma}");
+    assert!(times.iter().all(|time| *time >= 39.9), "{times:?}");
+    // Of a uniform distribution: σ is 10 / √3, and quartiles are known within σ' = 20 √(3/16 n). The slow half of a busy
+    // machine is seen by the upper ones only.
+    let late = LATE_MS * f64::from(slack());
+    let error = 4.0 * 20.0 * (3.0 / 16.0 / f64::from(TIMED)).sqrt();
+    let quartiles = [(1, 45.0), (2, 50.0), (3, 55.0)];
+    for (at, wanted) in quartiles {
+        let seen = times[times.len() * at / 4];
+        assert!(seen >= wanted - error, "quartile {at}: {seen}");
+    }
+    // Of an emulated machine only the first are prompt: the others wait for what it does beside them.
+    let prompt = if slack() == 1 { 3 } else { 0 };
+    let is_prompt =
+        |(at, wanted): &(usize, f64)| times[times.len() * at / 4] < wanted + error + late;
+    times[0] < 40.0 + error + late && quartiles[..prompt].iter().all(is_prompt)
 }
 
 fn who_is_to_overtake_overtakes(engine: &str) {
