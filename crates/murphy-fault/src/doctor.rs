@@ -4,7 +4,9 @@
 
 use murphy_sys::{
     cgroup::Hierarchies,
+    connections::{self, ConnectionError},
     family::{AtExec, Family},
+    namespace::NetNamespace,
     pidfd,
     privilege::Privileges,
     trial::Namespace,
@@ -12,7 +14,7 @@ use murphy_sys::{
 };
 use serde::Serialize;
 
-use crate::{journal::Journal, net::Engine, time};
+use crate::{conn::How, journal::Journal, net::Engine, time};
 
 /// What one thing on this machine is good for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -48,7 +50,7 @@ impl Row {
 }
 
 /// Who adds rows.
-const ROWS: [fn() -> Vec<Row>; 6] = [privileges, namespaces, cgroups, process, time, net];
+const ROWS: [fn() -> Vec<Row>; 7] = [privileges, namespaces, cgroups, process, time, net, conn];
 
 /// Every row, asked of the machine now.
 pub fn examine() -> Vec<Row> {
@@ -211,6 +213,31 @@ fn net() -> Vec<Row> {
         Err(error) => Row::no("net", engine.name(), error.to_string()),
     };
     Engine::ALL.map(row).into()
+}
+
+fn conn() -> Vec<Row> {
+    let resets = NetNamespace::create()
+        .map_err(ConnectionError::from)
+        .and_then(|namespace| connections::trial(&namespace));
+    let name = How::Reset.engine();
+    let reset = match resets {
+        Ok(()) => Row::yes(
+            "conn",
+            name,
+            "connections are reset in the kernel, idle ones too",
+        ),
+        Err(error) => Row::no("conn", name, error.to_string()),
+    };
+    let name = How::Close.engine();
+    let close = match connections::trial_of_close() {
+        Ok(()) => Row::yes(
+            "conn",
+            name,
+            "connections are closed in their owner's place",
+        ),
+        Err(error) => Row::no("conn", name, format!("{error}; it needs Linux 5.6")),
+    };
+    vec![reset, close]
 }
 
 #[cfg(test)]

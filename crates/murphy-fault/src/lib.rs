@@ -2,7 +2,7 @@
 //!
 //! Nothing is changed on a system before the way back is on disk. An [`injector::Injector`] is one Murphy
 //! at work: it holds the [`journal::Journal`] and a [`keeper::Keeper`] that goes the way back should Murphy
-//! die. A family of faults is a folder: [`process`], [`time`].
+//! die. A family of faults is a folder: [`process`], [`time`], [`net`], [`conn`].
 //!
 //! ```no_run
 //! use murphy_fault::{injector::Injector, journal::Journal, process::Pause, span::Until};
@@ -21,6 +21,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod conn;
 pub mod doctor;
 pub mod injector;
 pub mod journal;

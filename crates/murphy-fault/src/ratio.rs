@@ -64,6 +64,18 @@ impl Ratio {
         Self(WHOLE - self.0)
     }
 
+    /// So much of `n`, rounded up, exactly.
+    pub fn ceil_of(self, n: usize) -> usize {
+        // A share of `n` is at most `n`, which fits.
+        let share = (n as u128 * u128::from(self.0)).div_ceil(WHOLE.into());
+        usize::try_from(share).unwrap_or(n)
+    }
+
+    /// So much of `n`, rounded down, exactly.
+    pub fn floor_of(self, n: usize) -> usize {
+        n - self.rest().ceil_of(n)
+    }
+
     /// How many of the 2³² values of a random word are below it: the ratio itself, rounded to the nearest, so
     /// that 0 is never drawn and 1 always.
     pub fn threshold(self) -> u64 {
@@ -170,6 +182,30 @@ mod tests {
         }
         for text in ["0.0000000001", "1.12345678%"] {
             assert_eq!(error(text), BadRatio::Fine(text.into()));
+        }
+    }
+
+    #[test]
+    fn a_share_of_some_is_rounded_either_way_exactly() {
+        let ratio = |text: &str| text.parse::<Ratio>().unwrap();
+        for (text, n, floor, ceil) in [
+            ("30%", 10, 3, 3),
+            ("30%", 11, 3, 4),
+            ("29%", 100, 29, 29),
+            ("0%", 7, 0, 0),
+            ("100%", 7, 7, 7),
+            ("0.0000001%", 1_000_000_000, 1, 1),
+            (
+                "33.3333333%",
+                usize::MAX,
+                6_148_914_685_087_602_513,
+                6_148_914_685_087_602_514,
+            ),
+        ] {
+            assert_eq!(
+                (ratio(text).floor_of(n), ratio(text).ceil_of(n)),
+                (floor, ceil)
+            );
         }
     }
 

@@ -320,6 +320,28 @@ pub fn namespace_inode(pid: u32, kind: &str) -> Result<u64, ProcessError> {
         })
 }
 
+/// The sockets that a process holds: its descriptor of each, and the socket's inode.
+pub fn sockets(pid: u32) -> io::Result<Vec<(i32, u32)>> {
+    let mut sockets = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
+        let entry = entry?;
+        // One that was closed just now is none.
+        let Ok(leads_to) = fs::read_link(entry.path()) else {
+            continue;
+        };
+        let named = leads_to
+            .to_str()
+            .and_then(|text| text.strip_prefix("socket:["));
+        let inode = named.and_then(|text| text.strip_suffix(']')?.parse().ok());
+        let descriptor = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok());
+        sockets.extend(descriptor.zip(inode));
+    }
+    Ok(sockets)
+}
+
 /// Whether a process is in this process's own namespace of a kind; so it is where the kernel has none.
 pub fn shares_namespace(pid: u32, kind: &str) -> bool {
     namespace_inode(pid, kind).ok() == namespace_inode(std::process::id(), kind).ok()

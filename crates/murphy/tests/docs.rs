@@ -15,6 +15,7 @@ mod victims;
 use std::{
     collections::HashMap,
     env, fs,
+    net::{TcpListener, TcpStream},
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -22,11 +23,12 @@ use std::{
 
 use harness::{Guard, Running, say_skipped, wait_until};
 use murphy_sys::{
+    connections,
     family::{AtExec, Family},
     trial::Namespace,
     vdso::Clock,
 };
-use network::Nodes;
+use network::{Named, Nodes, ip};
 use serde_json::Value;
 
 /// The pid of every victim of a skew, as the page writes it.
@@ -303,6 +305,70 @@ fn the_effect_on_packets_has_the_fields_that_the_page_shows() {
         let ended = guard.murphy(words).arg(&real["netns:web"]).run();
         assert_eq!(ended.code, 0, "{ended:?}");
         compare_fields("net.md", &ended.lines().pop().expect("it says something"));
+    });
+}
+
+/// A server on port 5432 of a namespace with ten clients there, all of this process, as the page calls them.
+fn with_connections(act: impl FnOnce(&Guard, HashMap<String, String>)) {
+    let Some(guard) = Guard::root_or_skip() else {
+        return;
+    };
+    let (named, namespaces) = Named::make(&guard, ["w".to_owned()]);
+    assert!(ip(&["-n", named.name(0), "link", "set", "lo", "up"]));
+    if let Err(error) = connections::trial(&namespaces[0]) {
+        return say_skipped(&error.to_string());
+    }
+    let made = namespaces[0].run(|| {
+        let listener = TcpListener::bind("127.0.0.1:5432").expect("nobody else is there");
+        let connect = || {
+            let opened = TcpStream::connect("127.0.0.1:5432").expect("somebody listens");
+            (opened, listener.accept().expect("somebody has come"))
+        };
+        let all: Vec<_> = (0..10).map(|_| connect()).collect();
+        (listener, all)
+    });
+    let _kept = made.expect("a namespace");
+    let name = fs::read_to_string("/proc/self/comm").expect("a name");
+    let name = format!("{} {}", std::process::id(), name.trim());
+    let real = [("netns:web", named.target(0)), ("4711 server", name)];
+    act(
+        &guard,
+        real.map(|(page, real)| (page.to_owned(), real)).into(),
+    );
+}
+
+/// A line about connections without what differs from one run to the next.
+fn settled_connections(line: &str, command: &str) -> String {
+    let mut before = "";
+    let words = line.split_whitespace().map(|word| {
+        let is_seed = before == "seed";
+        before = word;
+        if is_seed {
+            "SEED"
+        } else if word.starts_with("127.0.0.1:") && word != "127.0.0.1:5432" {
+            "CLIENT"
+        } else {
+            word
+        }
+    });
+    settled(&words.collect::<Vec<_>>().join(" "), command)
+}
+
+#[test]
+fn every_command_of_the_page_about_connections_says_what_the_page_shows() {
+    for session in sessions("conn.md") {
+        with_connections(|guard, real| hold(guard, &session, real, settled_connections));
+    }
+}
+
+#[test]
+fn the_effect_on_connections_has_the_fields_that_the_page_shows() {
+    with_connections(|guard, real| {
+        let words = ["inject", "conn", "--json", "--rate", "20%", "-t"];
+        let ended = guard.murphy(words).arg(&real["netns:web"]);
+        let ended = ended.args(["--local-port", "5432"]).run();
+        assert_eq!(ended.code, 0, "{ended:?}");
+        compare_fields("conn.md", &ended.lines().pop().expect("it says something"));
     });
 }
 

@@ -35,6 +35,7 @@ pub use disturbance::{Asked, Disturbance, Hit};
 pub use effect::{Counted, DeviceDelay, Disturbed, Share, WayEffect};
 pub use engine::{Engine, UnknownEngine};
 pub use nfqueue::QueuedError;
+pub(crate) use peers::resolve;
 pub use place::{Place, PlaceSeen};
 pub use rehearsal::Rehearsal;
 pub use scope::{Scope, ScopeError};
@@ -332,7 +333,7 @@ pub fn plan(asked: &Asked, hit: &Hit<'_>, until: Until) -> Result<Plan, NetError
         };
         undo.extend(engine.undos_at(job, spec)?);
     }
-    let peers = peers::resolve(&scope.peers, &hit.places)?;
+    let peers = resolve(&scope.peers, &hit.places)?;
     for (address, length) in peers {
         changes.push(format!("only packets to or from {address}/{length}"));
     }

@@ -25,7 +25,7 @@ use super::{
 };
 
 /// The addresses of all peers, seen from some places.
-pub(super) fn resolve(peers: &[Peer], places: &[Place]) -> Result<BTreeSet<Network>, NetError> {
+pub(crate) fn resolve(peers: &[Peer], places: &[Place]) -> Result<BTreeSet<Network>, NetError> {
     let mut networks = BTreeSet::new();
     for peer in peers {
         let before = networks.len();

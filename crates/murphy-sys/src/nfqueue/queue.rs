@@ -14,9 +14,13 @@ use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 
 use super::{
     NfqueueError,
-    wire::{self, Message, QUEUE, Refused, ask, attributes, refusal, socket, word32},
+    wire::{self, Message, QUEUE, Refused, ask, attributes, socket, word32},
 };
-use crate::{namespace::NetNamespace, qdisc::exchange::attribute, tap::Frames};
+use crate::{
+    namespace::NetNamespace,
+    netlink::{attribute, messages, refusal},
+    tap::Frames,
+};
 
 /// How much of each packet is read, in bytes from its network header on: enough for the ports behind options and
 /// extension headers.
@@ -152,11 +156,11 @@ impl Queue {
             };
             // The kernel sends each message by itself.
             let length = datagram.len();
-            let Some((kind, _, body)) = wire::messages(datagram).next() else {
+            let Some(message) = messages(datagram).next() else {
                 continue;
             };
-            if kind == NLMSG_ERROR {
-                match refusal(body) {
+            if message.kind == NLMSG_ERROR {
+                match refusal(message.body) {
                     // The packet is gone already.
                     Some(error) if error.raw_os_error() == Some(libc::ENOENT) => self.missed += 1,
                     Some(error) => return Err(broken(error)),
@@ -164,10 +168,10 @@ impl Queue {
                 }
                 continue;
             }
-            if kind != PACKET {
+            if message.kind != PACKET {
                 continue;
             }
-            let Some(id) = packet(body).map(|packet| packet.id) else {
+            let Some(id) = packet(message.body).map(|packet| packet.id) else {
                 continue;
             };
             // Each packet has the number behind that of the one before; those that are left out were not read in time.
@@ -175,8 +179,8 @@ impl Queue {
             self.missed += u64::from(step.saturating_sub(1));
             self.last_id = id;
             // The borrow of the first look ends before this one is given away.
-            let body = wire::messages(&self.buffer[..length]).next();
-            return Ok(body.and_then(|(_, _, body)| packet(body)));
+            let message = messages(&self.buffer[..length]).next();
+            return Ok(message.and_then(|message| packet(message.body)));
         }
     }
 

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     namespace::NetNamespace,
-    qdisc::exchange::{attribute, text},
+    netlink::{attribute, text},
     traffic::Way,
 };
 

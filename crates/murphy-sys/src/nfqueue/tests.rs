@@ -156,7 +156,7 @@ fn queues_have_numbers_of_their_own_and_tables_an_order() {
 fn what_is_no_packet_is_none() {
     for length in 0..40 {
         let bytes = vec![5; length];
-        let _ = wire::messages(&bytes).count();
+        let _ = crate::netlink::messages(&bytes).count();
         assert!(wire::attributes(&bytes).len() <= length);
     }
 }

@@ -3,7 +3,7 @@
 use std::{io, os::fd::AsFd};
 
 use rtnetlink::{
-    packet_core::{DefaultNla, NLM_F_ACK, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer},
+    packet_core::{DefaultNla, NLM_F_ACK, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR},
     sys::{Socket, protocols::NETLINK_NETFILTER},
 };
 use rustix::{
@@ -14,13 +14,11 @@ use rustix::{
 use super::NfqueueError;
 use crate::{
     namespace::NetNamespace,
-    qdisc::exchange::{attribute, emitted},
+    netlink::{self, ALIGNMENT, HEADER, attribute, emitted, refusal},
 };
 
-/// Bytes of `struct nlmsghdr`, and of `struct nfgenmsg` behind it; messages begin at multiples of four.
-const HEADER: usize = 16;
+/// Bytes of `struct nfgenmsg`, which is behind the header of a message.
 const GENERAL: usize = 4;
-const ALIGNMENT: usize = 4;
 /// An answer is at most as long as what the kernel puts into one datagram.
 const ANSWER_BYTES: usize = 1 << 16;
 
@@ -88,30 +86,9 @@ pub(super) fn word32_of(attributes: &[u8], kind: u16) -> Option<u32> {
     Some(u32::from_be_bytes(value.try_into().ok()?))
 }
 
-/// Messages of a datagram: what kind each is, its sequence number, and what is behind its header.
-pub(super) fn messages(datagram: &[u8]) -> impl Iterator<Item = (u16, u32, &[u8])> {
-    let mut rest = datagram;
-    std::iter::from_fn(move || {
-        let head = NetlinkBuffer::new_checked(rest).ok()?;
-        let length = usize::try_from(head.length()).ok()?;
-        let (kind, sequence) = (head.message_type(), head.sequence_number());
-        let body = rest.get(HEADER..length)?;
-        rest = rest
-            .get(length.next_multiple_of(ALIGNMENT)..)
-            .unwrap_or_default();
-        Some((kind, sequence, body))
-    })
-}
-
 /// The attributes of a message of netfilter's.
 pub(super) fn attributes(body: &[u8]) -> &[u8] {
     body.get(GENERAL..).unwrap_or_default()
-}
-
-/// What `struct nlmsgerr` says; nothing where it says that all is well.
-pub(super) fn refusal(body: &[u8]) -> Option<io::Error> {
-    let code = i32::from_ne_bytes(*body.first_chunk()?);
-    (code != 0).then(|| io::Error::from_raw_os_error(code.saturating_neg()))
 }
 
 /// A socket for netfilter inside a namespace, where it stays.
@@ -151,13 +128,13 @@ pub(super) fn ask(socket: &Socket, messages: &[Message]) -> Result<Vec<Vec<u8>>,
     socket.send(&bytes, 0).map_err(broken)?;
     let (mut buffer, mut bodies, mut first) = (vec![0; ANSWER_BYTES], Vec::new(), None);
     while let Some(datagram) = next(socket, &mut buffer).map_err(broken)? {
-        for (kind, sequence, body) in self::messages(datagram) {
-            if kind == NLMSG_ERROR {
-                let place = sequence as usize;
-                let refused = refusal(body).map(|source| Refused { place, source });
+        for answer in netlink::messages(datagram) {
+            if answer.kind == NLMSG_ERROR {
+                let place = answer.sequence as usize;
+                let refused = refusal(answer.body).map(|source| Refused { place, source });
                 first = first.or(refused);
-            } else if kind != NLMSG_DONE {
-                bodies.push(body.to_vec());
+            } else if answer.kind != NLMSG_DONE {
+                bodies.push(answer.body.to_vec());
             }
         }
     }

@@ -8,22 +8,22 @@ use std::io;
 use nix::errno::Errno;
 use rtnetlink::{
     packet_core::{
-        DefaultNla, Emitable, NLA_TYPE_MASK, NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_CREATE,
-        NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
-        NetlinkBuffer, NetlinkMessage,
+        DefaultNla, NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_CREATE, NLM_F_DUMP,
+        NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer,
+        NetlinkMessage,
     },
     packet_route::RouteNetlinkMessage,
     sys::{Socket, protocols::NETLINK_ROUTE},
 };
 
 use super::QdiscError;
-use crate::namespace::NetNamespace;
+use crate::{
+    namespace::NetNamespace,
+    netlink::{ALIGNMENT, HEADER, attribute},
+};
 
 /// How often a list is asked for that changes while it is read.
 const ATTEMPTS_MAX: u32 = 10;
-/// Bytes of a netlink message's header; messages begin at multiples of four.
-const HEADER: usize = 16;
-const ALIGNMENT: usize = 4;
 /// The attribute of an answer that has the kernel's own words (`NLMSGERR_ATTR_MSG`).
 const WORDS: u16 = 1;
 
@@ -52,33 +52,6 @@ pub(super) fn numbers(values: &[u32]) -> Vec<u8> {
         .iter()
         .flat_map(|value| value.to_ne_bytes())
         .collect()
-}
-
-/// A text that ends with a zero.
-pub(crate) fn text(kind: u16, value: &str) -> DefaultNla {
-    DefaultNla::new(kind, [value.as_bytes(), &[0]].concat())
-}
-
-/// Attributes, one behind the other.
-pub(crate) fn emitted(attributes: &[DefaultNla]) -> Vec<u8> {
-    let mut bytes = vec![0; attributes.buffer_len()];
-    attributes.emit(&mut bytes);
-    bytes
-}
-
-/// The value of the first attribute of a kind. Nested ones may be flagged as such, which says nothing more.
-pub(crate) fn attribute(attributes: &[u8], wanted: u16) -> Option<&[u8]> {
-    let mut rest = attributes;
-    while let Some((head, _)) = rest.split_at_checked(ALIGNMENT) {
-        let length = usize::from(u16::from_ne_bytes([head[0], head[1]]));
-        let kind = u16::from_ne_bytes([head[2], head[3]]);
-        let value = rest.get(head.len()..length)?;
-        if kind & NLA_TYPE_MASK == wanted {
-            return Some(value);
-        }
-        rest = rest.get(length.next_multiple_of(ALIGNMENT)..)?;
-    }
-    None
 }
 
 /// The text of an attribute.
@@ -241,6 +214,7 @@ fn verdict(flags: u16, body: &[u8]) -> Result<Result<(), Refusal>, QdiscError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::netlink::{emitted, text};
 
     #[test]
     fn attributes_are_found_behind_odd_lengths_and_in_each_other() {

@@ -21,9 +21,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     HEADER, Handle, KIND, OPTIONS, QdiscError, Removal,
-    exchange::{Exchange, attribute, emitted, number, numbers, text, text_of},
+    exchange::{Exchange, number, numbers, text_of},
 };
-use crate::namespace::NetNamespace;
+use crate::{
+    namespace::NetNamespace,
+    netlink::{attribute, emitted, text},
+};
 
 /// `TCA_BPF_…`.
 const BPF_ACTION: u16 = 1;

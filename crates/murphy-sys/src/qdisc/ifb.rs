@@ -18,9 +18,9 @@ use rtnetlink::{
 
 use super::{
     QdiscError, Removal,
-    exchange::{Exchange, attribute, text_of},
+    exchange::{Exchange, text_of},
 };
-use crate::namespace::NetNamespace;
+use crate::{namespace::NetNamespace, netlink::attribute};
 
 /// `IFLA_LINKINFO`, `IFLA_INFO_KIND`.
 const INFO: u16 = 18;

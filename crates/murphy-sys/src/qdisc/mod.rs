@@ -11,7 +11,7 @@
 
 pub mod distribution;
 mod error;
-pub(crate) mod exchange;
+mod exchange;
 pub mod filter;
 pub mod ifb;
 pub mod netem;
@@ -29,9 +29,9 @@ use rtnetlink::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::namespace::NetNamespace;
+use crate::{namespace::NetNamespace, netlink::attribute};
 pub use error::QdiscError;
-use exchange::{Exchange, attribute, text_of};
+use exchange::{Exchange, text_of};
 pub use netem::Netem;
 pub use shaper::{Prio, Tbf};
 

@@ -8,11 +8,8 @@ use std::num::{NonZeroU32, NonZeroU64};
 
 use rtnetlink::packet_core::DefaultNla;
 
-use super::{
-    QdiscError,
-    distribution::Distribution,
-    exchange::{emitted, numbers},
-};
+use super::{QdiscError, distribution::Distribution, exchange::numbers};
+use crate::netlink::emitted;
 
 /// The kernel draws a jitter as a number of 32 bits with a sign, and cuts a greater one off.
 pub const JITTER_MAX_NS: u64 = 0x7fff_ffff;
@@ -263,7 +260,7 @@ fn rate(bytes_per_second: NonZeroU64) -> impl Iterator<Item = DefaultNla> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::qdisc::exchange::attribute;
+    use crate::netlink::attribute;
 
     fn options(netem: &Netem) -> (Vec<u32>, Vec<u8>) {
         let options = netem.options().unwrap();

@@ -8,8 +8,9 @@ use rtnetlink::packet_core::DefaultNla;
 
 use super::{
     QdiscError,
-    exchange::{emitted, number, numbers},
+    exchange::{number, numbers},
 };
+use crate::netlink::emitted;
 
 /// `TCA_TBF_PARMS`, `TCA_TBF_RATE64`, `TCA_TBF_BURST`.
 const PARAMETERS: u16 = 1;
@@ -97,7 +98,7 @@ impl Prio {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::qdisc::exchange::attribute;
+    use crate::netlink::attribute;
 
     #[test]
     fn a_bucket_of_many_gigabits_has_a_rate_of_64_bits() {

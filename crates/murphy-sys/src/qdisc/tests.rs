@@ -1,6 +1,7 @@
 use nix::errno::Errno;
 
 use super::*;
+use crate::netlink;
 
 #[test]
 fn handles_are_written_as_tc_writes_them() {
@@ -25,9 +26,9 @@ fn packets_are_counted_in_64_bits_where_the_kernel_does() {
     let queue = exchange::numbers(&[1, 2, 3, 4, 5]);
     let parts = [DefaultNla::new(1, basic), DefaultNla::new(3, queue)];
     let with = |parts: &[DefaultNla]| {
-        Statistics::read(&exchange::emitted(&[DefaultNla::new(
+        Statistics::read(&netlink::emitted(&[DefaultNla::new(
             STATS2,
-            exchange::emitted(parts),
+            netlink::emitted(parts),
         )]))
     };
     let wanted = Statistics {

@@ -15,11 +15,10 @@ use nix::errno::Errno;
 
 use super::{
     Discipline, Handle, Netem, Place, Prio, QdiscError, Tbf, add,
-    exchange::attribute,
     filter::{self, Classifier, FilterPlace, Program, Verdict},
     ifb, list, netem,
 };
-use crate::namespace::NetNamespace;
+use crate::{namespace::NetNamespace, netlink::attribute};
 
 /// A piece of the kernel's traffic control.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! `murphy inject FAMILY …` injects one fault now, says what it did, and takes it back.
 
 mod aim;
+mod conn;
 mod detach;
 mod net;
 mod process;
@@ -25,6 +26,8 @@ pub struct InjectArgs {
 pub enum Family {
     /// Kill, signal, pause or restart processes.
     Process(process::ProcessArgs),
+    /// End a share of the connections of a target, idle ones too, and watch whether they come back.
+    Conn(conn::ConnArgs),
     /// Delay, lose, duplicate, corrupt, reorder, slow down or refuse packets of a target, and of nobody else.
     Net(Box<net::NetArgs>),
     /// Skew the clocks of running processes, and of nobody else.
@@ -34,6 +37,7 @@ pub enum Family {
 /// Injects it.
 pub fn run(args: &InjectArgs, json: bool) -> Result<Exit, Failure> {
     let aim = match &args.family {
+        Family::Conn(args) => &args.aim,
         Family::Net(args) => &args.aim,
         Family::Process(args) => &args.aim,
         Family::Time(args) => &args.aim,
@@ -45,6 +49,7 @@ pub fn run(args: &InjectArgs, json: bool) -> Result<Exit, Failure> {
         detach::leave()?;
     }
     match &args.family {
+        Family::Conn(args) => conn::run(args, json),
         Family::Net(args) => net::run(args, json),
         Family::Process(args) => process::run(args, json),
         Family::Time(args) => time::run(args, json),

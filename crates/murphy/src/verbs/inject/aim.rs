@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use clap::Args;
 use murphy_fault::{
+    net::{NetError, Place},
     plan::Plan,
     process::{LaunchedError, Output},
     span::Until,
@@ -95,6 +96,40 @@ impl Aim {
             ));
         }
         chosen.within(self.max_targets).map_err(target_failure)
+    }
+
+    /// Everyone who is hit: namespaces that were named, or those of processes.
+    pub fn find_places(&self, seed: u64) -> Result<(Vec<Place>, Option<Target>), Failure> {
+        let named: Option<Vec<_>> = self.targets.iter().map(Place::named).collect();
+        if let Some(named) = named {
+            let all: Vec<Place> = named
+                .into_iter()
+                .collect::<Result<_, NetError>>()
+                .map_err(Failure::machine)?;
+            let drawn = self.mode.draw(all.len(), seed);
+            if drawn.len() < all.len() {
+                output::note(&format!(
+                    "murphy: {} of {} chosen ({}, --seed {seed})",
+                    drawn.len(),
+                    all.len(),
+                    self.mode
+                ));
+            }
+            let drawn = drawn
+                .into_iter()
+                .filter_map(|place| all.get(place).cloned());
+            return Ok((drawn.collect(), None));
+        }
+        let is_named = |selector: &Selector| matches!(selector, Selector::Netns(_));
+        if self.mode != Mode::All && self.targets.iter().any(is_named) {
+            return Err(Failure::input(format!(
+                "choose {} of namespaces and processes at once: name one kind of them",
+                self.mode
+            )));
+        }
+        let target = self.find(seed)?;
+        let places = Place::of_members(&target.members);
+        Ok((places, Some(target)))
     }
 
     /// The seed of everything that is drawn.

@@ -23,7 +23,7 @@ use murphy_fault::{
     span::{Span, Until},
 };
 use murphy_sys::signal::Interrupts;
-use murphy_target::{MAX_TARGETS, Mode, Selector, Target};
+use murphy_target::{MAX_TARGETS, Selector, Target};
 use serde_json::json;
 
 use crate::{
@@ -292,40 +292,6 @@ impl NetArgs {
             devices: self.devices.clone(),
         }
     }
-
-    /// Everyone who is hit: namespaces that were named, or those of processes.
-    fn find(&self, seed: u64) -> Result<(Vec<Place>, Option<Target>), Failure> {
-        let named: Option<Vec<_>> = self.aim.targets.iter().map(Place::named).collect();
-        if let Some(named) = named {
-            let all: Vec<Place> = named
-                .into_iter()
-                .collect::<Result<_, NetError>>()
-                .map_err(Failure::machine)?;
-            let drawn = self.aim.mode.draw(all.len(), seed);
-            if drawn.len() < all.len() {
-                output::note(&format!(
-                    "murphy: {} of {} chosen ({}, --seed {seed})",
-                    drawn.len(),
-                    all.len(),
-                    self.aim.mode
-                ));
-            }
-            let drawn = drawn
-                .into_iter()
-                .filter_map(|place| all.get(place).cloned());
-            return Ok((drawn.collect(), None));
-        }
-        let is_named = |selector: &Selector| matches!(selector, Selector::Netns(_));
-        if self.aim.mode != Mode::All && self.aim.targets.iter().any(is_named) {
-            return Err(Failure::input(format!(
-                "choose {} of namespaces and processes at once: name one kind of them",
-                self.aim.mode
-            )));
-        }
-        let target = self.aim.find(seed)?;
-        let places = Place::of_members(&target.members);
-        Ok((places, Some(target)))
-    }
 }
 
 fn failure(error: NetError) -> Failure {
@@ -351,7 +317,7 @@ pub fn run(args: &NetArgs, json: bool) -> Result<Exit, Failure> {
     if !args.aim.command.is_empty() {
         return launch(args, asked, until, json);
     }
-    let (places, target) = args.find(asked.seed)?;
+    let (places, target) = args.aim.find_places(asked.seed)?;
     let hit = Hit {
         places,
         target: target.as_ref(),

@@ -1,0 +1,507 @@
+//! Connections are the TCP sockets of a network namespace: listed, and ended one by one, by `sock_diag(7)`.
+//!
+//! A socket is ended by what it is (addresses, ports, and a cookie that no other socket ever has), so that one that came
+//! to its place meanwhile is not hit. The kernel aborts it: its owner's next call fails with `ECONNABORTED`, and its peer
+//! is sent a reset. Listing needs nothing; ending needs `CAP_NET_ADMIN` in the user namespace that owns the network
+//! namespace, and `CONFIG_INET_DIAG_DESTROY`.
+
+use std::{
+    fmt, io,
+    net::{Ipv4Addr, SocketAddr},
+    os::fd::{AsFd, AsRawFd},
+    time::Duration,
+};
+
+use netlink_packet_sock_diag::{
+    SOCK_DESTROY, SockDiagMessage,
+    constants::{AF_INET, AF_INET6, IPPROTO_TCP},
+    inet::{self, ExtensionFlags, InetRequest, InetResponse, StateFlags, nlas::Nla},
+};
+use rtnetlink::{
+    packet_core::{
+        NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
+        NetlinkHeader, NetlinkMessage, NetlinkPayload, Parseable,
+    },
+    sys::{Socket as Netlink, protocols::NETLINK_SOCK_DIAG},
+};
+use rustix::{
+    io::Errno,
+    net::{
+        AddressFamily, RecvFlags, Shutdown, SocketType, recv, shutdown, socket,
+        sockopt::{set_socket_recv_buffer_size_force, socket_cookie},
+    },
+    process::{Pid, PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open},
+};
+use serde::Serialize;
+
+use crate::{
+    namespace::{NamespaceError, NetNamespace},
+    netlink::{messages, refusal},
+};
+
+/// How often a list is asked for that changes while it is read.
+const ATTEMPTS_MAX: u32 = 10;
+/// An answer is at most as long as what the kernel puts into one datagram.
+const ANSWER_BYTES: usize = 1 << 18;
+/// So much may wait to be read: the answers to a whole batch.
+const WAITING_BYTES: usize = 8 << 20;
+/// How many sockets are ended by one call.
+const BATCH: usize = 256;
+
+/// Why connections cannot be listed or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectionError {
+    /// The namespace cannot be entered.
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
+    /// No socket to ask by, or it is broken.
+    #[error("ask for the sockets of a network namespace: {0}")]
+    Socket(#[source] io::Error),
+    /// The kernel gives no list.
+    #[error("list sockets: {0}; it needs CONFIG_INET_DIAG and CONFIG_INET_TCP_DIAG")]
+    List(#[source] io::Error),
+    /// The kernel's answer makes no sense.
+    #[error("list sockets: the kernel's answer cannot be read")]
+    Answer,
+    /// The list changed whenever it was read.
+    #[error("list sockets: the list changed {ATTEMPTS_MAX} times while it was read")]
+    Unsteady,
+    /// This kernel ends no socket.
+    #[error("end a connection: this kernel is built without CONFIG_INET_DIAG_DESTROY")]
+    NoDestroy,
+    /// The privilege is missing.
+    #[error("end a connection: {0}; it needs CAP_NET_ADMIN over the target's network namespace")]
+    Privilege(#[source] io::Error),
+    /// The owner cannot be reached.
+    #[error(
+        "end a connection in the place of pid {pid}: {source}; it needs CAP_SYS_PTRACE over it"
+    )]
+    Reach {
+        /// The owner.
+        pid: u32,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The kernel refused to end one for another reason.
+    #[error("end the connection {id}: {source}")]
+    Refused {
+        /// Which.
+        id: SocketId,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+}
+
+/// What a socket is known by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SocketId {
+    /// Its own end. An address of IPv4 in IPv6's clothes is one of a socket of IPv6.
+    pub local: SocketAddr,
+    /// The other end.
+    pub remote: SocketAddr,
+    /// The device that it is bound to, or 0.
+    pub device: u32,
+    /// The kernel's own number for it, never given twice.
+    pub cookie: u64,
+}
+
+impl SocketId {
+    /// Both ends, in the clothes that they have on the wire: the local one first.
+    pub fn ends(&self) -> (SocketAddr, SocketAddr) {
+        (on_the_wire(self.local), on_the_wire(self.remote))
+    }
+}
+
+fn on_the_wire(end: SocketAddr) -> SocketAddr {
+    SocketAddr::new(end.ip().to_canonical(), end.port())
+}
+
+impl fmt::Display for SocketId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (local, remote) = self.ends();
+        write!(f, "{local} to {remote}")
+    }
+}
+
+/// The state of a connection, by RFC 9293 and as ss(8) calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[repr(u8)]
+pub enum State {
+    /// Both ends may send.
+    Established = 1,
+    /// It has asked for a connection.
+    SynSent,
+    /// It was asked for one.
+    SynRecv,
+    /// It was closed here.
+    FinWait1,
+    /// The other end knows that.
+    FinWait2,
+    /// It is over, and late packets are waited for.
+    TimeWait,
+    /// It is none.
+    Close,
+    /// The other end was closed, and this one is not yet.
+    CloseWait,
+    /// Both were closed, and the other end does not know yet.
+    LastAck,
+    /// It waits for connections.
+    Listen,
+    /// Both were closed at once.
+    Closing,
+}
+
+impl State {
+    /// All of them, by their numbers in the kernel.
+    pub const ALL: [Self; 11] = [
+        Self::Established,
+        Self::SynSent,
+        Self::SynRecv,
+        Self::FinWait1,
+        Self::FinWait2,
+        Self::TimeWait,
+        Self::Close,
+        Self::CloseWait,
+        Self::LastAck,
+        Self::Listen,
+        Self::Closing,
+    ];
+
+    /// The state of this number.
+    pub fn of(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| *state as u8 == number)
+    }
+
+    /// Its name, as ss(8) has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Established => "established",
+            Self::SynSent => "syn-sent",
+            Self::SynRecv => "syn-recv",
+            Self::FinWait1 => "fin-wait-1",
+            Self::FinWait2 => "fin-wait-2",
+            Self::TimeWait => "time-wait",
+            Self::Close => "closed",
+            Self::CloseWait => "close-wait",
+            Self::LastAck => "last-ack",
+            Self::Listen => "listening",
+            Self::Closing => "closing",
+        }
+    }
+}
+
+/// When something passed over a connection, by its `tcp_info`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Activity {
+    /// How long ago it sent data; where it never did, how long ago it was made.
+    pub sent_ago: Duration,
+    /// How long ago it was sent data, the same way.
+    pub received_ago: Duration,
+}
+
+impl Activity {
+    /// How long nothing has passed.
+    pub fn idle(&self) -> Duration {
+        self.sent_ago.min(self.received_ago)
+    }
+}
+
+/// A socket of TCP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Socket {
+    /// What it is known by.
+    pub id: SocketId,
+    /// Its state.
+    pub state: State,
+    /// The number of its file, as in `/proc/PID/fd`; 0 where it has none yet, or no longer.
+    pub inode: u32,
+    /// When something passed, where that was asked for.
+    pub activity: Option<Activity>,
+}
+
+/// What became of a socket that was to be ended.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+pub enum Ended {
+    /// It was aborted.
+    Now,
+    /// It was gone already.
+    Gone,
+}
+
+/// Who lists and ends the sockets of one network namespace.
+#[derive(Debug)]
+pub struct Connections {
+    netlink: Netlink,
+    sequence: u32,
+    buffer: Vec<u8>,
+}
+
+impl Connections {
+    /// Opens a socket inside a namespace, where it stays.
+    pub fn within(namespace: &NetNamespace) -> Result<Self, ConnectionError> {
+        let open = || -> io::Result<Netlink> {
+            let mut netlink = Netlink::new(NETLINK_SOCK_DIAG)?;
+            netlink.bind_auto()?;
+            netlink.set_cap_ack(true)?;
+            // Without the privilege as much as anybody may have; batches are answered while they are read.
+            let _ = set_socket_recv_buffer_size_force(&netlink, WAITING_BYTES);
+            Ok(netlink)
+        };
+        Ok(Self {
+            netlink: namespace.run(open)?.map_err(ConnectionError::Socket)?,
+            sequence: 0,
+            buffer: vec![0; ANSWER_BYTES],
+        })
+    }
+
+    /// The sockets in some states, of both families; with when something passed, if that is wanted.
+    pub fn list(
+        &mut self,
+        states: &[State],
+        with_activity: bool,
+    ) -> Result<Vec<Socket>, ConnectionError> {
+        let states = states.iter().fold(0, |all, state| all | 1 << *state as u8);
+        let mut sockets = Vec::new();
+        for family in [AF_INET, AF_INET6] {
+            let request = InetRequest {
+                family,
+                protocol: IPPROTO_TCP,
+                extensions: if with_activity {
+                    ExtensionFlags::INFO
+                } else {
+                    ExtensionFlags::empty()
+                },
+                states: StateFlags::from_bits_retain(states),
+                socket_id: any(family),
+            };
+            sockets.extend(self.list_family(&request)?);
+        }
+        Ok(sockets)
+    }
+
+    fn list_family(&mut self, request: &InetRequest) -> Result<Vec<Socket>, ConnectionError> {
+        'again: for _ in 0..ATTEMPTS_MAX {
+            self.sequence += 1;
+            let asked = self.sequence;
+            let bytes = written(request.clone(), None, NLM_F_REQUEST | NLM_F_DUMP, asked);
+            self.send(&bytes)?;
+            let (mut sockets, mut is_torn) = (Vec::new(), false);
+            loop {
+                let datagram = hear(&self.netlink, &mut self.buffer)?;
+                for message in messages(datagram) {
+                    if message.sequence != asked {
+                        continue;
+                    }
+                    is_torn |= message.flags & NLM_F_DUMP_INTR != 0;
+                    match message.kind {
+                        NLMSG_ERROR | NLMSG_DONE => match refusal(message.body) {
+                            // Without IPv6 there are no sockets of it.
+                            Some(error) if error.kind() == io::ErrorKind::NotFound => {
+                                return Ok(Vec::new());
+                            }
+                            Some(error) => return Err(ConnectionError::List(error)),
+                            None if is_torn => continue 'again,
+                            None => return Ok(sockets),
+                        },
+                        _ => sockets.extend(read(message.body)?),
+                    }
+                }
+            }
+        }
+        Err(ConnectionError::Unsteady)
+    }
+
+    /// Ends sockets, and says of each what became of it. The first that is refused is an error; those before it are ended.
+    pub fn end(&mut self, ids: &[SocketId]) -> Result<Vec<Ended>, ConnectionError> {
+        let mut all = Vec::with_capacity(ids.len());
+        for batch in ids.chunks(BATCH) {
+            let first = self.sequence + 1;
+            let mut bytes = Vec::new();
+            for id in batch {
+                self.sequence += 1;
+                let kind = Some(SOCK_DESTROY);
+                let flags = NLM_F_REQUEST | NLM_F_ACK;
+                bytes.extend(written(request_of(id), kind, flags, self.sequence));
+            }
+            self.send(&bytes)?;
+            let mut outcomes: Vec<Option<Ended>> = vec![None; batch.len()];
+            let mut refused = None;
+            while outcomes.iter().any(Option::is_none) {
+                let datagram = hear(&self.netlink, &mut self.buffer)?;
+                for message in messages(datagram) {
+                    let place = message.sequence.wrapping_sub(first) as usize;
+                    let (Some(outcome), Some(id), NLMSG_ERROR) =
+                        (outcomes.get_mut(place), batch.get(place), message.kind)
+                    else {
+                        continue;
+                    };
+                    *outcome = Some(Ended::Gone);
+                    match refusal(message.body) {
+                        None => *outcome = Some(Ended::Now),
+                        Some(error) if error.kind() == io::ErrorKind::NotFound => {}
+                        Some(error) => refused = refused.or(Some(not_ended(*id, error))),
+                    }
+                }
+            }
+            if let Some(refused) = refused {
+                return Err(refused);
+            }
+            all.extend(outcomes.into_iter().flatten());
+        }
+        Ok(all)
+    }
+
+    fn send(&self, bytes: &[u8]) -> Result<(), ConnectionError> {
+        let sent = self.netlink.send(bytes, 0);
+        sent.map(drop).map_err(ConnectionError::Socket)
+    }
+}
+
+/// Asks this kernel whether sockets can be ended in a namespace: one that is not there, so that nothing changes.
+pub fn trial(namespace: &NetNamespace) -> Result<(), ConnectionError> {
+    let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let nobody = SocketId {
+        local: nowhere,
+        remote: nowhere,
+        device: 0,
+        cookie: 0,
+    };
+    Connections::within(namespace)?.end(&[nobody]).map(drop)
+}
+
+/// Closes a socket for sending and receiving in its owner's place, by its descriptor there: both ends read the end of the
+/// stream. Needs the right to trace the owner, and Linux 5.6.
+pub fn close(pid: u32, descriptor: i32, id: &SocketId) -> Result<Ended, ConnectionError> {
+    let not_closed = |errno: Errno| match errno {
+        Errno::PERM | Errno::ACCESS => ConnectionError::Reach {
+            pid,
+            source: errno.into(),
+        },
+        _ => ConnectionError::Refused {
+            id: *id,
+            source: errno.into(),
+        },
+    };
+    let gone = |errno: Errno| match errno {
+        Errno::SRCH | Errno::BADF | Errno::NOTCONN | Errno::INVAL => Ok(Ended::Gone),
+        _ => Err(not_closed(errno)),
+    };
+    let Some(process) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+        return Ok(Ended::Gone);
+    };
+    let taken = pidfd_open(process, PidfdFlags::empty())
+        .and_then(|pidfd| pidfd_getfd(pidfd, descriptor, PidfdGetfdFlags::empty()));
+    let socket = match taken {
+        Ok(socket) => socket,
+        Err(errno) => return gone(errno),
+    };
+    // The descriptor may be another socket's by now, or no socket's.
+    if socket_cookie(&socket).ok() != Some(id.cookie) {
+        return Ok(Ended::Gone);
+    }
+    match shutdown(&socket, Shutdown::Both) {
+        Ok(()) => Ok(Ended::Now),
+        Err(errno) => gone(errno),
+    }
+}
+
+/// Asks this kernel whether a socket can be taken by its owner's descriptor: one of this process itself.
+pub fn trial_of_close() -> io::Result<()> {
+    let own = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    let pidfd = pidfd_open(getpid(), PidfdFlags::empty())?;
+    pidfd_getfd(pidfd, own.as_raw_fd(), PidfdGetfdFlags::empty())?;
+    Ok(())
+}
+
+fn not_ended(id: SocketId, source: io::Error) -> ConnectionError {
+    match source.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::OPNOTSUPP) => ConnectionError::NoDestroy,
+        Some(Errno::PERM | Errno::ACCESS) => ConnectionError::Privilege(source),
+        _ => ConnectionError::Refused { id, source },
+    }
+}
+
+/// The next datagram.
+fn hear<'a>(netlink: &Netlink, buffer: &'a mut [u8]) -> Result<&'a [u8], ConnectionError> {
+    loop {
+        match recv(netlink.as_fd(), &mut *buffer, RecvFlags::empty()) {
+            Ok((_, length)) => return buffer.get(..length).ok_or(ConnectionError::Answer),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(ConnectionError::Socket(errno.into())),
+        }
+    }
+}
+
+/// A request as bytes, of this kind where it is not the usual one.
+fn written(request: InetRequest, kind: Option<u16>, flags: u16, sequence: u32) -> Vec<u8> {
+    let mut header = NetlinkHeader::default();
+    (header.flags, header.sequence_number) = (flags, sequence);
+    let payload = NetlinkPayload::from(SockDiagMessage::InetRequest(request));
+    let mut message = NetlinkMessage::new(header, payload);
+    message.finalize();
+    if let Some(kind) = kind {
+        message.header.message_type = kind;
+    }
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    bytes
+}
+
+fn any(family: u8) -> inet::SocketId {
+    if family == AF_INET {
+        inet::SocketId::new_v4()
+    } else {
+        inet::SocketId::new_v6()
+    }
+}
+
+fn request_of(id: &SocketId) -> InetRequest {
+    InetRequest {
+        family: if id.local.is_ipv4() {
+            AF_INET
+        } else {
+            AF_INET6
+        },
+        protocol: IPPROTO_TCP,
+        extensions: ExtensionFlags::empty(),
+        states: StateFlags::all(),
+        socket_id: inet::SocketId {
+            source_port: id.local.port(),
+            destination_port: id.remote.port(),
+            source_address: id.local.ip(),
+            destination_address: id.remote.ip(),
+            interface_id: id.device,
+            cookie: id.cookie.to_ne_bytes(),
+        },
+    }
+}
+
+/// The socket that an answer is about; none in a state that is none of the connection's.
+fn read(body: &[u8]) -> Result<Option<Socket>, ConnectionError> {
+    let answer = InetResponse::parse(body).map_err(|_| ConnectionError::Answer)?;
+    let header = answer.header;
+    let Some(state) = State::of(header.state) else {
+        return Ok(None);
+    };
+    let id = header.socket_id;
+    let ago = |ms: u32| Duration::from_millis(ms.into());
+    let activity = answer.nlas.iter().find_map(|attribute| match attribute {
+        Nla::TcpInfo(info) => Some(Activity {
+            sent_ago: ago(info.last_data_sent),
+            received_ago: ago(info.last_data_recv),
+        }),
+        _ => None,
+    });
+    Ok(Some(Socket {
+        id: SocketId {
+            local: SocketAddr::new(id.source_address, id.source_port),
+            remote: SocketAddr::new(id.destination_address, id.destination_port),
+            device: id.interface_id,
+            cookie: u64::from_ne_bytes(id.cookie),
+        },
+        state,
+        inode: header.inode,
+        activity,
+    }))
+}
