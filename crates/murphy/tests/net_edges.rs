@@ -148,13 +148,7 @@ fn a_device_that_is_made_again_with_its_number_is_hit_again() {
         let words = [&words[..], &["--engine", engine]].concat();
         let partition = Disturbance::inject(&guard, &nodes.target(), &words);
         assert_eq!(come(), 0);
-        assert!(ip(&["-n", nodes.name(), "link", "del", "more0"]));
-        nodes.lay_more("77");
-        // Neighbours are to be found, and Murphy looks every second.
-        for _ in 0..10 {
-            come();
-        }
-        assert_eq!(come(), 0, "{engine}");
+        assert_eq!(nodes.lay_again("77", come), 0, "{engine}");
         let effect = partition.interrupt();
         assert!(effect["to"]["matched"]["packets"].as_u64() >= Some(10));
         wait_until("datagrams come again", || come() == 5);

@@ -18,7 +18,7 @@ use std::{
 
 use harness::{Guard, say_skipped, slack, wait_until};
 use murphy_fault::net::Engine;
-use network::{Disturbance, Nodes, ip, moments, packets};
+use network::{Disturbance, Nodes, moments, packets};
 use wire::{address, assert_share, datagrams, timed};
 
 /// How many datagrams of each family are sent for a statistical effect.
@@ -491,13 +491,7 @@ fn netem_takes_hold_again_of_a_device_that_is_made_again() {
     let words = [&words[..], &["--direction", "both"]].concat();
     let delay = inject(&guard, &nodes, "netem", &words);
     assert_eq!(come(), 0);
-    assert!(ip(&["-n", nodes.name(), "link", "del", "more0"]));
-    nodes.lay_more("77");
-    // Neighbours are to be found, and Murphy looks every second.
-    for _ in 0..10 {
-        come();
-    }
-    assert_eq!(come(), 0);
+    assert_eq!(nodes.lay_again("77", come), 0);
     delay.interrupt();
     wait_until("datagrams come again", || come() == 5);
     assert_clean(&nodes);

@@ -473,13 +473,7 @@ fn a_device_that_is_made_again_with_its_number_loses_what_is_sent_again() {
     let words = ["--engine", "cgroup_skb", "--partition", "--for", "120s"];
     let partition = Disturbance::inject(&stage.guard, &talker.running.target(), &words);
     assert_eq!(come(), 0);
-    assert!(ip(&["-n", nodes.name(), "link", "del", "more0"]));
-    nodes.lay_more("77");
-    // Neighbours are to be found, and Murphy looks every second.
-    for _ in 0..10 {
-        come();
-    }
-    assert_eq!(come(), 0);
+    assert_eq!(nodes.lay_again("77", come), 0);
     partition.interrupt();
     wait_until("datagrams come again", || come() == 5);
 }

@@ -11,13 +11,15 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use super::{
-    ConnError, Connection, Hit, How, Scope, Spec, begin,
+    ConnError, Connection, How, Scope, Spec, check,
     pool::{Owner, Pool},
     scope::Side,
+    words,
 };
 use crate::{
     injector::{Injector, failures},
     journal::Entry,
+    net::Hit,
     span::Until,
 };
 
@@ -179,10 +181,11 @@ impl Disconnection {
         until: Option<Until>,
     ) -> Result<Self, ConnError> {
         asked.check(until)?;
-        hit.check(&asked)?;
-        let mut pool = Pool::of(&hit.places, hit.target, &asked.scope)?;
-        let before = pool.look(false)?.len();
-        let entry = begin(injector, &asked, hit, until.unwrap_or(Until::Forever))?;
+        check(&asked, hit)?;
+        let pool = Pool::of(&hit.places, hit.target, &asked.scope)?;
+        let names: Vec<_> = hit.places.iter().map(|place| place.name.clone()).collect();
+        let lasts = until.unwrap_or(Until::Forever);
+        let entry = injector.begin("conn", &words(&asked), &names, lasts)?;
         let began = Instant::now();
         Ok(Self {
             entry,
@@ -194,10 +197,7 @@ impl Disconnection {
             looked_at: began,
             look_took: Duration::ZERO,
             seen: HashSet::new(),
-            effect: Disconnected {
-                before,
-                ..Disconnected::default()
-            },
+            effect: Disconnected::default(),
         })
     }
 
@@ -291,6 +291,9 @@ impl Disconnection {
         if let Some(cap) = self.asked.spec.cap {
             let most = cap.floor_of(self.seen.len());
             asked = asked.min(most.saturating_sub(self.effect.ended));
+        }
+        if self.effect.draws.is_empty() {
+            self.effect.before = all.len();
         }
         let number = self.effect.draws.len() as u64;
         let mut drawn = order_of(self.asked.seed, number, all.len()).into_iter();

@@ -13,7 +13,6 @@ pub mod spec;
 use std::io;
 
 use murphy_sys::connections::{self, ConnectionError};
-use murphy_target::Target;
 
 pub use disconnection::{Asked, Cut, Disconnected, Disconnection, Draw};
 pub use pool::{Connection, Owner};
@@ -21,9 +20,8 @@ pub use scope::{Scope, Side};
 pub use spec::{How, Share, Spec, SpecError};
 
 use crate::{
-    injector::Injector,
     journal::JournalError,
-    net::{NetError, Place},
+    net::{Hit, NetError},
     plan::{EndsBy, Plan},
     span::{Span, Until},
 };
@@ -77,33 +75,20 @@ impl ConnError {
     }
 }
 
-/// Whose connections are meant.
-#[derive(Debug)]
-pub struct Hit<'a> {
-    /// Their network namespaces.
-    pub places: Vec<Place>,
-    /// Whose they are there, where it was not a whole namespace that was named.
-    pub target: Option<&'a Target>,
-    /// Whether it may be all of this machine's.
-    pub allow_host: bool,
-}
-
-impl Hit<'_> {
-    /// Whether it may be done, and whether this kernel does it; changes nothing.
-    fn check(&self, asked: &Asked) -> Result<(), ConnError> {
-        if self.places.is_empty() {
-            return Err(ConnError::Nobody);
-        }
-        for place in &self.places {
-            if self.target.is_none() && !self.allow_host && place.is_hosts() {
-                return Err(ConnError::Host(place.name.clone()));
-            }
-            if asked.spec.how == How::Reset {
-                connections::trial(&place.namespace)?;
-            }
-        }
-        Ok(())
+/// Whether it may be done, and whether this kernel does it; changes nothing.
+fn check(asked: &Asked, hit: &Hit<'_>) -> Result<(), ConnError> {
+    if hit.places.is_empty() {
+        return Err(ConnError::Nobody);
     }
+    for place in &hit.places {
+        if hit.target.is_none() && !hit.allow_host && place.is_hosts() {
+            return Err(ConnError::Host(place.name.clone()));
+        }
+        if asked.spec.how == How::Reset {
+            connections::trial(&place.namespace)?;
+        }
+    }
+    Ok(())
 }
 
 /// The fault in words.
@@ -114,7 +99,7 @@ pub fn words(asked: &Asked) -> String {
 /// What would happen to the connections that are there now. Changes nothing.
 pub fn plan(asked: &Asked, hit: &Hit<'_>, until: Option<Until>) -> Result<Plan, ConnError> {
     asked.check(until)?;
-    hit.check(asked)?;
+    check(asked, hit)?;
     let mut pool = pool::Pool::of(&hit.places, hit.target, &asked.scope)?;
     let all = pool.look(true)?;
     let k = asked.spec.share.of(all.len());
@@ -136,15 +121,4 @@ pub fn plan(asked: &Asked, hit: &Hit<'_>, until: Option<Until>) -> Result<Plan, 
         ends: EndsBy::Itself,
         until: until.unwrap_or(Until::After(Span(std::time::Duration::ZERO))),
     })
-}
-
-/// The journal's part of what has a time of its own.
-fn begin(
-    injector: &Injector,
-    asked: &Asked,
-    hit: &Hit<'_>,
-    until: Until,
-) -> Result<crate::journal::Entry, ConnError> {
-    let names: Vec<_> = hit.places.iter().map(|place| place.name.clone()).collect();
-    Ok(injector.begin("conn", &words(asked), &names, until)?)
 }

@@ -161,6 +161,17 @@ impl Nodes {
         ["10.77.9.1", "10.77.9.2"].map(|address| address.parse().expect("an address"))
     }
 
+    /// Takes that wire away, and lays it again; how many `come` then.
+    pub fn lay_again(&self, number: &str, come: impl Fn() -> usize) -> usize {
+        assert!(ip(&["-n", self.name(), "link", "del", "more0"]));
+        self.lay_more(number);
+        // Neighbours are to be found, and Murphy looks every second.
+        for _ in 0..10 {
+            come();
+        }
+        come()
+    }
+
     /// The qdiscs and filters of node 1's device that somebody has made, and the devices of Murphy's there.
     pub fn made(&self) -> Vec<String> {
         let node = &self.wire.a;

@@ -7,10 +7,11 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use murphy_fault::{
-    conn::{
-        self, Asked, ConnError, Disconnected, Disconnection, Hit, How, Scope, Share, Side, Spec,
+    conn::{self, Asked, ConnError, Disconnected, Disconnection, How, Scope, Share, Side, Spec},
+    net::{
+        Hit,
+        scope::{Cidr, Peer, Ports},
     },
-    net::scope::{Cidr, Peer, Ports},
     ratio::Ratio,
     span::Span,
 };
