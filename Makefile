@@ -22,10 +22,11 @@ vm-test: setup-build setup-victims setup-vm ## the part of `make test` that runs
 soak: setup-build setup-wheels setup-etcd setup-containers setup-victims ## the full figures, for hours, resumable; writes docs/benchmarks.md
 	@$(XTASK) soak
 
-bench: setup-build setup-bench setup-browser ## how fast a history is judged, beside porcupine, and shown; what a skewed clock and a disturbed network cost
+bench: setup-build setup-bench setup-browser ## how fast a history is judged, beside porcupine, and shown; what a skewed clock, a disturbed network and ended connections cost
 	cargo bench --locked --package murphy-check
 	cargo bench --locked --package murphy --bench time
 	cargo bench --locked --package murphy --bench net
+	cargo bench --locked --package murphy --bench conn
 
 lint: lint-code ## formatting, clippy, licences and the house rules
 	@command -v cargo-deny >/dev/null || cargo install --quiet --locked cargo-deny@0.20.2

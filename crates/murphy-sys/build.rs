@@ -7,7 +7,16 @@ use std::{
 };
 
 /// One program: the engine that needs it is loaded or refused as a whole.
-const PROGRAMS: [&str; 3] = ["family", "traffic", "group"];
+const PROGRAMS: [&str; 8] = [
+    "family",
+    "traffic",
+    "group",
+    "flows",
+    "accepted",
+    "opened",
+    "tcp_events",
+    "socket_iterator",
+];
 
 fn main() -> ExitCode {
     println!("cargo:rerun-if-changed=bpf");

@@ -4,17 +4,19 @@
 
 use murphy_sys::{
     cgroup::Hierarchies,
-    connections::{self, ConnectionError},
+    connections,
     family::{AtExec, Family},
+    flows,
     namespace::NetNamespace,
     pidfd,
     privilege::Privileges,
+    refusal, tcp_events,
     trial::Namespace,
     vdso::{self, Clock},
 };
 use serde::Serialize;
 
-use crate::{conn::How, journal::Journal, net::Engine, time};
+use crate::{conn, journal::Journal, net::Engine, time};
 
 /// What one thing on this machine is good for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -216,28 +218,50 @@ fn net() -> Vec<Row> {
 }
 
 fn conn() -> Vec<Row> {
-    let resets = NetNamespace::create()
-        .map_err(ConnectionError::from)
-        .and_then(|namespace| connections::trial(&namespace));
-    let name = How::Reset.engine();
-    let reset = match resets {
-        Ok(()) => Row::yes(
-            "conn",
-            name,
-            "connections are reset in the kernel, idle ones too",
-        ),
-        Err(error) => Row::no("conn", name, error.to_string()),
+    let row = |name: &str, does: &str, outcome: Result<(), String>| match outcome {
+        Ok(()) => Row::yes("conn", name, does),
+        Err(error) => Row::no("conn", name, error),
     };
-    let name = How::Close.engine();
-    let close = match connections::trial_of_close() {
-        Ok(()) => Row::yes(
-            "conn",
-            name,
+    let said = |error: &dyn std::fmt::Display| error.to_string();
+    let nowhere = NetNamespace::create().map_err(|error| said(&error));
+    let works = |engine: conn::Engine| {
+        let namespace = nowhere.as_ref().map_err(Clone::clone)?;
+        engine.trial(namespace).map_err(|error| said(&error))
+    };
+    let mut rows: Vec<_> = conn::Engine::ALL
+        .into_iter()
+        .map(|engine| row(engine.name(), engine.does(), works(engine)))
+        .collect();
+    rows.extend([
+        row(
+            "pidfd_getfd",
             "connections are closed in their owner's place",
+            connections::trial_of_close().map_err(|error| format!("{error}; it needs Linux 5.6")),
         ),
-        Err(error) => Row::no("conn", name, format!("{error}; it needs Linux 5.6")),
-    };
-    vec![reset, close]
+        row(
+            "flows",
+            "connections stay half open, are cut after so much, or one end is told",
+            flows::trial()
+                .or_else(|_| flows::trial_by_filters())
+                .map_err(|error| said(&error)),
+        ),
+        row(
+            "sk_lookup",
+            "new connections that the target is asked for are refused",
+            refusal::trial_accepted().map_err(|error| said(&error)),
+        ),
+        row(
+            "cgroup_connect",
+            "new connections that the target opens are refused",
+            refusal::trial_opened().map_err(|error| said(&error)),
+        ),
+        row(
+            "tcp_events",
+            "what the kernel does to connections is seen, and new ones end as soon as they are there",
+            tcp_events::trial().map_err(|error| said(&error)),
+        ),
+    ]);
+    rows
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! A plan says everything a fault would change and how it ends, before anything is changed.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 use crate::{span::Until, undo::Undo};
@@ -40,7 +42,7 @@ pub struct Plan {
     /// The fault.
     pub fault: String,
     /// The engine that would make it happen.
-    pub engine: &'static str,
+    pub engine: Cow<'static, str>,
     /// Who would be hit, for people.
     pub targets: Vec<String>,
     /// Every change, for people.

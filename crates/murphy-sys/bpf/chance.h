@@ -2,6 +2,7 @@
 /* Chance that can be repeated: random words are made from a seed and the number of the packet. */
 #pragma once
 
+#include "mixed.h"
 #include "traffic.h"
 #include <bpf/bpf_helpers.h>
 
@@ -32,14 +33,6 @@ static __always_inline __u64 next_number(enum way way)
 	return course ? __sync_fetch_and_add(&course->number, 1) : 0;
 }
 
-/* Steele, Lea, Flood: Fast splittable pseudorandom number generators (2014), its mixing function. */
-static __always_inline __u64 mixed(__u64 word)
-{
-	word = (word ^ (word >> 30)) * 0xbf58476d1ce4e5b9ull;
-	word = (word ^ (word >> 27)) * 0x94d049bb133111ebull;
-	return word ^ (word >> 31);
-}
-
 __noinline int hits(const struct chain *chain, __u64 seed, __u64 number, enum way way, enum purpose purpose)
 {
 	__u32 which = way, inside;
@@ -50,7 +43,7 @@ __noinline int hits(const struct chain *chain, __u64 seed, __u64 number, enum wa
 	if (!chain || purpose >= PURPOSES || (!chain->enter && !chain->hit_outside))
 		return 0;
 	/* Two 32-bit words for each packet, way and purpose. */
-	word = mixed(seed + ((number * PURPOSES + purpose) * WAYS + way + 1) * 0x9e3779b97f4a7c15ull);
+	word = mixed(seed + ((number * PURPOSES + purpose) * WAYS + way + 1) * STEP);
 	if (chain->enter + chain->leave == 1ull << 32) {
 		inside = (__u32)word < chain->enter;
 	} else {

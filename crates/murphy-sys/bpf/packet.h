@@ -2,7 +2,7 @@
 /* Whether a packet is one that was meant: read from its network header on, so that any hook and any device will do. */
 #pragma once
 
-#include "traffic.h"
+#include "scope.h"
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
@@ -16,22 +16,6 @@
 #define ROUTER_SOLICITATION 133
 #define REDIRECT 137
 
-struct {
-	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
-	__uint(max_entries, PEERS_MAX);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct peer4);
-	__type(value, __u8);
-} peers4 SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
-	__uint(max_entries, PEERS_MAX);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct peer6);
-	__type(value, __u8);
-} peers6 SEC(".maps");
-
 /* What is read of a packet. */
 struct packet {
 	__u8 protocol;
@@ -44,33 +28,6 @@ struct packet {
 static __always_inline int load(struct __sk_buff *skb, __u32 at, void *to, __u32 bytes)
 {
 	return bpf_skb_load_bytes_relative(skb, at, to, bytes, BPF_HDR_START_NET);
-}
-
-/*
- * The kernel verifies a function that is not static by itself, and each call of it in no time: without such ones it walks
- * all ways through a program, one after the other, for a tenth of a second.
- */
-__noinline int in_ports(const struct port_list *list, __u32 count, __u16 port)
-{
-	if (!list)
-		return 0;
-	for (__u32 i = 0; i < PORTS_MAX && i < count; i++)
-		if (port >= list->of[i].first && port <= list->of[i].last)
-			return 1;
-	return 0;
-}
-
-static __always_inline int by_ports(const struct scope *scope, const struct packet *packet, enum way way)
-{
-	__u16 local = way == TO ? packet->source : packet->destination;
-	__u16 remote = way == TO ? packet->destination : packet->source;
-
-	if (scope->either_ports && !in_ports(&scope->either, scope->either_ports, local) &&
-	    !in_ports(&scope->either, scope->either_ports, remote))
-		return 0;
-	if (scope->local_ports && !in_ports(&scope->local, scope->local_ports, local))
-		return 0;
-	return !scope->remote_ports || in_ports(&scope->remote, scope->remote_ports, remote);
 }
 
 /* Reads the ports of the protocol above IP, where it has any. */
@@ -88,9 +45,12 @@ static __always_inline int load_ports(struct __sk_buff *skb, __u32 at, struct pa
 	return 1;
 }
 
-static __always_inline int has_ports(const struct scope *scope)
+static __always_inline int by_ports(const struct scope *scope, const struct packet *packet, enum way way)
 {
-	return scope->either_ports || scope->local_ports || scope->remote_ports;
+	__u16 local = way == TO ? packet->source : packet->destination;
+	__u16 remote = way == TO ? packet->destination : packet->source;
+
+	return are_meant(scope, local, remote);
 }
 
 static __always_inline int meant4(struct __sk_buff *skb, const struct scope *scope, enum way way)

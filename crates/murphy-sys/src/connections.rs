@@ -17,6 +17,7 @@ use netlink_packet_sock_diag::{
     constants::{AF_INET, AF_INET6, IPPROTO_TCP},
     inet::{self, ExtensionFlags, InetRequest, InetResponse, StateFlags, nlas::Nla},
 };
+use nix::libc;
 use rtnetlink::{
     packet_core::{
         NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
@@ -32,7 +33,7 @@ use rustix::{
     },
     process::{Pid, PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     namespace::{NamespaceError, NetNamespace},
@@ -124,7 +125,7 @@ impl fmt::Display for SocketId {
 }
 
 /// The state of a connection, by RFC 9293 and as ss(8) calls it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[repr(u8)]
 pub enum State {
@@ -204,6 +205,11 @@ impl Activity {
     /// How long nothing has passed.
     pub fn idle(&self) -> Duration {
         self.sent_ago.min(self.received_ago)
+    }
+
+    /// How old the connection is at least: its kernel does not say more.
+    pub fn age_least(&self) -> Duration {
+        self.sent_ago.max(self.received_ago)
     }
 }
 
@@ -358,7 +364,7 @@ impl Connections {
     }
 }
 
-/// Asks this kernel whether sockets can be ended in a namespace: one that is not there, so that nothing changes.
+/// Asks this kernel whether it ends sockets in a namespace, and for us: one that is not there, so that nothing changes.
 pub fn trial(namespace: &NetNamespace) -> Result<(), ConnectionError> {
     let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let nobody = SocketId {
@@ -367,7 +373,32 @@ pub fn trial(namespace: &NetNamespace) -> Result<(), ConnectionError> {
         device: 0,
         cookie: 0,
     };
-    Connections::within(namespace)?.end(&[nobody]).map(drop)
+    // Of one that is not there the kernel says so to everybody.
+    Connections::within(namespace)?.end(&[nobody])?;
+    namespace.run(has_privilege)?
+}
+
+/// Whether connections may be ended in the calling thread's network namespace. The kernel asks for the same privilege over
+/// the same user namespace before it lets somebody repair a socket (`tcp_can_repair_sock` of `net/ipv4/tcp.c`), which is
+/// tried with one that nobody else has, and that is connected to nobody.
+fn has_privilege() -> Result<(), ConnectionError> {
+    let own = socket(AddressFamily::INET, SocketType::STREAM, None)
+        .map_err(|errno| ConnectionError::Socket(errno.into()))?;
+    let on: libc::c_int = 1;
+    // SAFETY: the option is a number, which is there until the call returns.
+    let set = unsafe {
+        libc::setsockopt(
+            own.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_REPAIR,
+            (&raw const on).cast(),
+            4,
+        )
+    };
+    if set == 0 {
+        return Ok(());
+    }
+    Err(ConnectionError::Privilege(io::Error::last_os_error()))
 }
 
 /// Closes a socket for sending and receiving in its owner's place, by its descriptor there: both ends read the end of the

@@ -42,7 +42,7 @@ pub enum NamespaceError {
         source: io::Error,
     },
     /// The kernel refused the thread.
-    #[error("enter a {kind} namespace: {source}")]
+    #[error("enter a {kind} namespace: {source} (needs CAP_SYS_ADMIN; run as root)")]
     Enter {
         /// `network` or `mount`.
         kind: &'static str,
@@ -165,12 +165,21 @@ impl NetNamespace {
         Ok(rustix::fs::fstat(self)?.st_ino)
     }
 
-    /// Moves the calling thread into it, for good.
+    /// Moves the calling thread into it, for good. Whoever is there already stays, and needs no privilege for that.
     pub fn enter(&self) -> Result<(), NamespaceError> {
+        if self.is_here() {
+            return Ok(());
+        }
         setns(self.as_fd(), CloneFlags::CLONE_NEWNET).map_err(|errno| NamespaceError::Enter {
             kind: "network",
             source: errno.into(),
         })
+    }
+
+    /// Whether the calling thread is in it.
+    fn is_here(&self) -> bool {
+        let here = rustix::fs::stat("/proc/thread-self/ns/net").map(|stat| stat.st_ino);
+        here.is_ok_and(|here| self.inode().is_ok_and(|inode| inode == here))
     }
 
     /// Runs `work` on a thread of its own inside the namespace.

@@ -200,7 +200,7 @@ fn open(is_v4: bool, device: Option<&str>) -> io::Result<Socket> {
 }
 
 /// The Internet's checksum (RFC 1071) of a message in which it is zero.
-fn checksum(message: &[u8]) -> u16 {
+pub(crate) fn checksum(message: &[u8]) -> u16 {
     let words = message.chunks(2).map(|pair| {
         let low = pair.get(1).copied().unwrap_or(0);
         u32::from(u16::from_be_bytes([pair[0], low]))

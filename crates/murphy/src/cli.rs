@@ -43,7 +43,7 @@ pub enum Verb {
     /// Say what this machine can do, and why not.
     Doctor(verbs::doctor::DoctorArgs),
     /// Inject one fault now.
-    Inject(verbs::inject::InjectArgs),
+    Inject(Box<verbs::inject::InjectArgs>),
     /// Change a skew that is in force, without stopping anybody.
     Update(verbs::update::UpdateArgs),
     /// Have a fault do nothing for a while.

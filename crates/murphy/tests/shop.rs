@@ -3,10 +3,9 @@
 mod harness;
 
 use std::{
-    env, fs,
+    fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::Command,
     sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -49,7 +48,7 @@ impl<'a> Shop<'a> {
         fs::set_permissions(guard.dir(), fs::Permissions::from_mode(0o755)).expect("own directory");
         let shop = Self {
             guard,
-            program: built(),
+            program: harness::program("shop"),
             _only: only,
         };
         let up = shop.run(&["up", "--in", form]);
@@ -186,21 +185,6 @@ fn tagged(id: &str) -> Vec<u32> {
     .collect()
 }
 
-/// The shop's program, built beside Murphy's: as the suite builds it, so that nothing is built twice.
-fn built() -> PathBuf {
-    let built = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["test", "--locked", "--workspace", "--no-run", "--quiet"])
-        .args(["--test", "refused"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .expect("cargo");
-    let said = String::from_utf8_lossy(&built.stderr);
-    assert!(built.status.success(), "{said}");
-    let program = Path::new(env!("CARGO_BIN_EXE_murphy")).with_file_name("shop");
-    assert!(program.exists(), "{} is not built", program.display());
-    program
-}
-
 /// The whole story, with the targets of a form.
 fn one_catalog_is_hit(form: &str, catalog: &str, front_end: &str) {
     let Some(guard) = Guard::root_or_skip() else {
@@ -299,7 +283,7 @@ fn a_killed_owner_leaves_nothing() {
         fs::set_permissions(guard.dir(), fs::Permissions::from_mode(0o755)).expect("own directory");
         let shop = Shop {
             guard: &guard,
-            program: built(),
+            program: harness::program("shop"),
             _only: only,
         };
         let starting = guard

@@ -78,6 +78,24 @@ pub fn all() -> Vec<Series> {
             "net_killed",
         ),
         test(
+            "conn-kills",
+            "kill -9 of injector and keeper at 300 instants of ended connections leaves nobody refused or stalled",
+            "murphy",
+            "conn_killed",
+        ),
+        test(
+            "conn-matrix",
+            "of 1 to 10,000 connections exactly the planned share ends, rounded up, and the others answer",
+            "murphy",
+            "conn_matrix",
+        ),
+        test(
+            "conn-pool",
+            "in five minutes of 20 % a second no connection of ten gets older than chance allows; once, exactly two end",
+            "murphy",
+            "conn_pool",
+        ),
+        test(
             "time-monitors",
             "of three monitors exactly the skewed one sees its clock go back; runtimes, PostgreSQL and etcd are skewed",
             "murphy",

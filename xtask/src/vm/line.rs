@@ -64,16 +64,25 @@ const TRAFFIC: Tests = Tests {
     filters: &[],
     without: &[],
 };
+/// Of what works as it does on this machine, by the same hooks, what could differ by the kernel.
 const NET: Tests = Tests {
     package: "murphy",
     target: "net",
-    filters: &[],
+    filters: &[
+        "a_device_that_comes_later",
+        "a_namespace_that_goes",
+        "a_stopped_murphy",
+        "anybody_recovers",
+        "only_the_peer",
+        "traffic_is_normal",
+        "who_is_refused",
+    ],
     without: &[],
 };
 const CABLE: Tests = Tests {
     package: "murphy",
     target: "net_cable",
-    filters: &[],
+    filters: &["a_stream", "two_delays", "traffic_is_normal"],
     without: &[],
 };
 /// Losses by cgroup, with sinks held by links or by filters.
@@ -89,8 +98,8 @@ const NET_GROUP: Tests = Tests {
     filters: &[],
     without: &[],
 };
-/// What is another matter where filters hold the sinks.
-const NET_GROUP_BY_FILTERS: Tests = Tests {
+/// What is another matter where filters hold the sinks, and the main of it where links do.
+const NET_GROUP_IN_SHORT: Tests = Tests {
     filters: &[
         "a_third_is_lost",
         "when_murphy_is_killed",
@@ -142,6 +151,85 @@ const QUEUED: Tests = Tests {
     package: "murphy",
     target: "net_queue",
     filters: &[],
+    without: &[],
+};
+/// The main of it, where there is little else than another kernel.
+const QUEUED_IN_SHORT: Tests = Tests {
+    filters: &["nothing_passes", "only_peers", "traffic_is_normal"],
+    ..QUEUED
+};
+
+/// Single connections that are broken by programs at devices.
+const FLOWS: Tests = Tests {
+    package: "murphy-sys",
+    target: "flows",
+    filters: &[],
+    without: &["stalls_a_connection_as_long_as"],
+};
+/// The same by filters: programs that a process holds need tcx.
+const FLOWS_BY_FILTERS: Tests = Tests {
+    without: &[
+        "stalls_a_connection_as_long_as",
+        "anybody_takes_the_programs",
+        "nothing_is_left_of_whoever",
+    ],
+    ..FLOWS
+};
+/// New connections that are refused: that they are, and that nothing is left.
+const REFUSAL: Tests = Tests {
+    package: "murphy-sys",
+    target: "refusal",
+    filters: &[
+        "a_syn_that_is_sent_again",
+        "an_ipv4_address",
+        "life::",
+        "none_of_none",
+    ],
+    without: &[],
+};
+const TCP_EVENTS: Tests = Tests {
+    package: "murphy-sys",
+    target: "tcp_events",
+    filters: &[],
+    without: &[],
+};
+const SOCKET_ITERATOR: Tests = Tests {
+    package: "murphy-sys",
+    target: "socket_iterator",
+    filters: &[],
+    without: &[],
+};
+/// Where there is none: it comes with Linux 6.5.
+const NO_SOCKET_ITERATOR: Tests = Tests {
+    filters: &["a_kernel_that_has_it_not"],
+    ..SOCKET_ITERATOR
+};
+/// What the binary does with all that. Hundreds of new connections each take minutes here; that all are refused is seen
+/// where its Murphy is stopped.
+const CONN: Tests = Tests {
+    package: "murphy",
+    target: "conn",
+    filters: &["closed_ones", "only_what_a_process"],
+    without: &[],
+};
+const CONN_WAYS: Tests = Tests {
+    package: "murphy",
+    target: "conn_ways",
+    filters: &["the_iterator", "nothing_passes"],
+    without: &[],
+};
+const CONN_WAYS_BY_FILTERS: Tests = Tests {
+    filters: &[
+        "reset_of_the_remote",
+        "nothing_passes",
+        "after_so_many_bytes",
+    ],
+    ..CONN_WAYS
+};
+const CONN_STOPPED: Tests = Tests {
+    package: "murphy",
+    target: "conn_killed",
+    filters: &["stopped_murphy"],
     without: &[],
 };
 
@@ -207,27 +295,51 @@ pub const LINES: &[Line] = &[
         name: "6.1-net",
         kernel: "6.1-cloud",
         append: "",
-        tests: &[
-            TRAFFIC,
-            NET_BY_FILTERS,
-            FILTERS,
-            NET_GROUP_BY_FILTERS,
-            QUEUED,
-        ],
+        tests: &[TRAFFIC, NET_BY_FILTERS, FILTERS, NET_GROUP_IN_SHORT, QUEUED],
         why: "packets, without tcx",
+    },
+    Line {
+        name: "6.1-conn",
+        kernel: "6.1-cloud",
+        append: "",
+        tests: &[
+            FLOWS_BY_FILTERS,
+            REFUSAL,
+            TCP_EVENTS,
+            NO_SOCKET_ITERATOR,
+            CONN,
+            CONN_WAYS_BY_FILTERS,
+            CONN_STOPPED,
+        ],
+        why: "connections, without tcx and the iterator",
+    },
+    Line {
+        name: "6.12-conn",
+        kernel: "6.12-cloud",
+        append: "",
+        tests: &[
+            FLOWS,
+            REFUSAL,
+            TCP_EVENTS,
+            SOCKET_ITERATOR,
+            CONN,
+            CONN_WAYS,
+            CONN_STOPPED,
+        ],
+        why: "connections, with tcx and the iterator",
     },
     Line {
         name: "6.12-net",
         kernel: "6.12-cloud",
         append: "",
-        tests: &[TRAFFIC, NET, CABLE, GROUP, NET_GROUP],
+        tests: &[TRAFFIC, NET, CABLE, GROUP, NET_GROUP_IN_SHORT],
         why: "packets, with tcx",
     },
     Line {
         name: "6.12-queues",
         kernel: "6.12-cloud",
         append: "",
-        tests: &[NETEM, QUEUED],
+        tests: &[NETEM, QUEUED_IN_SHORT],
         why: "packets that wait in the kernel",
     },
     Line {

@@ -1,33 +1,39 @@
 //! A disconnection ends connections of a target until its time, and watches whether they come back.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use murphy_sys::connections::{Ended, SocketId, close};
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
-use serde::Serialize;
 
 use super::{
-    ConnError, Connection, How, Scope, Spec, check,
-    pool::{Owner, Pool},
-    scope::Side,
+    ConnError, Connection, Engine, How, Scope, Spec, check,
+    effect::{Cut, Disconnected, Draw, NAMED_MAX, Origin},
+    means::{Done, Means},
+    pool::{MANY, Pool},
+    recovery::Beyond,
+    refusing::Refusing,
+    witness::{Chance, Witness},
     words,
 };
 use crate::{
     injector::{Injector, failures},
-    journal::Entry,
+    journal::{Entry, number_of},
     net::Hit,
     span::Until,
+    undo::Undo,
 };
-
-/// How many connections an effect names.
-const NAMED_MAX: usize = 1000;
 
 /// Between two draws, looking takes at most one part of the time in so many.
 const LOOK_SHARE: u32 = 20;
+
+/// How long after the first comparison of both ends the last one is.
+const COMPARED_AGAIN: Duration = Duration::from_millis(20);
+
+/// How long after its end what the kernel does between the ends of a connection counts as evidence, in milliseconds.
+const EVIDENT_WITHIN_MS: u64 = 5000;
 
 /// What is to happen to which connections.
 #[derive(Clone, Debug)]
@@ -38,6 +44,8 @@ pub struct Asked {
     pub scope: Scope,
     /// Without ports and peers: all that the target has.
     pub all_ports: bool,
+    /// What ends sockets; the first that works where nothing is said.
+    pub engine: Option<Engine>,
     /// What they are drawn by.
     pub seed: u64,
 }
@@ -47,10 +55,16 @@ impl Asked {
     pub fn check(&self, until: Option<Until>) -> Result<(), ConnError> {
         self.spec.check(until)?;
         let scope = &self.scope;
-        let names_ports = [&scope.ports, &scope.local_ports, &scope.remote_ports]
-            .iter()
-            .any(|ports| !ports.is_empty());
-        if names_ports || !scope.peers.is_empty() || self.all_ports {
+        let of_old = [
+            ("--idle", scope.idle.is_some()),
+            ("--age", scope.age.is_some()),
+            ("--state", !scope.states.is_empty()),
+        ];
+        let of_old = of_old.into_iter().find(|(_, is_asked)| *is_asked);
+        if let Some((option, _)) = of_old.filter(|_| self.spec.new.is_some()) {
+            return Err(ConnError::Fresh(option));
+        }
+        if self.scope.is_narrow() || self.all_ports {
             Ok(())
         } else {
             Err(ConnError::NoScope)
@@ -61,106 +75,24 @@ impl Asked {
 /// Connections that end, until a time or only once.
 #[derive(Debug)]
 pub struct Disconnection {
+    // Fields are dropped in this order: nobody is hit by chance any more when the rest goes.
+    witness: Option<Witness>,
+    refusing: Option<Refusing>,
     entry: Entry,
+    engines: String,
     /// Whether it is over with its first draw.
     is_once: bool,
     asked: Asked,
     pool: Pool,
+    means: Arc<Mutex<Means>>,
+    beyond: Beyond,
     began: Instant,
     next: Option<Instant>,
     /// When it last looked, and how long that took.
-    looked_at: Instant,
-    look_took: Duration,
-    /// By their cookies: all that were ever drawn from.
-    seen: HashSet<u64>,
+    looked: (Instant, Duration),
+    /// When it last compared both ends, and how long that took.
+    compared: (Instant, Duration),
     effect: Disconnected,
-}
-
-/// What was done, and what came of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Disconnected {
-    /// How many were there at first.
-    pub before: usize,
-    /// How many were there when last looked at.
-    pub now: usize,
-    /// How many were to end, over all draws.
-    pub asked: usize,
-    /// How many the kernel has ended.
-    pub ended: usize,
-    /// How many were gone by themselves when it was their turn; others were drawn for them.
-    pub redrawn: usize,
-    /// Each draw.
-    pub draws: Vec<Draw>,
-    /// Which they were: the first thousand.
-    pub connections: Vec<Cut>,
-    /// What could not be undone.
-    pub left: Vec<String>,
-}
-
-/// One draw.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Draw {
-    /// When, in milliseconds since the first.
-    pub at_ms: u64,
-    /// From how many.
-    pub of: usize,
-    /// How many were to end.
-    pub asked: usize,
-    /// How many the kernel has ended.
-    pub ended: usize,
-    /// How many others were drawn for those that were gone.
-    pub redrawn: usize,
-    /// How long listing, drawing and ending took, in microseconds.
-    pub took_us: u64,
-    /// After how many milliseconds there were as many again.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub recovered_ms: Option<u64>,
-}
-
-/// One connection that was ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Cut {
-    /// When, in milliseconds since the first draw.
-    pub at_ms: u64,
-    /// The target's end.
-    pub local: String,
-    /// The other end.
-    pub remote: String,
-    /// Who asked for it.
-    pub side: Side,
-    /// Who held it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub owner: Option<Owner>,
-    /// How it ended.
-    pub how: How,
-}
-
-impl Disconnected {
-    /// Whether any connection was ended.
-    pub fn had_effect(&self) -> bool {
-        self.ended > 0
-    }
-
-    /// The effect in words.
-    pub fn text(&self) -> String {
-        let draws = match self.draws.len() {
-            1 => String::new(),
-            n => format!(" in {n} draws"),
-        };
-        let redrawn = match self.redrawn {
-            0 => String::new(),
-            n => format!(", {n} of them for others that were gone"),
-        };
-        let last = self.draws.last().and_then(|draw| draw.recovered_ms);
-        let now = match last {
-            Some(ms) => format!("{} now, as many as before after {ms} ms", self.now),
-            None => format!("{} now", self.now),
-        };
-        format!(
-            "{} of {} drawn were ended{draws}{redrawn}; {} at first, {now}",
-            self.ended, self.asked, self.before
-        )
-    }
 }
 
 /// The order in which connections are drawn, of so many, the nth time.
@@ -181,39 +113,124 @@ impl Disconnection {
         until: Option<Until>,
     ) -> Result<Self, ConnError> {
         asked.check(until)?;
-        check(&asked, hit)?;
-        let pool = Pool::of(&hit.places, hit.target, &asked.scope)?;
+        let engines = check(&asked, hit)?;
+        let mut pool = Pool::of(hit, &asked.scope)?;
+        // Who holds connections is sought among all processes once, before anybody waits for the draw.
+        let mut all = pool.look()?;
+        if all.len() <= MANY {
+            pool.own(&mut all)?;
+        }
+        if asked.spec.ways().any(|how| matches!(how, How::MaxAge(_))) {
+            pool.with_ages();
+        }
         let names: Vec<_> = hit.places.iter().map(|place| place.name.clone()).collect();
         let lasts = until.unwrap_or(Until::Forever);
-        let entry = injector.begin("conn", &words(&asked), &names, lasts)?;
-        let began = Instant::now();
+        let mut entry = injector.begin("conn", &words(&asked), &names, lasts)?;
+        if asked.spec.needs_programs() {
+            // Links end with this process; whoever is left ends those of one that hangs.
+            let id = entry.id().to_owned();
+            entry.protect(&[Undo::DetachTraffic { id }])?;
+        }
+        let needs_programs = asked.spec.ways().any(How::holds_packets);
+        let mut means = Means::new(engines.destroyer, needs_programs);
+        let mut places = hit.places.iter();
+        if let Err(error) = places.try_for_each(|place| means.join(place, &mut entry)) {
+            // What it leaves is in the journal.
+            let _ = means.leave();
+            let _ = entry.end();
+            return Err(error);
+        }
+        let now = Instant::now();
+        let effect = Disconnected {
+            how: asked.spec.how,
+            how_new: asked.spec.how_of_new(),
+            ..Disconnected::default()
+        };
         Ok(Self {
+            witness: None,
+            refusing: None,
+            engines: engines.text(),
             entry,
             is_once: until.is_none(),
             next: None,
             asked,
             pool,
-            began,
-            looked_at: began,
-            look_took: Duration::ZERO,
-            seen: HashSet::new(),
-            effect: Disconnected::default(),
+            means: Arc::new(Mutex::new(means)),
+            beyond: Beyond::default(),
+            began: now,
+            looked: (now, Duration::ZERO),
+            compared: (now, Duration::ZERO),
+            effect,
         })
     }
 
-    /// Draws for the first time, and ends what was drawn. What has no time of its own is over with that, and so is what
-    /// fails.
-    pub fn begin(&mut self) -> Result<(), ConnError> {
-        self.began = Instant::now();
-        self.next = self.asked.spec.every.map(|every| self.began + every.0);
-        self.draw().inspect_err(|_| {
+    /// Draws for the first time, and ends what was drawn; from here on those that come are hit, too. What has no time of
+    /// its own is over with that, and so is what fails.
+    pub fn begin(&mut self, hit: &Hit<'_>) -> Result<(), ConnError> {
+        self.try_begin(hit).inspect_err(|_| {
+            self.refusing = None;
+            self.witness = None;
+            // What it leaves is in the journal.
+            let _ = self.lock().leave();
             let _ = self.entry.end();
         })
+    }
+
+    fn try_begin(&mut self, hit: &Hit<'_>) -> Result<(), ConnError> {
+        let spec = &self.asked.spec;
+        let seed = self.asked.seed;
+        let chance = spec
+            .new
+            .zip(spec.how_of_new())
+            .map(|(of, how)| Chance { of, how, seed });
+        // Whoever is hit once and left alone needs no witness: the kernel has said what became of it.
+        if !self.is_once {
+            let is_needed = chance.is_some_and(|chance| chance.how != How::Refuse);
+            let pool = Pool::of(hit, &self.asked.scope)?;
+            let others = self
+                .beyond
+                .inodes(&self.pool)
+                .map_err(ConnError::Processes)?;
+            let means = Arc::clone(&self.means);
+            match Witness::begin(pool, &others, chance, means) {
+                Ok(witness) => self.witness = Some(witness),
+                Err(error) if is_needed => return Err(error),
+                Err(error) => self.effect.troubles.push(error.to_string()),
+            }
+        }
+        self.began = Instant::now();
+        self.next = self.asked.spec.every.map(|every| self.began + every.0);
+        if self.asked.spec.share.is_some() {
+            self.draw()?;
+        } else {
+            let all = self.look()?;
+            self.effect.before = all.len();
+            self.effect.now = all.len();
+        }
+        if let Some(chance) = chance
+            && chance.how == How::Refuse
+        {
+            let number = number_of(self.entry.id());
+            let until_ns = self.entry.header().deadline_boottime_ns();
+            let refusing = Refusing::begin(&mut self.pool, chance, number, until_ns)?;
+            self.refusing = Some(refusing);
+        }
+        self.hear();
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Means> {
+        self.means.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The id of the injection.
     pub fn id(&self) -> &str {
         self.entry.id()
+    }
+
+    /// What makes it happen.
+    pub fn engines(&self) -> &str {
+        &self.engines
     }
 
     /// How long it still lasts.
@@ -227,10 +244,17 @@ impl Disconnection {
         })
     }
 
-    /// How long until the next draw.
+    /// How long until the next draw, or until something else is due.
     pub fn until_next(&self) -> Duration {
         let until = |next: Instant| next.saturating_duration_since(Instant::now());
-        self.next.map_or(Duration::MAX, until)
+        let draw = self.next.map_or(Duration::MAX, until);
+        draw.min(self.lock().until_due())
+    }
+
+    /// Whether there are less than before the last draw, which may change at any time.
+    pub fn is_awaited(&self) -> bool {
+        let last = self.effect.draws.last();
+        last.is_some_and(|draw| draw.ended > 0 && draw.recovered_ms.is_none())
     }
 
     /// Whether somebody else has ended it.
@@ -238,13 +262,30 @@ impl Disconnection {
         self.entry.is_over()
     }
 
-    /// Draws again when it is time, and looks whether there are as many as before; says whether it has drawn.
+    /// Draws again when it is time, ends what is due, and looks whether there are as many as before; says whether it has
+    /// drawn.
     pub fn follow(&mut self) -> Result<bool, ConnError> {
+        if self.pool.follow()? {
+            let mut means = self.means.lock().unwrap_or_else(PoisonError::into_inner);
+            for place in self.pool.places() {
+                means.join(place, &mut self.entry)?;
+            }
+            drop(means);
+            if let Some(refusing) = &mut self.refusing {
+                refusing.follow(&mut self.pool)?;
+            }
+        }
+        self.settle()?;
+        self.hear();
         let is_due = self.next.is_some_and(|next| next <= Instant::now());
         if !is_due {
-            let is_rested = self.looked_at.elapsed() > self.look_took * LOOK_SHARE;
-            if is_rested {
-                let now = self.look(false)?.len();
+            let rests = |(at, took): (Instant, Duration)| at.elapsed() > took * LOOK_SHARE;
+            if rests(self.looked) {
+                let all = self.look()?;
+                if rests(self.compared) {
+                    self.compare(&all)?;
+                }
+                let now = self.unhit(all).len();
                 self.note(now);
             }
             return Ok(false);
@@ -259,38 +300,143 @@ impl Disconnection {
         Ok(true)
     }
 
-    fn look(&mut self, with_owners: bool) -> Result<Vec<Connection>, ConnError> {
+    fn at_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Those that are there, hit or not.
+    fn look(&mut self) -> Result<Vec<Connection>, ConnError> {
         let began = Instant::now();
-        let all = self.pool.look(with_owners)?;
-        self.looked_at = Instant::now();
-        self.look_took = self.looked_at - began;
+        let all = self.pool.look()?;
+        self.lock().forget_gone(&all)?;
+        self.looked = (Instant::now(), began.elapsed());
         Ok(all)
+    }
+
+    /// Those of them that were not hit: who was, and is there nevertheless, is drawn no more.
+    fn unhit(&self, all: Vec<Connection>) -> Vec<Connection> {
+        let means = self.lock();
+        let is_unhit = |one: &Connection| !means.is_spent(one);
+        all.into_iter().filter(is_unhit).collect()
     }
 
     /// Remembers how many there are.
     fn note(&mut self, now: usize) {
-        let ms = self.began.elapsed().as_millis();
+        let at_ms = self.at_ms();
         self.effect.now = now;
         if let Some(draw) = self.effect.draws.last_mut()
             && draw.recovered_ms.is_none()
             && draw.ended > 0
             && now >= draw.of
         {
-            let ms = u64::try_from(ms).unwrap_or(u64::MAX);
-            draw.recovered_ms = Some(ms.saturating_sub(draw.at_ms));
+            draw.recovered_ms = Some(at_ms.saturating_sub(draw.at_ms));
+        }
+    }
+
+    /// Compares both ends of what there is.
+    fn compare(&mut self, all: &[Connection]) -> Result<(), ConnError> {
+        let began = Instant::now();
+        let (leaked, close_wait) = self.beyond.compare(&self.pool, all)?;
+        self.compared = (Instant::now(), began.elapsed());
+        let recovery = self.effect.recovery.get_or_insert_default();
+        (recovery.leaked, recovery.close_wait) = (leaked, close_wait);
+        Ok(())
+    }
+
+    /// Ends what is due, and counts it.
+    fn settle(&mut self) -> Result<(), ConnError> {
+        let settled = self.lock().settle()?;
+        let at_ms = self.at_ms();
+        for one in &settled {
+            match one.origin {
+                Origin::Drawn(number) => {
+                    self.effect.ended += 1;
+                    if let Some(draw) = self.effect.draws.get_mut(number) {
+                        draw.ended += 1;
+                    }
+                }
+                Origin::New => self.effect.new.get_or_insert_default().hit += 1,
+            }
+            if self.effect.connections.len() < NAMED_MAX {
+                let cut = Cut::of(&one.connection, at_ms, one.how, one.origin);
+                self.effect.connections.push(cut);
+            }
+        }
+        let means = self.means.lock().unwrap_or_else(PoisonError::into_inner);
+        self.effect.waiting = means.waiting();
+        self.effect.untold = means.untold();
+        drop(means);
+        let troubles = self.lock().take_troubles();
+        for trouble in troubles {
+            self.effect.trouble(trouble);
+        }
+        Ok(())
+    }
+
+    /// Takes in what the witness has heard.
+    fn hear(&mut self) {
+        match self.refusing.as_ref().map(Refusing::counts) {
+            Some(Ok(counts)) => self.effect.new = Some(counts),
+            Some(Err(error)) => self.effect.trouble(error.to_string()),
+            None => {}
+        }
+        let Some(witness) = &self.witness else { return };
+        let mut heard = witness.heard();
+        let effect = &mut self.effect;
+        let room = NAMED_MAX.saturating_sub(effect.connections.len());
+        let began = self.began;
+        let cuts = heard.cuts.drain(..).take(room);
+        effect.connections.extend(cuts.map(|(at, mut cut)| {
+            let at_ms = at.saturating_duration_since(began).as_millis();
+            cut.at_ms = u64::try_from(at_ms).unwrap_or(u64::MAX);
+            cut
+        }));
+        let now_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        // What happens later between the same ends is of another connection.
+        let is_fresh = |cut: &&mut Cut| now_ms.saturating_sub(cut.at_ms) < EVIDENT_WITHIN_MS;
+        for cut in effect.connections.iter_mut().filter(is_fresh) {
+            let seen = heard.evidence(cut.ends.0, cut.ends.1);
+            let known = cut.evidence.get_or_insert_default();
+            known.closed |= seen.closed;
+            known.reset_sent |= seen.reset_sent;
+            known.reset_received |= seen.reset_received;
+        }
+        if self
+            .asked
+            .spec
+            .how_of_new()
+            .is_some_and(|how| how != How::Refuse)
+        {
+            let new = effect.new.get_or_insert_default();
+            new.add(heard.take_new());
+        }
+        let recovery = effect.recovery.get_or_insert_default();
+        recovery.connects = self.pool.is_whole().then_some(heard.connects);
+        if let Some(trouble) = heard.trouble.take() {
+            effect.trouble(trouble);
         }
     }
 
     fn draw(&mut self) -> Result<(), ConnError> {
+        let Some(share) = self.asked.spec.share else {
+            return Ok(());
+        };
         let began = Instant::now();
-        let at_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let all = self.look(true)?;
+        let at_ms = self.at_ms();
+        let all = self.look()?;
+        let mut all = self.unhit(all);
         self.note(all.len());
-        self.seen.extend(all.iter().map(|one| one.socket.id.cookie));
-        let mut asked = self.asked.spec.share.of(all.len());
+        let how = self.asked.spec.how;
+        let names_more = self.effect.connections.len() < NAMED_MAX;
+        // Of many it takes long to find out who holds them: that is asked when they have ended, of those who keep them.
+        let is_owned = how == How::Close || (names_more && all.len() <= MANY);
+        if is_owned {
+            self.pool.own(&mut all)?;
+        }
+        let mut asked = share.of(all.len());
         if let Some(cap) = self.asked.spec.cap {
-            let most = cap.floor_of(self.seen.len());
-            asked = asked.min(most.saturating_sub(self.effect.ended));
+            let most = cap.floor_of(self.pool.ever());
+            asked = asked.min(most.saturating_sub(self.effect.asked));
         }
         if self.effect.draws.is_empty() {
             self.effect.before = all.len();
@@ -303,9 +449,12 @@ impl Disconnection {
             asked,
             ..Draw::default()
         };
+        let mut cuts = Vec::new();
+        let mut unanswered = None;
+        let mut done = 0;
         let mut outcome = Ok(());
-        while outcome.is_ok() && draw.ended < asked {
-            let turn: Vec<_> = drawn.by_ref().take(asked - draw.ended).collect();
+        while outcome.is_ok() && done < asked {
+            let turn: Vec<_> = drawn.by_ref().take(asked - done).collect();
             if turn.is_empty() {
                 // All that are left are gone by themselves.
                 break;
@@ -314,54 +463,50 @@ impl Disconnection {
                 .into_iter()
                 .filter_map(|place| all.get(place))
                 .collect();
-            let ended = self.end_all(&turn).unwrap_or_else(|error| {
+            let number = self.effect.draws.len();
+            let ended = self.lock().end(how, &turn, Origin::Drawn(number));
+            let ended = ended.unwrap_or_else(|error| {
                 outcome = Err(error);
                 Vec::new()
             });
-            for (connection, ended) in ended {
+            for (connection, ended) in turn.into_iter().zip(ended) {
                 match ended {
-                    Ended::Now => draw.ended += 1,
-                    Ended::Gone => draw.redrawn += 1,
+                    Done::Now => {
+                        draw.ended += 1;
+                        if let Some(is_unanswered) = connection.is_unanswered() {
+                            *unanswered.get_or_insert(0) += usize::from(is_unanswered);
+                        }
+                    }
+                    Done::Gone => draw.redrawn += 1,
+                    Done::Later => {}
                 }
-                if ended == Ended::Now && self.effect.connections.len() < NAMED_MAX {
-                    let cut = Cut::of(connection, at_ms, self.asked.spec.how);
-                    self.effect.connections.push(cut);
+                if ended != Done::Gone {
+                    done += 1;
+                }
+                if ended == Done::Now && self.effect.connections.len() + cuts.len() < NAMED_MAX {
+                    cuts.push(connection.clone());
                 }
             }
         }
         draw.took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        if let Some(count) = unanswered {
+            *self.effect.unanswered.get_or_insert(0) += count;
+        }
         self.effect.asked += draw.asked;
         self.effect.ended += draw.ended;
         self.effect.redrawn += draw.redrawn;
-        self.effect.now = all.len() - draw.ended - draw.redrawn;
+        let waiting = self.lock().waiting();
+        self.effect.waiting = waiting;
+        self.effect.now = all.len() - done - draw.redrawn;
         self.effect.draws.push(draw);
+        if !is_owned {
+            self.pool.own(&mut cuts)?;
+        }
+        let cuts = cuts.iter();
+        let number = self.effect.draws.len() - 1;
+        let cuts = cuts.map(|one| Cut::of(one, at_ms, how, Origin::Drawn(number)));
+        self.effect.connections.extend(cuts);
         outcome
-    }
-
-    fn end_all<'a>(
-        &mut self,
-        turn: &[&'a Connection],
-    ) -> Result<Vec<(&'a Connection, Ended)>, ConnError> {
-        let mut places: BTreeMap<u64, Vec<&'a Connection>> = BTreeMap::new();
-        for connection in turn {
-            places.entry(connection.place).or_default().push(connection);
-        }
-        let mut all = Vec::new();
-        for (place, turn) in places {
-            let ended = match self.asked.spec.how {
-                How::Reset => {
-                    let ids: Vec<SocketId> = turn.iter().map(|one| one.socket.id).collect();
-                    let connections = self.pool.connections(place);
-                    connections.ok_or(ConnError::Nobody)?.end(&ids)?
-                }
-                How::Close => turn
-                    .iter()
-                    .map(|one| close_one(one))
-                    .collect::<Result<_, _>>()?,
-            };
-            all.extend(turn.into_iter().zip(ended));
-        }
-        Ok(all)
     }
 
     /// What it has done so far.
@@ -377,31 +522,32 @@ impl Disconnection {
 
     /// Ends it; what has happened has happened.
     pub fn end(mut self) -> Result<Disconnected, ConnError> {
-        let seen = self.look(false).map(|all| self.note(all.len()));
+        let seen = self.try_end();
+        self.refusing = None;
+        let passes = self.lock().leave();
         self.effect.left = failures(&self.entry.end());
         seen?;
+        passes?;
         Ok(self.effect)
     }
-}
 
-fn close_one(connection: &Connection) -> Result<Ended, ConnError> {
-    let Some(owner) = &connection.owner else {
-        return Err(ConnError::NoOwner(connection.socket.id.to_string()));
-    };
-    Ok(close(owner.pid, owner.descriptor, &connection.socket.id)?)
-}
-
-impl Cut {
-    fn of(connection: &Connection, at_ms: u64, how: How) -> Self {
-        let (local, remote) = connection.socket.id.ends();
-        Self {
-            at_ms,
-            local: local.to_string(),
-            remote: remote.to_string(),
-            side: connection.side,
-            owner: connection.owner.clone(),
-            how,
+    fn try_end(&mut self) -> Result<(), ConnError> {
+        if let Some(witness) = &mut self.witness {
+            witness.end();
         }
+        self.settle()?;
+        self.hear();
+        let all = self.look()?;
+        if !self.is_once {
+            // What is on its way while one side is looked at after the other is not left over.
+            self.compare(&all)?;
+            std::thread::sleep(COMPARED_AGAIN);
+            let all = self.look()?;
+            self.compare(&all)?;
+        }
+        let now = self.unhit(all).len();
+        self.note(now);
+        Ok(())
     }
 }
 

@@ -44,7 +44,7 @@ const RESOLVE_EVERY: Duration = Duration::from_secs(1);
 const REHEARSED_MAX: usize = 2;
 
 /// The beginning of the names of Murphy's own devices.
-pub(super) const OUR_DEVICES: &str = "mphy-";
+pub(crate) const OUR_DEVICES: &str = "mphy-";
 
 /// What is to happen to which packets.
 #[derive(Clone, Debug, Default)]
@@ -197,7 +197,7 @@ pub(super) fn ways(spec: &Spec) -> impl Iterator<Item = Way> {
 }
 
 /// The beginning of the names of what one hook of an injection makes.
-pub(super) fn hook_name(id: &str, hooked: u32) -> String {
+pub(crate) fn hook_name(id: &str, hooked: u32) -> String {
     // Three places are left for it: with digits alone a thousand devices that come and go would use them up.
     const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
     let digit = |place: u32| char::from(DIGITS[(hooked / place % 36) as usize]);

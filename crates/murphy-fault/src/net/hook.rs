@@ -81,7 +81,7 @@ pub(super) struct Job<'a> {
 
 /// What holds programs at their device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hold {
+pub(crate) enum Hold {
     /// Links of this process.
     Links,
     /// Filters, which outlive it.
@@ -90,7 +90,7 @@ pub(super) enum Hold {
 
 impl Hold {
     /// What holds them best on this kernel.
-    pub(super) fn best() -> Self {
+    pub(crate) fn best() -> Self {
         static HAS_LINKS: OnceLock<bool> = OnceLock::new();
         if *HAS_LINKS.get_or_init(|| traffic::trial().is_ok()) {
             Self::Links
@@ -152,7 +152,7 @@ impl Job<'_> {
 }
 
 /// The way back from filters in a namespace of this number: they go before the clsact below which they are.
-pub(super) fn undos_of(filters: &Filters, namespace: u64) -> Vec<Undo> {
+pub(crate) fn undos_of(filters: &Filters, namespace: u64) -> Vec<Undo> {
     let qdisc = filters.clsact().cloned();
     let qdisc = qdisc.map(|qdisc| Undo::RemoveQdisc { namespace, qdisc });
     let filters = filters.ids().cloned();

@@ -32,8 +32,10 @@ pub mod spec;
 
 pub use cable::CableError;
 pub use disturbance::{Asked, Disturbance, Hit};
+pub(crate) use disturbance::{OUR_DEVICES, hook_name};
 pub use effect::{Counted, DeviceDelay, Disturbed, Share, WayEffect};
 pub use engine::{Engine, UnknownEngine};
+pub(crate) use hook::{Hold, undos_of};
 pub use nfqueue::QueuedError;
 pub(crate) use peers::resolve;
 pub use place::{Place, PlaceSeen};
@@ -320,7 +322,7 @@ pub fn plan(asked: &Asked, hit: &Hit<'_>, until: Until) -> Result<Plan, NetError
         for way in &ways {
             changes.extend(engine.changes(spec, &device.name, *way, &at));
         }
-        let name = disturbance::hook_name("new", u32::try_from(number).unwrap_or(u32::MAX));
+        let name = hook_name("new", u32::try_from(number).unwrap_or(u32::MAX));
         let job = Job {
             namespace: &place.namespace,
             device,
@@ -340,7 +342,7 @@ pub fn plan(asked: &Asked, hit: &Hit<'_>, until: Until) -> Result<Plan, NetError
     Ok(Plan {
         family: "net",
         fault: words(spec, scope),
-        engine: engine.name(),
+        engine: engine.name().into(),
         targets: hit.places.iter().map(|place| place.name.clone()).collect(),
         changes,
         undo,
@@ -357,7 +359,7 @@ pub fn plan_of_launch(asked: &Asked, command: &str, until: Until) -> Result<Plan
     Ok(Plan {
         family: "net",
         fault: words(spec, scope),
-        engine: engine.name(),
+        engine: engine.name().into(),
         targets: vec![format!("launch {command}")],
         changes: vec![
             "make a cgroup mphy-ID".into(),

@@ -92,8 +92,14 @@ impl Place {
         places.into_values().collect()
     }
 
+    /// The namespace that its name leads to now, where that is another one.
+    pub(crate) fn renewed(&self) -> Option<Self> {
+        let now = Self::named(self.selector.as_ref()?)?.ok()?;
+        (now.inode != self.inode).then_some(now)
+    }
+
     /// Whether nothing but Murphy keeps it alive: nobody is in it, and no name leads to it any more.
-    pub(super) fn is_deserted(&self, table: &ProcessTable) -> bool {
+    pub(crate) fn is_deserted(&self, table: &ProcessTable) -> bool {
         let is_it =
             |named: Result<Self, NetError>| named.is_ok_and(|place| place.inode == self.inode);
         let is_named = |selector: &Selector| Self::named(selector).is_some_and(is_it);

@@ -49,6 +49,14 @@ pub enum ScopeError {
     /// Not a port.
     #[error("read the port {0:?}: expected a number from 1 to 65535, or a range such as 8000-8100")]
     Port(String),
+    /// Nobody knows the name.
+    #[error(
+        "read the port {0:?}: {SERVICES} of this machine has no service of this name; say its number"
+    )]
+    Service(String),
+    /// None has this number.
+    #[error("read the port {0:?}: from 1 to 65535; --all-ports is for all of them")]
+    NoPort(String),
     /// Too many of them.
     #[error("choose packets by port: at most {PORTS_MAX} ports or ranges of ports")]
     Ports,
@@ -175,7 +183,27 @@ impl Cidr {
     }
 }
 
+/// Where ports have names; see services(5).
+const SERVICES: &str = "/etc/services";
+
 impl Ports {
+    /// The same, or the port of a service of a protocol by its name, as this machine's `/etc/services` has it.
+    pub fn of_service(text: &str, protocol: &str) -> Result<Self, ScopeError> {
+        match text.parse() {
+            Err(_) if is_name(text) => {
+                let known = std::fs::read_to_string(SERVICES).unwrap_or_default();
+                let port = in_services(&known, text, protocol);
+                let port = port.ok_or_else(|| ScopeError::Service(text.to_owned()))?;
+                Ok(Self {
+                    first: port,
+                    last: port,
+                })
+            }
+            Err(_) if text.trim() == "0" => Err(ScopeError::NoPort(text.to_owned())),
+            ports => ports,
+        }
+    }
+
     /// The first and the last.
     pub fn bounds(self) -> (u16, u16) {
         (self.first.get(), self.last.get())
@@ -267,6 +295,26 @@ impl FromStr for Peer {
         }
         Ok(Self::Host(name.to_ascii_lowercase()))
     }
+}
+
+/// Whether it looks like the name of a service: RFC 6335, 5.1, is stricter than what people have in their files.
+fn is_name(text: &str) -> bool {
+    text.bytes().any(|byte| byte.is_ascii_alphabetic())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.+".contains(&byte))
+}
+
+/// The port of a service of a protocol by one of its names, in the lines of services(5).
+fn in_services(known: &str, name: &str, protocol: &str) -> Option<NonZeroU16> {
+    known.lines().find_map(|line| {
+        let line = line.split('#').next().unwrap_or_default();
+        let mut words = line.split_whitespace();
+        let (first, place) = (words.next()?, words.next()?);
+        let (port, of) = place.split_once('/')?;
+        let is_it = of == protocol && (first == name || words.any(|alias| alias == name));
+        is_it.then(|| port.parse().ok()).flatten()
+    })
 }
 
 impl FromStr for Ports {
@@ -420,6 +468,30 @@ as_text!(Cidr, Peer, Ports, Protocol, Device);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn services_have_names_and_other_names_for_each_protocol() {
+        let known =
+            "# Services\npostgresql\t5432/tcp postgres # a database\nntp 123/udp\nbad x/tcp\n";
+        let port = |name, protocol| in_services(known, name, protocol).map(NonZeroU16::get);
+        assert_eq!(port("postgresql", "tcp"), Some(5432));
+        assert_eq!(port("postgres", "tcp"), Some(5432));
+        assert_eq!(port("postgresql", "udp"), None);
+        assert_eq!(port("ntp", "udp"), Some(123));
+        assert_eq!((port("bad", "tcp"), port("database", "tcp")), (None, None));
+        let zero = Ports::of_service("0", "tcp").unwrap_err().to_string();
+        assert!(zero.contains("--all-ports"), "{zero}");
+        let nobody = Ports::of_service("no-such-service", "tcp").unwrap_err();
+        assert_eq!(nobody, ScopeError::Service("no-such-service".into()));
+        assert_eq!(
+            Ports::of_service("80-90", "tcp").unwrap().bounds(),
+            (80, 90)
+        );
+        assert!(matches!(
+            Ports::of_service("8a!", "tcp"),
+            Err(ScopeError::Port(_))
+        ));
+    }
 
     #[test]
     fn networks_and_addresses_of_both_families() {

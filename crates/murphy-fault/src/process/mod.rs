@@ -78,7 +78,7 @@ pub fn plan(spec: &Spec, target: &Target, until: Until) -> Plan {
     Plan {
         family: "process",
         fault: spec.to_string(),
-        engine: ENGINE,
+        engine: ENGINE.into(),
         targets: target.processes().map(name_of).collect(),
         changes,
         undo,

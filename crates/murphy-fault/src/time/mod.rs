@@ -211,7 +211,7 @@ pub fn plan(
     Ok(Plan {
         family: "time",
         fault: spec.to_string(),
-        engine: ENGINE,
+        engine: ENGINE.into(),
         targets: target.processes().map(name_of).collect(),
         changes,
         undo,

@@ -47,6 +47,7 @@ pub(super) fn is_attached(info: &LinkTypeInfo) -> bool {
     match info {
         LinkTypeInfo::Tcx(tcx) => tcx.ifindex != 0,
         LinkTypeInfo::Cgroup(cgroup) => cgroup.cgroup_id != 0,
+        LinkTypeInfo::NetNs(namespace) => namespace.ino != 0,
         _ => true,
     }
 }

@@ -9,6 +9,7 @@ mod detach;
 mod filters;
 pub mod group;
 mod order;
+mod peers;
 
 pub use detach::{Detached, detach};
 pub use filters::{Filters, Role};
@@ -16,11 +17,14 @@ pub use group::Group;
 pub use order::{
     ALWAYS, Chain, Fate, Fates, Match, Order, PEERS_MAX, PORTS_MAX, Passage, Tally, Treatment, Way,
 };
+pub use peers::Network;
+
+pub(crate) use order::Writer;
+pub(crate) use peers::{Peers, PeersError};
 
 use std::{
     collections::BTreeSet,
     fmt, io,
-    net::IpAddr,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
     path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -149,13 +153,10 @@ impl<'a> From<Option<&'a Filters>> for Attachment<'a> {
     }
 }
 
-/// An address with the length of its prefix.
-pub type Network = (IpAddr, u8);
-
 /// Programs that are loaded, and the devices they are attached to.
 pub struct Traffic {
     links: Vec<OwnedFd>,
-    peers: BTreeSet<Network>,
+    peers: Peers,
     order: Order,
     object: Object,
 }
@@ -173,7 +174,7 @@ impl fmt::Debug for Traffic {
     }
 }
 
-fn refused(what: &'static str) -> impl Fn(libbpf_rs::Error) -> TrafficError {
+pub(crate) fn refused(what: &'static str) -> impl Fn(libbpf_rs::Error) -> TrafficError {
     move |error| TrafficError::Refused {
         what,
         source: io::Error::new(bpf::kind(&error), error),
@@ -192,7 +193,8 @@ impl Traffic {
         }
     }
 
-    fn load_from(object: Option<&[u8]>, order: Order) -> Result<Self, TrafficError> {
+    /// Loads another object with programs for packets, which is told by an order as well.
+    pub(crate) fn load_from(object: Option<&[u8]>, order: Order) -> Result<Self, TrafficError> {
         let object = object.ok_or(TrafficError::Architecture)?;
         let object = bpf::open(object).map_err(refused("read the BPF programs"))?;
         let object = bpf::load(object).map_err(|source| TrafficError::Refused {
@@ -201,7 +203,7 @@ impl Traffic {
         })?;
         let traffic = Self {
             links: Vec::new(),
-            peers: BTreeSet::new(),
+            peers: Peers::default(),
             order,
             object,
         };
@@ -229,33 +231,12 @@ impl Traffic {
     /// The networks that are peers from now on; whoever stays one is one all the time. An order without `by_peer` asks
     /// nobody.
     pub fn allow(&mut self, peers: &BTreeSet<Network>) -> Result<(), TrafficError> {
-        let of_family = |is_v4: bool| {
-            peers
-                .iter()
-                .filter(move |(address, _)| address.is_ipv4() == is_v4)
-        };
-        if of_family(true).count().max(of_family(false).count()) > PEERS_MAX {
-            return Err(TrafficError::Peers);
-        }
-        let gone: Vec<Network> = self.peers.difference(peers).copied().collect();
-        for network in gone {
-            let (map, key) = peer_key(network);
-            match self.map(map)?.delete(&key) {
-                Err(error) if error.kind() != libbpf_rs::ErrorKind::NotFound => {
-                    return Err(refused("tell the BPF programs")(error));
-                }
-                _ => self.peers.remove(&network),
-            };
-        }
-        let fresh: Vec<Network> = peers.difference(&self.peers).copied().collect();
-        for network in fresh {
-            let (map, key) = peer_key(network);
-            self.map(map)?
-                .update(&key, &[1], MapFlags::ANY)
-                .map_err(refused("tell the BPF programs"))?;
-            self.peers.insert(network);
-        }
-        Ok(())
+        self.peers
+            .tell(&self.object, peers)
+            .map_err(|error| match error {
+                PeersError::TooMany => TrafficError::Peers,
+                PeersError::Refused(error) => refused("tell the BPF programs")(error),
+            })
     }
 
     /// Attaches the program for one way to a device, behind those that are there.
@@ -405,6 +386,19 @@ impl Traffic {
         made.map_err(|source| not_attached(ifindex, source))
     }
 
+    /// Asks this kernel whether it has tcx hooks: for those of a device that is not there, as a kernel that has none says
+    /// so first. The first hook in use, and the last, cost it a while.
+    pub(crate) fn try_links(&self) -> Result<(), TrafficError> {
+        let program = self.program("murphy_from")?.as_raw_fd();
+        // No device has that number.
+        match link_to(program, i32::MAX, libbpf_sys::BPF_TCX_INGRESS) {
+            Err(source) if source.raw_os_error() != Some(nix::libc::ENODEV) => {
+                Err(not_attached(LOOPBACK, source))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether a device that it was attached to is gone, also where another one has its number by now.
     pub fn is_off(&self) -> bool {
         !self.links.iter().all(is_attached)
@@ -437,7 +431,7 @@ impl Traffic {
             .fold(Fates::default(), |sum, one| sum + one))
     }
 
-    fn map(&self, name: &str) -> Result<libbpf_rs::Map<'_>, TrafficError> {
+    pub(crate) fn map(&self, name: &str) -> Result<libbpf_rs::Map<'_>, TrafficError> {
         let found = self.object.maps().find(|map| map.name() == name);
         found.ok_or(TrafficError::Refused {
             what: "find a BPF map",
@@ -446,8 +440,8 @@ impl Traffic {
     }
 }
 
-/// Attaches a program, by its descriptor, to the number of a device or the descriptor of a cgroup.
-fn link_to(
+/// Attaches a program, by its descriptor, to the number of a device or the descriptor of a cgroup or network namespace.
+pub(crate) fn link_to(
     program: RawFd,
     target: RawFd,
     hook: libbpf_sys::bpf_attach_type,
@@ -475,21 +469,6 @@ impl Heart {
     }
 }
 
-/// The map that a peer stands in, and its key there.
-fn peer_key((address, length): Network) -> (&'static str, Vec<u8>) {
-    let mut key = u32::from(length).to_ne_bytes().to_vec();
-    match address {
-        IpAddr::V4(address) => {
-            key.extend(address.octets());
-            ("peers4", key)
-        }
-        IpAddr::V6(address) => {
-            key.extend(address.octets());
-            ("peers6", key)
-        }
-    }
-}
-
 /// A filter that finds no device: it is gone.
 fn not_attached(ifindex: u32, source: io::Error) -> TrafficError {
     match source.raw_os_error() {
@@ -502,8 +481,8 @@ fn not_attached(ifindex: u32, source: io::Error) -> TrafficError {
     }
 }
 
-/// Whether the device of a link is there. Whoever cannot be asked is taken at his word.
-fn is_attached(link: &OwnedFd) -> bool {
+/// Whether what a link is attached to is there. Whoever cannot be asked is taken at his word.
+pub(crate) fn is_attached(link: &OwnedFd) -> bool {
     LinkInfo::from_fd(link.as_fd()).map_or(true, |info| detach::is_attached(&info.info))
 }
 
@@ -524,29 +503,30 @@ fn spare() -> MutexGuard<'static, Option<Traffic>> {
     SPARE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Asks this kernel whether packets can be disturbed at its tcx hooks: those of a device that is not there, as a kernel
-/// that has none says so first. The first hook in use, and the last, cost it a while.
+/// Asks this kernel whether packets can be disturbed at its tcx hooks.
 pub fn trial() -> Result<(), TrafficError> {
     let traffic = Traffic::load(Order::idle())?;
-    let program = traffic.program("murphy_from")?.as_raw_fd();
-    // No device has that number.
-    match link_to(program, i32::MAX, libbpf_sys::BPF_TCX_INGRESS) {
-        Err(source) if source.raw_os_error() != Some(nix::libc::ENODEV) => {
-            return Err(not_attached(LOOPBACK, source));
-        }
-        _ => {}
-    }
+    traffic.try_links()?;
     *spare() = Some(traffic);
     Ok(())
 }
 
 /// The same by filters.
 pub fn trial_by_filters() -> Result<(), TrafficError> {
+    try_filters(|| Traffic::load(Order::idle()))
+}
+
+/// Attaches programs, loaded once it is known that there is a place for them, by filters, in a namespace that goes with
+/// the question.
+pub(crate) fn try_filters(
+    load: impl FnOnce() -> Result<Traffic, TrafficError>,
+) -> Result<(), TrafficError> {
+    // Whoever may not load them is told that first: all else needs privileges, too.
+    let mut traffic = load()?;
     // What is missing has a name there.
     Feature::Clsact.trial()?;
     Feature::ClsBpf.trial()?;
     let namespace = NetNamespace::create()?;
-    let mut traffic = Traffic::load(Order::idle())?;
     let filters = Filters::choose(&namespace, LOOPBACK, &Way::ALL, "mphy-trial", Role::Looks)?;
     Way::ALL.into_iter().try_for_each(|way| {
         traffic.attach(&namespace, LOOPBACK, way, Attachment::Filters(&filters))

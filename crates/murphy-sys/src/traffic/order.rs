@@ -54,6 +54,30 @@ pub struct Match {
     pub remote_ports: Vec<(u16, u16)>,
 }
 
+impl Match {
+    /// As the programs read it.
+    pub(crate) fn encode(&self, bytes: &mut Writer) {
+        let (in4, in6) = self.protocol.unwrap_or_default();
+        bytes.word32(u32::from(self.by_peer));
+        bytes.word32(u32::from(self.arp));
+        bytes.word32(u32::from(in4));
+        bytes.word32(u32::from(in6));
+        let lists = [&self.either_ports, &self.local_ports, &self.remote_ports];
+        for list in lists {
+            // A list is at most as long as its place: whoever writes it has checked that.
+            bytes.word32(u32::try_from(list.len().min(PORTS_MAX)).unwrap_or(0));
+        }
+        bytes.word32(0);
+        for list in lists {
+            for place in 0..PORTS_MAX {
+                let (first, last) = list.get(place).copied().unwrap_or((1, 0));
+                bytes.word16(first);
+                bytes.word16(last);
+            }
+        }
+    }
+}
+
 /// A chain of two states, which takes a step at each packet, and then decides. Each number is a chance in 2³².
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Chain {
@@ -107,7 +131,7 @@ pub struct Order {
 
 impl Order {
     /// One that does nothing, for a trial.
-    pub(super) fn idle() -> Self {
+    pub(crate) fn idle() -> Self {
         Self {
             id: 0,
             until_ns: None,
@@ -138,29 +162,7 @@ impl Order {
         bytes.word64(self.seed);
         bytes.word32(u32::from(self.active));
         bytes.word32(Self::mark(self.id));
-        let matched = &self.matched;
-        let (in4, in6) = matched.protocol.unwrap_or_default();
-        bytes.word32(u32::from(matched.by_peer));
-        bytes.word32(u32::from(matched.arp));
-        bytes.word32(u32::from(in4));
-        bytes.word32(u32::from(in6));
-        let lists = [
-            &matched.either_ports,
-            &matched.local_ports,
-            &matched.remote_ports,
-        ];
-        for list in lists {
-            // A list is at most as long as its place: whoever writes it has checked that.
-            bytes.word32(u32::try_from(list.len().min(PORTS_MAX)).unwrap_or(0));
-        }
-        bytes.word32(0);
-        for list in lists {
-            for place in 0..PORTS_MAX {
-                let (first, last) = list.get(place).copied().unwrap_or((1, 0));
-                bytes.word16(first);
-                bytes.word16(last);
-            }
-        }
+        self.matched.encode(&mut bytes);
         for treatment in [&self.to, &self.from] {
             bytes.word32(match treatment.passage {
                 Passage::Pass => 0,
@@ -187,15 +189,16 @@ impl Order {
     }
 }
 
+/// Bytes as the programs read them.
 #[derive(Default)]
-struct Writer(Vec<u8>);
+pub(crate) struct Writer(pub(crate) Vec<u8>);
 
 impl Writer {
-    fn word64(&mut self, word: u64) {
+    pub(crate) fn word64(&mut self, word: u64) {
         self.0.extend(word.to_ne_bytes());
     }
 
-    fn word32(&mut self, word: u32) {
+    pub(crate) fn word32(&mut self, word: u32) {
         self.0.extend(word.to_ne_bytes());
     }
 

@@ -287,6 +287,21 @@ pub fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
+/// A program of another member of the workspace, built beside Murphy's exactly as the suite builds everything: with less
+/// asked for, its dependencies would get other features, and all would be built again.
+pub fn program(name: &str) -> PathBuf {
+    let built = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["test", "--locked", "--workspace", "--no-run", "--quiet"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo");
+    let said = String::from_utf8_lossy(&built.stderr);
+    assert!(built.status.success(), "{said}");
+    let program = Path::new(env!("CARGO_BIN_EXE_murphy")).with_file_name(name);
+    assert!(program.exists(), "{} is not built", program.display());
+    program
+}
+
 /// A command about to run.
 pub struct Murphy(Command);
 

@@ -23,7 +23,7 @@ use murphy_sys::{
 use serde_json::Value;
 
 use crate::{
-    harness::{Ended, Guard, say_skipped, signal},
+    harness::{Ended, Guard, Murphy, say_skipped, signal},
     victims::Heard,
     wire::{Pace, Wire, address, timed},
 };
@@ -184,22 +184,26 @@ impl Nodes {
         come()
     }
 
-    /// The qdiscs and filters of node 1's device that somebody has made, and the devices of Murphy's there.
+    /// What somebody has [made](made) at node 1.
     pub fn made(&self) -> Vec<String> {
         let node = &self.wire.a;
-        let device = link::index(node, "eth0").expect("it is there");
-        let qdiscs = qdisc::list(node, device).expect("a namespace");
-        let qdiscs = qdiscs.iter().filter(|qdisc| !qdisc.is_kernel_default());
-        let mut made: Vec<_> = qdiscs.map(|qdisc| qdisc.id.to_string()).collect();
-        for parent in [Handle::EGRESS, Handle::INGRESS] {
-            let filters = filter::list(node, device, parent).expect("a namespace");
-            made.extend(filters.iter().map(ToString::to_string));
-        }
-        let devices = link::devices(node).expect("a namespace");
-        let devices = devices.into_iter().map(|device| device.name);
-        made.extend(devices.filter(|name| name.starts_with("mphy-")));
-        made
+        made(node, link::index(node, "eth0").expect("it is there"))
     }
+}
+
+/// The qdiscs and filters of a device that somebody has made, and the devices of Murphy's beside it.
+pub fn made(node: &NetNamespace, device: u32) -> Vec<String> {
+    let qdiscs = qdisc::list(node, device).expect("a namespace");
+    let qdiscs = qdiscs.iter().filter(|qdisc| !qdisc.is_kernel_default());
+    let mut made: Vec<_> = qdiscs.map(|qdisc| qdisc.id.to_string()).collect();
+    for parent in [Handle::EGRESS, Handle::INGRESS] {
+        let filters = filter::list(node, device, parent).expect("a namespace");
+        made.extend(filters.iter().map(ToString::to_string));
+    }
+    let devices = link::devices(node).expect("a namespace");
+    let devices = devices.into_iter().map(|device| device.name);
+    made.extend(devices.filter(|name| name.starts_with("mphy-")));
+    made
 }
 
 /// The engine that loses packets on this kernel when nobody chooses.
@@ -279,7 +283,23 @@ pub struct Disturbance<'a> {
 impl<'a> Disturbance<'a> {
     /// Injects it, and waits until it is said to be in force.
     pub fn inject(guard: &'a Guard, target: &str, words: &[&str]) -> Self {
-        let (injector, active) = Heard::inject(guard, "net", target, words);
+        Self::of_family(guard, "net", target, words)
+    }
+
+    /// The same of a fault of another family.
+    pub fn of_family(guard: &'a Guard, family: &str, target: &str, words: &[&str]) -> Self {
+        Self::of_family_as(guard, family, target, words, |murphy| murphy)
+    }
+
+    /// The same, after something else about the injector has been said.
+    pub fn of_family_as(
+        guard: &'a Guard,
+        family: &str,
+        target: &str,
+        words: &[&str],
+        prepare: impl FnOnce(Murphy) -> Murphy,
+    ) -> Self {
+        let (injector, active) = Heard::inject_as(guard, family, target, words, prepare);
         Self {
             guard,
             injector,

@@ -120,11 +120,22 @@ impl Heard {
 
     /// Injects a fault of a family, and waits until it is said to be in force; what is said then.
     pub fn inject(guard: &Guard, family: &str, target: &str, words: &[&str]) -> (Self, Value) {
+        Self::inject_as(guard, family, target, words, |murphy| murphy)
+    }
+
+    /// The same, after something else about the injector has been said.
+    pub fn inject_as(
+        guard: &Guard,
+        family: &str,
+        target: &str,
+        words: &[&str],
+        prepare: impl FnOnce(Murphy) -> Murphy,
+    ) -> (Self, Value) {
         let murphy = [env!("CARGO_BIN_EXE_murphy"), "inject", family, "--json"];
         let words = [&murphy[..], &["-t", target], words].concat();
         let journal = guard.journal();
         let injector = Self::start_as(guard, words, |murphy| {
-            murphy.env("MURPHY_JOURNAL", &journal)
+            prepare(murphy.env("MURPHY_JOURNAL", &journal))
         });
         let active = injector.wait_for("the fault is active", 0, |line| {
             let event: Value = serde_json::from_str(&line.text).ok()?;

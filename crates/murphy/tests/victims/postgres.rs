@@ -1,4 +1,4 @@
-//! `PostgreSQL` as it is: a cluster of its own in the test's directory, on a Unix socket only.
+//! `PostgreSQL` as it is: a cluster of its own in the test's directory, on a Unix socket, and on an address where one is said.
 
 use std::{
     cell::{Cell, RefCell},
@@ -27,6 +27,11 @@ pub struct Postgres<'a> {
 impl<'a> Postgres<'a> {
     /// A server that answers; none, with the reason, where `PostgreSQL` is not installed.
     pub fn start_or_skip(guard: &'a Guard) -> Option<Self> {
+        Self::start_at_or_skip(guard, "")
+    }
+
+    /// The same, which listens at an address, too, in the network namespace of this thread.
+    pub fn start_at_or_skip(guard: &'a Guard, address: &str) -> Option<Self> {
         let programs = programs_or_skip()?;
         // It refuses to run as root.
         let uid = uid_of_postgres_or_skip()?;
@@ -50,7 +55,8 @@ impl<'a> Postgres<'a> {
         // Its log is a file of its own, so that it never waits for somebody to read it.
         let words = ["sh", "-c", "exec \"$0\" \"$@\" 2>log"].map(OsString::from);
         let program = [postgres.programs.join("postgres").into_os_string()];
-        let settings = ["-D", "data", "-c", "listen_addresses=", "-c", &socket].map(OsString::from);
+        let listen = format!("listen_addresses={address}");
+        let settings = ["-D", "data", "-c", &listen, "-c", &socket].map(OsString::from);
         let words = words.into_iter().chain(program).chain(settings);
         let server = Heard::start_as(guard, words, |server| server.in_dir(&home).owned_by(uid));
         postgres.server = Some(server);

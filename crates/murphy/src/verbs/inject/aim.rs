@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use clap::Args;
 use murphy_fault::{
+    conn::forecast::Forecast,
     net::{NetError, Place},
     plan::Plan,
     process::{LaunchedError, Output},
@@ -214,11 +215,20 @@ pub fn say_left_out(target: &Target) {
 
 /// Says what would happen.
 pub fn say_plan(plan: &Plan, json: bool) -> Exit {
+    say_plan_and(plan, None, json)
+}
+
+/// Says what would happen, and what is expected of it.
+pub fn say_plan_and(plan: &Plan, forecast: Option<&Forecast>, json: bool) -> Exit {
     if json {
-        output::json(&json!({
+        let mut said = json!({
             "event": "planned", "dry_run": true, "family": plan.family, "fault": plan.fault,
             "engine": plan.engine, "targets": plan.targets, "plan": plan,
-        }));
+        });
+        if let Some(forecast) = forecast {
+            said["forecast"] = json!(forecast);
+        }
+        output::json(&said);
         return Exit::Held;
     }
     output::line(&format!(
@@ -227,6 +237,9 @@ pub fn say_plan(plan: &Plan, json: bool) -> Exit {
     ));
     for change in &plan.changes {
         output::line(&format!("  {change}"));
+    }
+    for line in forecast.iter().flat_map(|forecast| forecast.table()) {
+        output::line(&line);
     }
     for undo in plan.undo.iter().rev() {
         output::line(&format!("  way back: {undo}"));

@@ -1,34 +1,42 @@
 //! `murphy inject conn` ends connections of a target.
 
 use std::{
+    fs,
     num::NonZeroU32,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
 use clap::{Args, ValueEnum};
 use murphy_fault::{
-    conn::{self, Asked, ConnError, Disconnected, Disconnection, How, Scope, Share, Side, Spec},
+    conn::{
+        self, Asked, ConnError, Disconnected, Disconnection, Engine, Holder, How, Scope, Share,
+        Side, Spec, scope,
+    },
     net::{
         Hit,
-        scope::{Cidr, Peer, Ports},
+        scope::{Cidr, Peer, Ports, ScopeError},
     },
     ratio::Ratio,
     span::Span,
 };
+use murphy_sys::connections::State;
 use serde_json::json;
 
 use crate::{
     exit::{Exit, Failure},
     output,
     verbs::{
-        inject::aim::{Aim, interrupts, say_left_out, say_plan},
+        inject::aim::{Aim, interrupts, say_left_out, say_plan_and},
         injector,
         said::Said,
     },
 };
 
-/// How often one in force is looked at, and how often its effect is said.
+/// How often one in force is looked at: often while it is awaited that there are as many as before.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+const LOOK_OFTEN: Duration = Duration::from_millis(10);
+/// How often its effect is said.
 const SAY_EVERY: Duration = Duration::from_secs(1);
 
 /// Arguments of `murphy inject conn`.
@@ -37,21 +45,19 @@ const SAY_EVERY: Duration = Duration::from_secs(1);
 Examples:
   murphy inject conn -t container:db --port 5432 --rate 20%                 two of ten, once
   murphy inject conn -t container:db --local-port 5432 --count 1 --how close
-  murphy inject conn -t container:db --port 5432 --rate 20% --every 2s --for 1m
+  murphy inject conn -t container:db --port postgresql --rate 20% --every 2s --for 1m
   murphy inject conn -t pid:42 --remote-port 6379 --rate 100% --for 10s     and see when they are back
-  murphy inject conn -t netns:n1 --all-ports --idle 1m --rate 50% --dry-run
+  murphy inject conn -t container:db --port 5432 --drop-rate 10% --drop-every 10s --for 1m
+  murphy inject conn -t container:db --port 5432 --new 30% --how refuse --for 1m
+  murphy inject conn -t netns:n1 --all-ports --idle 1m --rate 50% --how stall --for 1m
+  murphy inject conn -t netns:n1 --port 80 --rate 20% --every 10s --for 2m --dry-run --plot p.svg
 
 Exactly so many of the established connections end as the share says, rounded up, idle ones too; which
 ones, the seed decides. The others see nothing of it. Where both ends of a connection are the target's, it counts once.
 More: docs/faults/conn.md.")]
 pub struct ConnArgs {
     /// End so many of them, rounded up: 20%, 0.2.
-    #[arg(
-        long,
-        value_name = "RATIO",
-        required_unless_present = "count",
-        conflicts_with = "count"
-    )]
+    #[arg(long, value_name = "RATIO", conflicts_with = "count")]
     pub rate: Option<Ratio>,
 
     /// End so many of them, or all if there are fewer.
@@ -59,27 +65,40 @@ pub struct ConnArgs {
     pub count: Option<NonZeroU32>,
 
     /// Again and again after so long, drawn afresh from those that are there then.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", visible_alias = "drop-every")]
     pub every: Option<Span>,
 
     /// With --every: end at most this share of all that were ever there.
     #[arg(long, value_name = "RATIO", requires = "every")]
     pub cap: Option<Ratio>,
 
-    /// How they end: by `reset` both ends get an error, by `close` both read the end of the stream.
-    #[arg(long, value_enum, default_value_t)]
-    pub how: HowArg,
+    /// Each connection that comes later ends with this chance, too, decided once.
+    #[arg(long, value_name = "RATIO")]
+    pub new: Option<Ratio>,
 
-    /// Only connections with this port on either side: 5432, 8000-8100; repeatable, or with commas.
-    #[arg(long = "port", value_name = "PORT", value_delimiter = ',')]
+    /// Both at once: --rate and --new.
+    #[arg(long, value_name = "RATIO", conflicts_with_all = ["rate", "count", "new"])]
+    pub drop_rate: Option<Ratio>,
+
+    /// How they end: reset, reset-local, reset-remote (one end is told), close (both read the end of the stream), refuse
+    /// (new ones), stall (half open), after-bytes=64KiB, max-age=30s.
+    #[arg(long, value_name = "HOW", default_value_t)]
+    pub how: How,
+
+    /// How those end that come later, where it is another way.
+    #[arg(long, value_name = "HOW")]
+    pub new_how: Option<How>,
+
+    /// Only connections with this port on either side: 5432, 8000-8100, postgresql; repeatable, or with commas.
+    #[arg(long = "port", value_name = "PORT", value_delimiter = ',', value_parser = port)]
     pub ports: Vec<Ports>,
 
     /// Only connections with this port on the target's side.
-    #[arg(long = "local-port", value_name = "PORT", value_delimiter = ',')]
+    #[arg(long = "local-port", value_name = "PORT", value_delimiter = ',', value_parser = port)]
     pub local_ports: Vec<Ports>,
 
     /// Only connections with this port on the other side.
-    #[arg(long = "remote-port", value_name = "PORT", value_delimiter = ',')]
+    #[arg(long = "remote-port", value_name = "PORT", value_delimiter = ',', value_parser = port)]
     pub remote_ports: Vec<Ports>,
 
     /// Only connections with this peer: another target (container:web), a host name, an address; repeatable.
@@ -98,9 +117,25 @@ pub struct ConnArgs {
     #[arg(long, value_name = "TIME")]
     pub idle: Option<Span>,
 
+    /// Only those that are known to be at least so old: 1m.
+    #[arg(long, value_name = "TIME")]
+    pub age: Option<Span>,
+
+    /// Only those in this state, as ss has it: close-wait, syn-sent, …; established where nothing is said; repeatable.
+    #[arg(long = "state", value_name = "STATE", value_delimiter = ',', value_parser = scope::state)]
+    pub states: Vec<State>,
+
+    /// Only those that this process of the target holds, by its pid or name; repeatable.
+    #[arg(long = "process", value_name = "PROCESS")]
+    pub holders: Vec<String>,
+
     /// All connections of the target, where neither ports nor peers are named.
     #[arg(long)]
     pub all_ports: bool,
+
+    /// What ends sockets, instead of the first that works: `sock_destroy`, `iterator`.
+    #[arg(long, value_name = "ENGINE")]
+    pub engine: Option<Engine>,
 
     /// That there is none to end is no error.
     #[arg(long)]
@@ -110,19 +145,13 @@ pub struct ConnArgs {
     #[arg(long)]
     pub allow_host: bool,
 
+    /// With --dry-run: write a picture of what each way of drawing would hit over time, SVG.
+    #[arg(long, value_name = "FILE", requires = "dry_run")]
+    pub plot: Option<PathBuf>,
+
     /// Who, and how long.
     #[command(flatten)]
     pub aim: Aim,
-}
-
-/// How a connection ends.
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub enum HowArg {
-    /// Both ends get an error.
-    #[default]
-    Reset,
-    /// Both ends read the end of the stream.
-    Close,
 }
 
 /// Who has asked for a connection.
@@ -134,27 +163,23 @@ pub enum SideArg {
     Opened,
 }
 
+/// A port of TCP by its number or its name.
+fn port(text: &str) -> Result<Ports, ScopeError> {
+    Ports::of_service(text, "tcp")
+}
+
 impl ConnArgs {
-    fn asked(&self) -> Result<Asked, Failure> {
-        let share = match (self.rate, self.count) {
-            (Some(rate), None) => Share::Rate(rate),
-            (None, Some(count)) => Share::Count(count),
-            _ => {
-                return Err(Failure::input(
-                    "inject conn: say how many: --rate 20% or --count 2",
-                ));
-            }
-        };
+    fn asked(&self) -> Asked {
+        let rate = self.rate.or(self.drop_rate).map(Share::Rate);
         let cidrs = self.cidrs.iter().copied().map(Peer::Network);
-        Ok(Asked {
+        Asked {
             spec: Spec {
-                share,
-                how: match self.how {
-                    HowArg::Reset => How::Reset,
-                    HowArg::Close => How::Close,
-                },
+                share: rate.or(self.count.map(Share::Count)),
+                how: self.how,
                 every: self.every,
                 cap: self.cap,
+                new: self.new.or(self.drop_rate),
+                new_how: self.new_how,
             },
             scope: Scope {
                 ports: self.ports.clone(),
@@ -166,10 +191,14 @@ impl ConnArgs {
                     SideArg::Opened => Side::Opened,
                 }),
                 idle: self.idle,
+                age: self.age,
+                states: self.states.clone(),
+                holders: self.holders.iter().cloned().map(Holder::from).collect(),
             },
             all_ports: self.all_ports,
+            engine: self.engine,
             seed: self.aim.seed(),
-        })
+        }
     }
 }
 
@@ -183,7 +212,7 @@ fn failure(error: ConnError) -> Failure {
 
 /// Injects it.
 pub fn run(args: &ConnArgs, json: bool) -> Result<Exit, Failure> {
-    let asked = args.asked()?;
+    let asked = args.asked();
     args.aim.check("conn")?;
     if !args.aim.command.is_empty() {
         return Err(Failure::input(
@@ -197,7 +226,7 @@ pub fn run(args: &ConnArgs, json: bool) -> Result<Exit, Failure> {
     asked.check(until).map_err(failure)?;
     if args.aim.detached && until.is_none() {
         return Err(Failure::input(
-            "inject conn: --detach needs --for or --every: what happens once leaves nothing in the background",
+            "inject conn: --detach needs --for: what happens once leaves nothing in the background",
         ));
     }
     let (places, target) = args.aim.find_places(asked.seed)?;
@@ -207,8 +236,16 @@ pub fn run(args: &ConnArgs, json: bool) -> Result<Exit, Failure> {
         allow_host: args.allow_host,
     };
     if args.aim.dry_run {
-        let plan = conn::plan(&asked, &hit, until).map_err(failure)?;
-        return Ok(say_plan(&plan, json));
+        let (plan, forecast) = conn::plan(&asked, &hit, until).map_err(failure)?;
+        if let Some(file) = &args.plot {
+            let forecast = forecast.as_ref().ok_or_else(|| {
+                Failure::input("inject conn: --plot shows draws: say --rate or --count")
+            })?;
+            fs::write(file, forecast.svg()).map_err(|error| {
+                Failure::machine(format!("write the picture {}: {error}", file.display()))
+            })?;
+        }
+        return Ok(say_plan_and(&plan, forecast.as_ref(), json));
     }
     if let Some(target) = &target {
         say_left_out(target);
@@ -216,21 +253,25 @@ pub fn run(args: &ConnArgs, json: bool) -> Result<Exit, Failure> {
     let interrupts = interrupts()?;
     let injector = injector()?;
     let fault = conn::words(&asked);
-    let (seed, engine) = (asked.seed, asked.spec.how.engine());
+    let seed = asked.seed;
     let names: Vec<_> = hit.places.iter().map(|place| place.name.clone()).collect();
     let mut disconnection =
         Disconnection::prepare(&injector, &hit, asked, until).map_err(failure)?;
     let id = disconnection.id().to_owned();
+    let engine = disconnection.engines().to_owned();
     let said = Said {
         family: "conn",
-        engine,
+        engine: &engine,
         id: &id,
         fault: &fault,
         targets: &names,
         json,
     };
     said.planned();
-    disconnection.begin().map_err(failure)?;
+    if let Err(error) = disconnection.begin(&hit) {
+        said.ended("failed", &json!(disconnection.effect()));
+        return Err(failure(error));
+    }
     said.effect("active", &json!(disconnection.say().map_err(failure)?));
     if !json {
         output::line(&format!("{fault} (engine {engine}, seed {seed})   id {id}"));
@@ -240,7 +281,12 @@ pub fn run(args: &ConnArgs, json: bool) -> Result<Exit, Failure> {
     let mut kept = Ok(());
     while !(disconnection.left().is_zero() || disconnection.is_over()) {
         let wait = disconnection.left().min(disconnection.until_next());
-        match interrupts.wait(wait.min(LOOK_EVERY)) {
+        let often = if disconnection.is_awaited() {
+            LOOK_OFTEN
+        } else {
+            LOOK_EVERY
+        };
+        match interrupts.wait(wait.min(often)) {
             Ok(true) => break,
             Ok(false) => {}
             Err(error) => {
@@ -276,7 +322,8 @@ pub fn run(args: &ConnArgs, json: bool) -> Result<Exit, Failure> {
         Ok(Exit::Held)
     } else {
         Err(Failure::machine(format!(
-            "see any effect of {fault}: no connection matched; --allow-none makes that no error"
+            "see any effect of {fault}: {}",
+            effect.why_none()
         )))
     }
 }

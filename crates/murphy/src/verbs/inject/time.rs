@@ -444,9 +444,9 @@ fn plan_of_launch(command: &str, spec: &Spec, follow: Follow, until: Until) -> P
         family: "time",
         fault: spec.to_string(),
         engine: if split.rest.is_some() {
-            ENGINE
+            ENGINE.into()
         } else {
-            namespace::ENGINE
+            namespace::ENGINE.into()
         },
         targets: vec![format!("launch {command}")],
         changes,

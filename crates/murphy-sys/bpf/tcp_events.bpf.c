@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/*
+ * Tells what becomes of the connections of some network namespaces: each change of state, each reset that is sent and
+ * each that is received. A socket belongs to the namespace that it is in, whoever happens to run when it is told of.
+ */
+#include "tcp_events.h"
+#include <bpf/bpf_tracing.h>
+
+/* Set before loading: ports from the first to the last, of which one side must have one, if there are any. */
+const volatile struct {
+	__u32 count;
+	struct {
+		__u16 first;
+		__u16 last;
+	} of[PORTS_MAX];
+} ports = {};
+
+/* Events for which there was no room. */
+__u64 lost;
+
+/* The namespaces that are watched, by their numbers. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, NAMESPACES_MAX);
+	__type(key, __u32);
+	__type(value, __u8);
+} namespaces SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, RING_BYTES);
+} events SEC(".maps");
+
+static __always_inline int is_watched(__u32 namespace)
+{
+	return bpf_map_lookup_elem(&namespaces, &namespace) != 0;
+}
+
+static __always_inline int has_port(const struct event *event)
+{
+	if (!ports.count)
+		return 1;
+	for (__u32 i = 0; i < PORTS_MAX && i < ports.count; i++) {
+		__u16 first = ports.of[i].first, last = ports.of[i].last;
+
+		if ((event->local_port >= first && event->local_port <= last) ||
+		    (event->remote_port >= first && event->remote_port <= last))
+			return 1;
+	}
+	return 0;
+}
+
+static __always_inline int tell(struct event *event)
+{
+	if (!has_port(event))
+		return 0;
+	event->at_ns = bpf_ktime_get_boot_ns();
+	if (bpf_ringbuf_output(&events, event, sizeof(*event), 0))
+		__sync_fetch_and_add(&lost, 1);
+	return 0;
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(murphy_state, struct sock *sk, int from, int to)
+{
+	struct event event = { .kind = STATE, .reason = NO_REASON, .from = from, .to = to };
+
+	event.namespace = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	if (!is_watched(event.namespace) || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+		return 0;
+	/* The copy of a listener, which is told whose it is right after this. */
+	if (from == TCP_LISTEN && to == TCP_SYN_RECV)
+		return 0;
+	of_socket(&event, sk);
+	event.cookie = bpf_get_socket_cookie(sk);
+	return tell(&event);
+}
+
+SEC("tp_btf/tcp_receive_reset")
+int BPF_PROG(murphy_reset_received, struct sock *sk)
+{
+	struct event event = { .kind = RESET_RECEIVED, .reason = NO_REASON };
+
+	event.namespace = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	if (!is_watched(event.namespace))
+		return 0;
+	of_socket(&event, sk);
+	event.cookie = bpf_get_socket_cookie(sk);
+	return tell(&event);
+}
+
+SEC("tp_btf/tcp_send_reset")
+int murphy_reset_sent(__u64 *ctx)
+{
+	struct event event = { .kind = RESET_SENT, .reason = NO_REASON };
+	const struct sock *sk;
+	const struct sk_buff *skb;
+	__u64 both[2] = {};
+
+	/* Either may be none. Kernels before 6.13 do not know that and would leave out a check of the arguments themselves. */
+	bpf_probe_read_kernel(both, sizeof(both), ctx);
+	sk = (const struct sock *)both[0];
+	skb = (const struct sk_buff *)both[1];
+	if (sk)
+		event.namespace = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	else if (skb)
+		event.namespace = BPF_CORE_READ(skb, dev, nd_net.net, ns.inum);
+	if (!is_watched(event.namespace))
+		return 0;
+	/* Who listens has no other end; who sent to it has. */
+	if (sk && !(skb && BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_LISTEN))
+		of_socket(&event, sk);
+	else if (skb)
+		of_packet(&event, skb);
+	event.cookie = bpf_get_socket_cookie((void *)ctx[0]);
+	if (bpf_core_type_exists(btf_trace_tcp_send_reset))
+		event.reason = ctx[2];
+	return tell(&event);
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

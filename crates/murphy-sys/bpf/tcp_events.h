@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/* What is told of connections, the same as in src/tcp_events/, and how it is read from sockets and packets. */
+#pragma once
+
+#include "tcp.h"
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#define NAMESPACES_MAX 1024
+#define PORTS_MAX 64
+#define RING_BYTES (8 << 20)
+#define NO_REASON 0xffffffff
+
+enum kind { STATE, RESET_SENT, RESET_RECEIVED };
+
+/* Ports are numbers, addresses as on the wire; family 0 where they are not known. */
+struct event {
+	__u64 at_ns;
+	__u64 cookie;
+	__u32 namespace;
+	__u32 reason;
+	__u16 local_port;
+	__u16 remote_port;
+	__u8 family;
+	__u8 kind;
+	__u8 from;
+	__u8 to;
+	__u8 local[16];
+	__u8 remote[16];
+};
+
+_Static_assert(sizeof(struct event) == 64, "as in event.rs");
+
+/* The tracepoint as it is since Linux 6.10. Before, it has no reason, and says nothing of resets without a socket. */
+enum sk_rst_reason { SK_RST_REASON_NOT_SPECIFIED };
+typedef void (*btf_trace_tcp_send_reset)(void *, const struct sock *, const struct sk_buff *, const enum sk_rst_reason);
+
+/* What a socket knows. It is read as memory: some kernels take for granted that there is one. */
+static __always_inline void of_socket(struct event *event, const struct sock *sk)
+{
+	const struct sock_common *common = &sk->__sk_common;
+	__u8 state = BPF_CORE_READ(common, skc_state);
+
+	/* A whole socket gives its port back before it is closed, and remembers it elsewhere; others have no elsewhere. */
+	if (state == TCP_TIME_WAIT || state == TCP_NEW_SYN_RECV)
+		event->local_port = BPF_CORE_READ(common, skc_num);
+	else
+		event->local_port = bpf_ntohs(BPF_CORE_READ((const struct inet_sock *)sk, inet_sport));
+	event->remote_port = bpf_ntohs(BPF_CORE_READ(common, skc_dport));
+	event->family = BPF_CORE_READ(common, skc_family);
+	if (event->family == AF_INET) {
+		BPF_CORE_READ_INTO((__be32 *)event->local, common, skc_rcv_saddr);
+		BPF_CORE_READ_INTO((__be32 *)event->remote, common, skc_daddr);
+	} else if (event->family == AF_INET6 && bpf_core_field_exists(common->skc_v6_daddr)) {
+		BPF_CORE_READ_INTO((struct in6_addr *)event->local, common, skc_v6_rcv_saddr);
+		BPF_CORE_READ_INTO((struct in6_addr *)event->remote, common, skc_v6_daddr);
+	}
+}
+
+/* What the packet says that is answered by a reset: it was sent by the other end. */
+static __always_inline void of_packet(struct event *event, const struct sk_buff *skb)
+{
+	const __u8 *head = BPF_CORE_READ(skb, head);
+	const __u8 *ip = head + BPF_CORE_READ(skb, network_header);
+	__be16 both[2] = {};
+	__u8 version = 0;
+
+	bpf_probe_read_kernel(both, sizeof(both), head + BPF_CORE_READ(skb, transport_header));
+	event->remote_port = bpf_ntohs(both[0]);
+	event->local_port = bpf_ntohs(both[1]);
+	bpf_probe_read_kernel(&version, sizeof(version), ip);
+	if (version >> 4 == 4) {
+		event->family = AF_INET;
+		bpf_probe_read_kernel(event->remote, 4, ip + 12);
+		bpf_probe_read_kernel(event->local, 4, ip + 16);
+	} else if (version >> 4 == 6) {
+		event->family = AF_INET6;
+		bpf_probe_read_kernel(event->remote, 16, ip + 8);
+		bpf_probe_read_kernel(event->local, 16, ip + 24);
+	}
+}

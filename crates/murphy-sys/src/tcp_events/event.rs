@@ -1,0 +1,213 @@
+//! What the kernel tells of a connection, as it is read from the ring: the same as in `bpf/tcp_events.h`.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::OnceLock,
+};
+
+use libbpf_rs::btf::{Btf, types};
+
+use crate::connections::State;
+
+/// How long a record is.
+pub(super) const BYTES: usize = 64;
+/// The families, as the kernel numbers them.
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+/// A request for a connection that has no socket of its own yet; `sock_diag` calls it `SYN_RECV`, too.
+const NEW_SYN_RECV: u8 = 12;
+/// What stands in the place of a reason where the kernel gives none.
+const NO_REASON: u32 = u32::MAX;
+
+/// Something that became of a TCP connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpEvent {
+    /// When, in nanoseconds since boot.
+    pub at_ns: u64,
+    /// The socket's own number, as `sock_diag` gives it; 0 where there is no socket.
+    pub cookie: u64,
+    /// The number of the network namespace that the socket is in, as [`NetNamespace::inode`] gives it.
+    ///
+    /// [`NetNamespace::inode`]: crate::namespace::NetNamespace::inode
+    pub namespace: u64,
+    /// This end, in the clothes that the socket has. Unspecified where nobody knows it; the port of a connection that
+    /// is only asked for is 0 where the kernel is to choose it.
+    pub local: SocketAddr,
+    /// The other end, the same way.
+    pub remote: SocketAddr,
+    /// What became of it.
+    pub kind: Kind,
+}
+
+/// What became of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Its state changed. The first change of an accepted connection is the one from [`SynRecv`](State::SynRecv).
+    State {
+        /// Which it was in.
+        from: State,
+        /// Which it is in.
+        to: State,
+    },
+    /// A reset was sent to the other end.
+    ResetSent {
+        /// Why; the kernel says so since Linux 6.10.
+        reason: Option<ResetReason>,
+    },
+    /// The other end has sent a reset, and it was believed.
+    ResetReceived,
+}
+
+/// Why the kernel has sent a reset, by its number in this kernel: other kernels number reasons otherwise.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ResetReason(u32);
+
+impl ResetReason {
+    /// What the kernel calls it, without the prefix that all have: `NO_SOCKET`, `TCP_STATE`, or another of
+    /// `include/net/rstreason.h`.
+    pub fn name(self) -> Option<&'static str> {
+        static NAMES: OnceLock<BTreeMap<u32, String>> = OnceLock::new();
+        NAMES.get_or_init(names).get(&self.0).map(String::as_str)
+    }
+}
+
+impl fmt::Display for ResetReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => write!(f, "reason {}", self.0),
+        }
+    }
+}
+
+impl fmt::Debug for ResetReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The names that this kernel has for reasons; none where it has no reasons.
+fn names() -> BTreeMap<u32, String> {
+    let mut names = BTreeMap::new();
+    let Ok(kernel) = Btf::from_vmlinux() else {
+        return names;
+    };
+    let Some(reasons) = kernel.type_by_name::<types::Enum<'_>>("sk_rst_reason") else {
+        return names;
+    };
+    for member in reasons.iter() {
+        let name = member.name.map(|name| name.to_string_lossy());
+        if let (Some(name), Ok(number)) = (name, u32::try_from(member.value)) {
+            let name = name.strip_prefix("SK_RST_REASON_").unwrap_or(&name);
+            names.insert(number, name.to_owned());
+        }
+    }
+    names
+}
+
+/// The event that a record of the ring says; none where it is of a state that is none of a connection's.
+pub(super) fn read(record: &[u8]) -> Option<TcpEvent> {
+    let (at_ns, rest) = record.split_first_chunk()?;
+    let (cookie, rest) = rest.split_first_chunk()?;
+    let (namespace, rest) = rest.split_first_chunk()?;
+    let (reason, rest) = rest.split_first_chunk()?;
+    let (local_port, rest) = rest.split_first_chunk()?;
+    let (remote_port, rest) = rest.split_first_chunk()?;
+    let ([family, kind, from, to], rest) = rest.split_first_chunk()?;
+    let (local, rest) = rest.split_first_chunk()?;
+    let remote = rest.first_chunk()?;
+    let reason = u32::from_ne_bytes(*reason);
+    let kind = match kind {
+        0 => Kind::State {
+            from: state(*from)?,
+            to: state(*to)?,
+        },
+        1 => Kind::ResetSent {
+            reason: (reason != NO_REASON).then_some(ResetReason(reason)),
+        },
+        2 => Kind::ResetReceived,
+        _ => return None,
+    };
+    Some(TcpEvent {
+        at_ns: u64::from_ne_bytes(*at_ns),
+        cookie: u64::from_ne_bytes(*cookie),
+        namespace: u32::from_ne_bytes(*namespace).into(),
+        local: SocketAddr::new(address(*family, *local), u16::from_ne_bytes(*local_port)),
+        remote: SocketAddr::new(address(*family, *remote), u16::from_ne_bytes(*remote_port)),
+        kind,
+    })
+}
+
+fn state(number: u8) -> Option<State> {
+    match number {
+        NEW_SYN_RECV => Some(State::SynRecv),
+        _ => State::of(number),
+    }
+}
+
+fn address(family: u8, bytes: [u8; 16]) -> IpAddr {
+    match (family, bytes) {
+        (AF_INET, [a, b, c, d, ..]) => Ipv4Addr::new(a, b, c, d).into(),
+        (AF_INET6, _) => Ipv6Addr::from(bytes).into(),
+        _ => Ipv4Addr::UNSPECIFIED.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(family: u8, kind: u8, from: u8, to: u8, reason: u32) -> Vec<u8> {
+        let mut record = Vec::new();
+        record.extend(5_u64.to_ne_bytes());
+        record.extend(6_u64.to_ne_bytes());
+        record.extend(0xf000_0000_u32.to_ne_bytes());
+        record.extend(reason.to_ne_bytes());
+        record.extend(80_u16.to_ne_bytes());
+        record.extend(40_000_u16.to_ne_bytes());
+        record.extend([family, kind, from, to]);
+        record.extend([127, 0, 0, 1].into_iter().chain([0; 12]));
+        record.extend([10, 0, 0, 2].into_iter().chain([0; 12]));
+        record
+    }
+
+    #[test]
+    fn a_record_says_when_where_and_what() {
+        let event = read(&record(AF_INET, 0, 1, 7, NO_REASON)).unwrap();
+        assert_eq!((event.at_ns, event.cookie), (5, 6));
+        assert_eq!(event.namespace, 0xf000_0000);
+        assert_eq!(event.local, "127.0.0.1:80".parse().unwrap());
+        assert_eq!(event.remote, "10.0.0.2:40000".parse().unwrap());
+        let (from, to) = (State::Established, State::Close);
+        assert_eq!(event.kind, Kind::State { from, to });
+        let event = read(&record(AF_INET6, 2, 0, 0, NO_REASON)).unwrap();
+        assert_eq!(event.local, "[7f00:1::]:80".parse().unwrap());
+        assert_eq!(event.kind, Kind::ResetReceived);
+    }
+
+    #[test]
+    fn a_request_that_is_no_socket_yet_is_one_in_syn_recv() {
+        let event = read(&record(AF_INET, 0, NEW_SYN_RECV, 1, NO_REASON)).unwrap();
+        let (from, to) = (State::SynRecv, State::Established);
+        assert_eq!(event.kind, Kind::State { from, to });
+    }
+
+    #[test]
+    fn what_is_not_known_is_unspecified_and_what_makes_no_sense_is_nothing() {
+        let event = read(&record(0, 1, 0, 0, NO_REASON)).unwrap();
+        assert_eq!(event.kind, Kind::ResetSent { reason: None });
+        assert!(event.local.ip().is_unspecified() && event.remote.ip().is_unspecified());
+        assert_eq!(read(&record(AF_INET, 0, 1, 99, NO_REASON)), None);
+        assert_eq!(read(&record(AF_INET, 3, 1, 1, NO_REASON)), None);
+        let whole = record(AF_INET, 2, 0, 0, NO_REASON);
+        assert_eq!(whole.len(), BYTES);
+        assert_eq!(read(&whole[..BYTES - 1]), None);
+    }
+
+    #[test]
+    fn a_reason_that_the_kernel_has_no_name_for_is_a_number() {
+        assert_eq!(ResetReason(1 << 30).to_string(), "reason 1073741824");
+    }
+}
