@@ -301,7 +301,7 @@ impl Disconnection {
     }
 
     fn at_ms(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+        millis(self.began.elapsed())
     }
 
     /// Those that are there, hit or not.
@@ -362,11 +362,11 @@ impl Disconnection {
                 self.effect.connections.push(cut);
             }
         }
-        let means = self.means.lock().unwrap_or_else(PoisonError::into_inner);
-        self.effect.waiting = means.waiting();
-        self.effect.untold = means.untold();
+        let mut means = self.lock();
+        let (waiting, untold) = (means.waiting(), means.untold());
+        let troubles = means.take_troubles();
         drop(means);
-        let troubles = self.lock().take_troubles();
+        (self.effect.waiting, self.effect.untold) = (waiting, untold);
         for trouble in troubles {
             self.effect.trouble(trouble);
         }
@@ -387,11 +387,10 @@ impl Disconnection {
         let began = self.began;
         let cuts = heard.cuts.drain(..).take(room);
         effect.connections.extend(cuts.map(|(at, mut cut)| {
-            let at_ms = at.saturating_duration_since(began).as_millis();
-            cut.at_ms = u64::try_from(at_ms).unwrap_or(u64::MAX);
+            cut.at_ms = millis(at.saturating_duration_since(began));
             cut
         }));
-        let now_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let now_ms = millis(began.elapsed());
         // What happens later between the same ends is of another connection.
         let is_fresh = |cut: &&mut Cut| now_ms.saturating_sub(cut.at_ms) < EVIDENT_WITHIN_MS;
         for cut in effect.connections.iter_mut().filter(is_fresh) {
@@ -549,6 +548,11 @@ impl Disconnection {
         self.note(now);
         Ok(())
     }
+}
+
+/// Whole milliseconds.
+pub(super) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{
+    disconnection::millis,
     picture,
     spec::{EVERY_MIN, Share},
     walk::{Clients, Counted, Walk},
@@ -107,9 +108,7 @@ pub fn forecast(question: &Question) -> Forecast {
     let draws = u32::try_from(draws).unwrap_or(u32::MAX).clamp(1, DRAWS_MAX);
     let walk = Walk {
         n: question.n,
-        times_ms: (0..draws)
-            .map(|draw| u64::try_from((every.0 * draw).as_millis()).unwrap_or(u64::MAX))
-            .collect(),
+        times_ms: (0..draws).map(|draw| millis(every.0 * draw)).collect(),
     };
     let ways = Ways {
         walk,
@@ -148,7 +147,7 @@ fn times(question: &Question) -> (Span, Duration) {
         (None, lasts) => {
             let lasts = lasts.map_or(LASTS, |lasts| lasts.0);
             // Whole milliseconds read better.
-            let tenth = u64::try_from((lasts / DRAWS).as_millis()).unwrap_or(u64::MAX);
+            let tenth = millis(lasts / DRAWS);
             (Span(Duration::from_millis(tenth).max(EVERY_MIN)), lasts)
         }
     }

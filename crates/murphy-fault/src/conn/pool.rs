@@ -155,9 +155,12 @@ impl Pool {
             holders: BTreeSet::new(),
             with_activity: scope.needs_activity(),
             counted: 0,
-            is_whole: hit.target.is_none(),
+            is_whole: scope.holders.is_empty(),
         };
-        pool.is_whole = pool.is_alone(&ProcessTable::read().map_err(ConnError::Processes)?);
+        if pool.crew.is_some() {
+            let table = ProcessTable::read().map_err(ConnError::Processes)?;
+            pool.is_whole = pool.is_alone(&table);
+        }
         Ok(pool)
     }
 
@@ -221,8 +224,7 @@ impl Pool {
 
     /// Whether a socket in a namespace is one that may be meant, by what it is between.
     pub(super) fn means_in(&self, inode: u64, id: &SocketId) -> bool {
-        let side = self.scope.side.unwrap_or(Side::Accepted);
-        self.places().any(|place| place.inode == inode) && self.scope.means(id, side, &self.peers)
+        self.means_side(inode, id, self.scope.side.unwrap_or(Side::Accepted))
     }
 
     /// The same of one of a side.

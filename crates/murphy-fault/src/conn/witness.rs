@@ -68,6 +68,12 @@ struct Shared {
     heard: Mutex<Heard>,
 }
 
+impl Shared {
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// What it has heard so far.
 #[derive(Debug, Default)]
 pub(super) struct Heard {
@@ -176,8 +182,7 @@ impl Witness {
 
     /// What it has heard so far.
     pub(super) fn heard(&self) -> MutexGuard<'_, Heard> {
-        let heard = self.shared.heard.lock();
-        heard.unwrap_or_else(PoisonError::into_inner)
+        self.shared.heard()
     }
 
     /// Ends it, once it has heard all that has happened until now.
@@ -232,8 +237,7 @@ impl Ear {
     }
 
     fn heard(&self) -> MutexGuard<'_, Heard> {
-        let heard = self.shared.heard.lock();
-        heard.unwrap_or_else(PoisonError::into_inner)
+        self.shared.heard()
     }
 
     fn hear(&mut self) -> Result<(), ConnError> {
