@@ -6,14 +6,18 @@
 #include "tcp_events.h"
 #include <bpf/bpf_tracing.h>
 
-/* Set before loading: ports from the first to the last, of which one side must have one, if there are any. */
+/*
+ * Set before loading: whether whoever listens is woken for each event; ports from the first to the last, of which one
+ * side must have one, if there are any.
+ */
 const volatile struct {
-	__u32 count;
+	__u32 is_prompt;
+	__u32 ports;
 	struct {
 		__u16 first;
 		__u16 last;
 	} of[PORTS_MAX];
-} ports = {};
+} asked = {};
 
 /* Events for which there was no room. */
 __u64 lost;
@@ -38,10 +42,10 @@ static __always_inline int is_watched(__u32 namespace)
 
 static __always_inline int has_port(const struct event *event)
 {
-	if (!ports.count)
+	if (!asked.ports)
 		return 1;
-	for (__u32 i = 0; i < PORTS_MAX && i < ports.count; i++) {
-		__u16 first = ports.of[i].first, last = ports.of[i].last;
+	for (__u32 i = 0; i < PORTS_MAX && i < asked.ports; i++) {
+		__u16 first = asked.of[i].first, last = asked.of[i].last;
 
 		if ((event->local_port >= first && event->local_port <= last) ||
 		    (event->remote_port >= first && event->remote_port <= last))
@@ -50,12 +54,20 @@ static __always_inline int has_port(const struct event *event)
 	return 0;
 }
 
+/* To wake somebody costs more than all the rest. */
+static __always_inline __u64 waking(void)
+{
+	if (asked.is_prompt)
+		return 0;
+	return bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > RING_BYTES / 8 ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+}
+
 static __always_inline int tell(struct event *event)
 {
 	if (!has_port(event))
 		return 0;
 	event->at_ns = bpf_ktime_get_boot_ns();
-	if (bpf_ringbuf_output(&events, event, sizeof(*event), 0))
+	if (bpf_ringbuf_output(&events, event, sizeof(*event), waking()))
 		__sync_fetch_and_add(&lost, 1);
 	return 0;
 }
@@ -112,6 +124,8 @@ int murphy_reset_sent(__u64 *ctx)
 		of_socket(&event, sk);
 	else if (skb)
 		of_packet(&event, skb);
+	if (skb)
+		event.from = flags_of(skb);
 	event.cookie = bpf_get_socket_cookie((void *)ctx[0]);
 	if (bpf_core_type_exists(btf_trace_tcp_send_reset))
 		event.reason = ctx[2];

@@ -12,9 +12,15 @@
 #define RING_BYTES (8 << 20)
 #define NO_REASON 0xffffffff
 
+/* Of include/uapi/linux/bpf.h. */
+enum { BPF_RB_NO_WAKEUP = 1, BPF_RB_FORCE_WAKEUP = 2, BPF_RB_AVAIL_DATA = 0 };
+
 enum kind { STATE, RESET_SENT, RESET_RECEIVED };
 
-/* Ports are numbers, addresses as on the wire; family 0 where they are not known. */
+/*
+ * Ports are numbers, addresses as on the wire; family 0 where they are not known. In the place of the state before, a
+ * reset that was sent has the flags of the packet that it answers.
+ */
 struct event {
 	__u64 at_ns;
 	__u64 cookie;
@@ -56,6 +62,16 @@ static __always_inline void of_socket(struct event *event, const struct sock *sk
 		BPF_CORE_READ_INTO((struct in6_addr *)event->local, common, skc_v6_rcv_saddr);
 		BPF_CORE_READ_INTO((struct in6_addr *)event->remote, common, skc_v6_daddr);
 	}
+}
+
+/* The flags of the packet that is answered by a reset. */
+static __always_inline __u8 flags_of(const struct sk_buff *skb)
+{
+	const __u8 *tcp = BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, transport_header);
+	__u8 flags = 0;
+
+	bpf_probe_read_kernel(&flags, sizeof(flags), tcp + 13);
+	return flags;
 }
 
 /* What the packet says that is answered by a reset: it was sent by the other end. */

@@ -46,6 +46,8 @@ const ATTEMPTS_MAX: u32 = 10;
 const ANSWER_BYTES: usize = 1 << 18;
 /// So much may wait to be read: the answers to a whole batch.
 const WAITING_BYTES: usize = 8 << 20;
+/// The kernel is told of no more ranges of ports; whoever asks for more gets all sockets.
+const CONDITION_MAX: u16 = 64;
 /// How many sockets are ended by one call.
 const BATCH: usize = 256;
 
@@ -174,6 +176,11 @@ impl State {
         Self::ALL.into_iter().find(|state| *state as u8 == number)
     }
 
+    /// Whether it belongs to a connection that is there, or may come to be.
+    pub fn is_open(self) -> bool {
+        !matches!(self, Self::Close | Self::TimeWait | Self::Listen)
+    }
+
     /// Its name, as ss(8) has it.
     pub fn name(self) -> &'static str {
         match self {
@@ -226,6 +233,13 @@ pub struct Socket {
     pub activity: Option<Activity>,
 }
 
+/// What the kernel says when it is asked for one socket.
+#[derive(Debug, Default)]
+struct Answer {
+    socket: Option<Socket>,
+    refusal: Option<io::Error>,
+}
+
 /// What became of a socket that was to be ended.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub enum Ended {
@@ -267,6 +281,18 @@ impl Connections {
         states: &[State],
         with_activity: bool,
     ) -> Result<Vec<Socket>, ConnectionError> {
+        self.list_on(states, with_activity, &[])
+    }
+
+    /// The same without most of those whose own port is in none of some ranges, if there are any: what is not given back
+    /// costs next to nothing.
+    pub fn list_on(
+        &mut self,
+        states: &[State],
+        with_activity: bool,
+        ports: &[(u16, u16)],
+    ) -> Result<Vec<Socket>, ConnectionError> {
+        let condition = condition_of(ports);
         let states = states.iter().fold(0, |all, state| all | 1 << *state as u8);
         let mut sockets = Vec::new();
         for family in [AF_INET, AF_INET6] {
@@ -281,16 +307,21 @@ impl Connections {
                 states: StateFlags::from_bits_retain(states),
                 socket_id: any(family),
             };
-            sockets.extend(self.list_family(&request)?);
+            sockets.extend(self.list_family(&request, &condition)?);
         }
         Ok(sockets)
     }
 
-    fn list_family(&mut self, request: &InetRequest) -> Result<Vec<Socket>, ConnectionError> {
+    fn list_family(
+        &mut self,
+        request: &InetRequest,
+        condition: &[u8],
+    ) -> Result<Vec<Socket>, ConnectionError> {
         'again: for _ in 0..ATTEMPTS_MAX {
             self.sequence += 1;
             let asked = self.sequence;
-            let bytes = written(request.clone(), None, NLM_F_REQUEST | NLM_F_DUMP, asked);
+            let flags = NLM_F_REQUEST | NLM_F_DUMP;
+            let bytes = with_condition(written(request.clone(), None, flags, asked), condition);
             self.send(&bytes)?;
             let (mut sockets, mut is_torn) = (Vec::new(), false);
             loop {
@@ -320,40 +351,61 @@ impl Connections {
 
     /// Ends sockets, and says of each what became of it. The first that is refused is an error; those before it are ended.
     pub fn end(&mut self, ids: &[SocketId]) -> Result<Vec<Ended>, ConnectionError> {
+        self.of_each(ids, Some(SOCK_DESTROY), |id, answer| match answer.refusal {
+            None => Ok(Ended::Now),
+            Some(error) if error.kind() == io::ErrorKind::NotFound => Ok(Ended::Gone),
+            Some(error) => Err(not_ended(*id, error)),
+        })
+    }
+
+    /// Says of each socket whether it is there, and neither end has done with it.
+    pub fn are_there(&mut self, ids: &[SocketId]) -> Result<Vec<bool>, ConnectionError> {
+        self.of_each(ids, None, |_, answer| match answer.refusal {
+            None => Ok(answer.socket.is_some_and(|socket| socket.state.is_open())),
+            Some(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Some(error) => Err(ConnectionError::List(error)),
+        })
+    }
+
+    /// Asks for something of each socket, in batches; says of each what its answer comes to. The first error is given
+    /// back once all of its batch is answered.
+    fn of_each<T>(
+        &mut self,
+        ids: &[SocketId],
+        kind: Option<u16>,
+        of: impl Fn(&SocketId, Answer) -> Result<T, ConnectionError>,
+    ) -> Result<Vec<T>, ConnectionError> {
         let mut all = Vec::with_capacity(ids.len());
         for batch in ids.chunks(BATCH) {
             let first = self.sequence + 1;
             let mut bytes = Vec::new();
             for id in batch {
                 self.sequence += 1;
-                let kind = Some(SOCK_DESTROY);
                 let flags = NLM_F_REQUEST | NLM_F_ACK;
                 bytes.extend(written(request_of(id), kind, flags, self.sequence));
             }
             self.send(&bytes)?;
-            let mut outcomes: Vec<Option<Ended>> = vec![None; batch.len()];
-            let mut refused = None;
-            while outcomes.iter().any(Option::is_none) {
+            let mut answers: Vec<Answer> = Vec::new();
+            answers.resize_with(batch.len(), Answer::default);
+            let mut waiting = batch.len();
+            while waiting > 0 {
                 let datagram = hear(&self.netlink, &mut self.buffer)?;
                 for message in messages(datagram) {
                     let place = message.sequence.wrapping_sub(first) as usize;
-                    let (Some(outcome), Some(id), NLMSG_ERROR) =
-                        (outcomes.get_mut(place), batch.get(place), message.kind)
-                    else {
+                    let Some(answer) = answers.get_mut(place) else {
                         continue;
                     };
-                    *outcome = Some(Ended::Gone);
-                    match refusal(message.body) {
-                        None => *outcome = Some(Ended::Now),
-                        Some(error) if error.kind() == io::ErrorKind::NotFound => {}
-                        Some(error) => refused = refused.or(Some(not_ended(*id, error))),
+                    if message.kind == NLMSG_ERROR {
+                        answer.refusal = refusal(message.body);
+                        waiting -= 1;
+                    } else {
+                        answer.socket = read(message.body)?;
                     }
                 }
             }
-            if let Some(refused) = refused {
-                return Err(refused);
-            }
-            all.extend(outcomes.into_iter().flatten());
+            let answered = batch.iter().zip(answers);
+            let answered = answered.map(|(id, answer)| of(id, answer));
+            all.extend(answered.collect::<Result<Vec<T>, _>>()?);
         }
         Ok(all)
     }
@@ -477,6 +529,51 @@ fn written(request: InetRequest, kind: Option<u16>, flags: u16, sequence: u32) -
     let mut bytes = vec![0; message.buffer_len()];
     message.serialize(&mut bytes);
     bytes
+}
+
+/// What a socket must be, as `inet_diag` has it (`include/uapi/linux/inet_diag.h`): its own port is in one of these ranges.
+/// Each operation says how many bytes further it goes on where it is so and where it is not; who comes to the end is
+/// meant, and who comes further is not.
+fn condition_of(ports: &[(u16, u16)]) -> Vec<u8> {
+    const JUMP: u8 = 1;
+    const LOCAL_PORT_GE: u8 = 2;
+    const LOCAL_PORT_LE: u8 = 3;
+    /// The two comparisons of a range, each with its port behind it, and the jump to the end that all but the last have.
+    const RANGE_BYTES: u16 = 8 + 8 + 4;
+    if ports.len() > usize::from(CONDITION_MAX) {
+        return Vec::new();
+    }
+    let operation = |code: u8, is_so: u8, is_not: u16| {
+        let [low, high] = is_not.to_ne_bytes();
+        [code, is_so, low, high]
+    };
+    let mut bytes = Vec::new();
+    for (left, (first, last)) in (0_u16..CONDITION_MAX).zip(ports.iter().rev()).rev() {
+        bytes.extend(operation(LOCAL_PORT_GE, 8, RANGE_BYTES));
+        bytes.extend(operation(0, 0, *first));
+        bytes.extend(operation(LOCAL_PORT_LE, 8, RANGE_BYTES - 8));
+        bytes.extend(operation(0, 0, *last));
+        if left > 0 {
+            bytes.extend(operation(JUMP, 4, left * RANGE_BYTES));
+        }
+    }
+    bytes
+}
+
+/// A request with a condition, if there is one.
+fn with_condition(mut request: Vec<u8>, condition: &[u8]) -> Vec<u8> {
+    const BYTECODE: u16 = 1;
+    if condition.is_empty() {
+        return request;
+    }
+    // Both are multiples of four bytes, so that there is nothing to pad.
+    let length = u16::try_from(4 + condition.len()).unwrap_or(u16::MAX);
+    request.extend([length.to_ne_bytes(), BYTECODE.to_ne_bytes()].concat());
+    request.extend(condition);
+    if let (Ok(length), Some(header)) = (u32::try_from(request.len()), request.first_chunk_mut()) {
+        *header = length.to_ne_bytes();
+    }
+    request
 }
 
 fn any(family: u8) -> inet::SocketId {

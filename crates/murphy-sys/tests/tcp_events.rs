@@ -46,6 +46,7 @@ impl Stage {
         let filter = Filter {
             namespaces: vec![inode(&namespace)],
             ports: ports.to_vec(),
+            is_prompt: true,
         };
         Some(Self {
             namespace,
@@ -186,9 +187,10 @@ fn who_is_reset_says_so_and_so_does_its_peer() {
         connections.end(&ended).unwrap();
         let said = stage.hear_of_closed(2);
         let closed = states(&[State::Established, State::Close])[0];
-        let [Kind::ResetSent { reason }, then] = said[&ended[0].cookie][..] else {
+        let [Kind::ResetSent { reason, is_refusal }, then] = said[&ended[0].cookie][..] else {
             panic!("{place:?}: {said:?}");
         };
+        assert!(!is_refusal);
         assert_eq!(then, closed);
         let peer = cookie(&pool.opened[1]);
         assert_eq!(said[&peer], [Kind::ResetReceived, closed], "{place:?}");
@@ -229,15 +231,26 @@ fn a_closed_port_sends_resets_without_a_socket() {
             };
             assert_eq!((reset.local, reset.remote), (to, closed.local));
             assert_eq!(reset.namespace, inode(&stage.namespace));
-            let Kind::ResetSent { reason } = reset.kind else {
+            let Kind::ResetSent { reason, is_refusal } = reset.kind else {
                 panic!("{reset:?}");
             };
+            assert!(is_refusal);
             assert_eq!(reason.unwrap().name(), Some("NO_SOCKET"));
         } else {
             assert!(resets.is_empty(), "{resets:?}");
         }
         stage.forget();
     }
+}
+
+fn is_refusal(event: &TcpEvent) -> bool {
+    matches!(
+        event.kind,
+        Kind::ResetSent {
+            is_refusal: true,
+            ..
+        }
+    )
 }
 
 #[test]
@@ -265,6 +278,7 @@ fn what_is_left_of_a_closed_connection_sends_resets_in_its_name() {
             };
             assert_eq!((reset.local, reset.remote), its_own, "{place:?}");
             assert_eq!(reset.cookie, of_opened);
+            assert!(!is_refusal(reset), "{reset:?}");
         } else {
             assert!(resets.is_empty(), "{resets:?}");
         }
@@ -299,6 +313,7 @@ fn who_listens_sends_resets_to_who_sent_what_belongs_to_no_connection() {
         assert_eq!(reset.local, listener.local_addr().unwrap());
         assert_eq!(reset.remote, pretender.local_addr().unwrap());
         assert_eq!(reset.cookie, own);
+        assert!(!is_refusal(reset), "{reset:?}");
         stage.forget();
     }
 }
@@ -431,6 +446,27 @@ fn who_waits_is_woken_by_the_first_event_or_by_the_time() {
     assert!(began.elapsed() < patience());
     assert!(!stage.events.take().is_empty());
     refused.join().unwrap();
+}
+
+#[test]
+fn who_takes_what_there_is_by_himself_is_woken_only_when_much_waits() {
+    let Some(mut stage) = Stage::set_or_skip() else {
+        return;
+    };
+    stage.events = TcpEvents::watch(&Filter {
+        namespaces: vec![inode(&stage.namespace)],
+        ..Filter::default()
+    })
+    .unwrap();
+    be_refused(&stage.namespace, "127.0.0.1", 10);
+    assert!(!stage.events.wait(Duration::from_millis(30)).unwrap());
+    let said = stage.events.take();
+    let asked =
+        |event: &&TcpEvent| matches!(event.kind, Kind::State { to, .. } if to == State::SynSent);
+    assert_eq!(said.iter().filter(asked).count(), 10);
+    be_refused(&stage.namespace, "127.0.0.1", TOO_MANY / 2);
+    assert!(stage.events.wait(patience()).unwrap());
+    assert!(stage.events.lost() == 0 && !stage.events.take().is_empty());
 }
 
 #[test]

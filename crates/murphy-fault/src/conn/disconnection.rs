@@ -29,6 +29,15 @@ use crate::{
 /// Between two draws, looking takes at most one part of the time in so many.
 const LOOK_SHARE: u32 = 20;
 
+/// The same, where there cannot be as many as before: fewer have come than have ended.
+const LOOK_SELDOM_SHARE: u32 = 100;
+
+/// Both ends are compared for at most one part of the time in so many.
+const COMPARE_SHARE: u32 = 50;
+
+/// What is heard is taken in so often, where nothing else is due.
+const HEAR_EVERY: Duration = Duration::from_millis(100);
+
 /// How long after the first comparison of both ends the last one is.
 const COMPARED_AGAIN: Duration = Duration::from_millis(20);
 
@@ -88,6 +97,10 @@ pub struct Disconnection {
     beyond: Beyond,
     began: Instant,
     next: Option<Instant>,
+    /// How many must have come, of all that have, for there to be as many as before the last draw.
+    awaited: u64,
+    /// When it last took in what was heard.
+    heard_at: Instant,
     /// When it last looked, and how long that took.
     looked: (Instant, Duration),
     /// When it last compared both ends, and how long that took.
@@ -158,6 +171,8 @@ impl Disconnection {
             means: Arc::new(Mutex::new(means)),
             beyond: Beyond::default(),
             began: now,
+            awaited: 0,
+            heard_at: now,
             looked: (now, Duration::ZERO),
             compared: (now, Duration::ZERO),
             effect,
@@ -192,7 +207,7 @@ impl Disconnection {
                 .inodes(&self.pool)
                 .map_err(ConnError::Processes)?;
             let means = Arc::clone(&self.means);
-            match Witness::begin(pool, &others, chance, means) {
+            match Witness::begin(pool, others, chance, means) {
                 Ok(witness) => self.witness = Some(witness),
                 Err(error) if is_needed => return Err(error),
                 Err(error) => self.effect.troubles.push(error.to_string()),
@@ -276,13 +291,20 @@ impl Disconnection {
             }
         }
         self.settle()?;
-        self.hear();
         let is_due = self.next.is_some_and(|next| next <= Instant::now());
+        if is_due || self.heard_at.elapsed() >= HEAR_EVERY {
+            self.hear();
+        }
         if !is_due {
-            let rests = |(at, took): (Instant, Duration)| at.elapsed() > took * LOOK_SHARE;
-            if rests(self.looked) {
+            let rests = |(at, took): (Instant, Duration), share| at.elapsed() > took * share;
+            let share = if self.may_be_back() {
+                LOOK_SHARE
+            } else {
+                LOOK_SELDOM_SHARE
+            };
+            if rests(self.looked, share) {
                 let all = self.look()?;
-                if rests(self.compared) {
+                if rests(self.compared, COMPARE_SHARE) {
                     self.compare(&all)?;
                 }
                 let now = self.unhit(all).len();
@@ -302,6 +324,14 @@ impl Disconnection {
 
     fn at_ms(&self) -> u64 {
         millis(self.began.elapsed())
+    }
+
+    /// Whether there may be as many as before the last draw again, by how many have come since, where that is heard.
+    fn may_be_back(&self) -> bool {
+        let witness = self.witness.as_ref().filter(|_| self.pool.is_whole());
+        let come = witness.map(|witness| witness.heard().connects.came());
+        let have_come = come.is_none_or(|come| come >= self.awaited);
+        self.is_awaited() && have_come
     }
 
     /// Those that are there, hit or not.
@@ -337,6 +367,10 @@ impl Disconnection {
     fn compare(&mut self, all: &[Connection]) -> Result<(), ConnError> {
         let began = Instant::now();
         let (leaked, close_wait) = self.beyond.compare(&self.pool, all)?;
+        if let Some(witness) = &self.witness {
+            let others = self.beyond.inodes(&self.pool);
+            witness.hear_of(others.map_err(ConnError::Processes)?);
+        }
         self.compared = (Instant::now(), began.elapsed());
         let recovery = self.effect.recovery.get_or_insert_default();
         (recovery.leaked, recovery.close_wait) = (leaked, close_wait);
@@ -375,6 +409,7 @@ impl Disconnection {
 
     /// Takes in what the witness has heard.
     fn hear(&mut self) {
+        self.heard_at = Instant::now();
         match self.refusing.as_ref().map(Refusing::counts) {
             Some(Ok(counts)) => self.effect.new = Some(counts),
             Some(Err(error)) => self.effect.trouble(error.to_string()),
@@ -422,6 +457,8 @@ impl Disconnection {
         };
         let began = Instant::now();
         let at_ms = self.at_ms();
+        let come = self.witness.as_ref();
+        let come = come.map_or(0, |witness| witness.heard().connects.came());
         let all = self.look()?;
         let mut all = self.unhit(all);
         self.note(all.len());
@@ -491,6 +528,7 @@ impl Disconnection {
         if let Some(count) = unanswered {
             *self.effect.unanswered.get_or_insert(0) += count;
         }
+        self.awaited = come + draw.ended as u64;
         self.effect.asked += draw.asked;
         self.effect.ended += draw.ended;
         self.effect.redrawn += draw.redrawn;

@@ -65,6 +65,8 @@ enum Destroyer {
 struct Broken {
     place: Place,
     flows: Flows,
+    /// Who is asked whether a connection is there.
+    sockets: Connections,
     /// By their numbers: the devices that have the programs, with the filters that hold them unless links do.
     devices: BTreeMap<u32, Option<Filters>>,
     /// Those that are to carry so much, and no more.
@@ -214,35 +216,30 @@ impl Means {
             How::ResetLocal => {
                 self.break_all(turn, Mode::ResetLocal)?;
                 let ended = self.reset(turn)?;
-                let gone = turn.iter().zip(&ended);
-                let gone = gone.filter(|(_, ended)| **ended == Ended::Gone);
-                let gone: Vec<_> = gone.map(|(one, _)| *one).collect();
-                self.mend(&gone)?;
+                let hit = ended.iter().map(|ended| *ended == Ended::Now);
+                self.mend_others(turn, &hit.collect::<Vec<_>>())?;
                 done(ended)
             }
             How::ResetRemote => {
-                self.break_all(turn, Mode::ResetRemote)?;
-                for one in turn {
+                let there = self.break_those_there(turn, Mode::ResetRemote)?;
+                for (one, _) in turn.iter().zip(&there).filter(|(_, there)| **there) {
                     if let Some(broken) = self.broken(one.place) {
                         broken.untold.insert(flow_of(one));
                         (broken.round, broken.provoked_at) = (0, None);
                     }
                 }
                 self.provoke()?;
-                vec![Done::Now; turn.len()]
+                done_to(&there, Done::Now)
             }
-            How::Stall => {
-                self.break_all(turn, Mode::Stall)?;
-                vec![Done::Now; turn.len()]
-            }
+            How::Stall => done_to(&self.break_those_there(turn, Mode::Stall)?, Done::Now),
             How::AfterBytes(bytes) => {
-                self.break_all(turn, Mode::AfterBytes(bytes.0))?;
-                for one in turn {
+                let there = self.break_those_there(turn, Mode::AfterBytes(bytes.0))?;
+                for (one, _) in turn.iter().zip(&there).filter(|(_, there)| **there) {
                     if let Some(broken) = self.broken(one.place) {
                         broken.counted.insert(flow_of(one), hit(one));
                     }
                 }
-                vec![Done::Later; turn.len()]
+                done_to(&there, Done::Later)
             }
             How::Close => turn.iter().map(|one| self.close_one(one)).collect(),
             How::MaxAge(age) => {
@@ -286,8 +283,35 @@ impl Means {
         Ok(())
     }
 
-    fn mend(&mut self, gone: &[&Connection]) -> Result<(), ConnError> {
-        for (place, of_place) in by_place(gone) {
+    /// Breaks those that are still there once they are broken, and says which these are.
+    fn break_those_there(
+        &mut self,
+        turn: &[&Connection],
+        mode: Mode,
+    ) -> Result<Vec<bool>, ConnError> {
+        self.break_all(turn, mode)?;
+        let mut there = vec![false; turn.len()];
+        for (place, of_place) in by_place(turn) {
+            if let Some(broken) = self.broken(place) {
+                let ids: Vec<SocketId> = of_place.iter().map(|at| turn[*at].socket.id).collect();
+                let are_there = broken.sockets.are_there(&ids)?;
+                for (at, is_there) in of_place.into_iter().zip(are_there) {
+                    there[at] = is_there;
+                }
+            }
+        }
+        self.mend_others(turn, &there)?;
+        Ok(there)
+    }
+
+    /// Mends those that were not hit.
+    fn mend_others(&mut self, turn: &[&Connection], are_hit: &[bool]) -> Result<(), ConnError> {
+        let all = turn.iter().zip(are_hit);
+        let gone: Vec<_> = all
+            .filter(|(_, is_hit)| !**is_hit)
+            .map(|(one, _)| *one)
+            .collect();
+        for (place, of_place) in by_place(&gone) {
             if let Some(broken) = self.broken(place) {
                 let flows: Vec<_> = of_place.iter().map(|at| flow_of(gone[*at])).collect();
                 broken.flows.remove(&flows)?;
@@ -394,6 +418,7 @@ impl Broken {
         Ok(Self {
             place: place.clone(),
             flows: Flows::load(&place.namespace, id, until_ns)?,
+            sockets: Connections::within(&place.namespace)?,
             devices: BTreeMap::new(),
             counted: BTreeMap::new(),
             untold: BTreeSet::new(),
@@ -485,6 +510,12 @@ fn by_place(turn: &[&Connection]) -> BTreeMap<u64, Vec<usize>> {
         places.entry(connection.place).or_default().push(at);
     }
     places
+}
+
+/// What became of connections, of which some were not there.
+fn done_to(there: &[bool], done: Done) -> Vec<Done> {
+    let of = |is_there: &bool| if *is_there { done } else { Done::Gone };
+    there.iter().map(of).collect()
 }
 
 fn flow_of(connection: &Connection) -> Flow {

@@ -241,11 +241,13 @@ pub fn plan(
     let mut changes = Vec::new();
     if let Some(share) = asked.spec.share {
         let k = share.of(all.len());
-        changes.push(format!(
-            "{} {k} of the {} connections that are there now",
-            asked.spec.how,
-            all.len()
-        ));
+        changes.push(match all.len() {
+            0 => "no connection matches now".into(),
+            n => format!(
+                "{} {k} of the {n} connections that are there now",
+                asked.spec.how
+            ),
+        });
         let drawn = disconnection::order_of(asked.seed, 0, all.len());
         let chosen = drawn.into_iter().take(k).filter_map(|place| all.get(place));
         changes.extend(chosen.map(Connection::text));
@@ -253,7 +255,9 @@ pub fn plan(
     if let Some((new, how)) = asked.spec.new.zip(asked.spec.how_of_new()) {
         changes.push(format!("{how} each one that comes with a chance of {new}"));
     }
-    let forecast = asked.spec.share.map(|share| {
+    // Of none nothing is expected.
+    let share = asked.spec.share.filter(|_| !all.is_empty());
+    let forecast = share.map(|share| {
         forecast(&Question {
             n: all.len(),
             share,

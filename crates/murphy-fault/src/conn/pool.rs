@@ -286,13 +286,15 @@ impl Pool {
         let mut states = self.scope.states().to_vec();
         states.push(State::Listen);
         let now = Instant::now();
+        let ports = self.scope.local_ports.iter();
+        let ports: Vec<_> = ports.map(|ports| ports.bounds()).collect();
         let mut all = Vec::new();
         self.listeners.clear();
         self.looks += 1;
         // Of many it would take long to say when something has passed, which nobody has asked for.
         let with_activity = self.with_activity || self.counted <= MANY;
         for Watched { place, connections } in &mut self.places {
-            let listed = connections.list(&states, with_activity)?;
+            let listed = connections.list_on(&states, with_activity, &ports)?;
             let listeners = Listeners::among(&listed);
             let mut meant = Vec::new();
             for socket in listed {
@@ -380,7 +382,7 @@ impl Crew {
 /// Says of connections who holds them: whoever did before, those in the namespace, and all others.
 fn own(mut sought: Sought<'_>, place: u64, holders: &mut BTreeSet<u32>) -> Result<(), ConnError> {
     let name = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    holders.retain(|pid| sought.ask(*pid, || name(*pid).trim_end().to_owned()));
+    holders.retain(|pid| sought.is_over() || sought.ask(*pid, || name(*pid).trim_end().to_owned()));
     if sought.is_over() {
         return Ok(());
     }

@@ -37,7 +37,8 @@ pub struct Connects {
     pub opened: u64,
     /// The target has come to a connection so often that it was asked for.
     pub accepted: u64,
-    /// So often somebody was told that nobody listens.
+    /// So often somebody who asked for one was told that nobody listens; where there is no socket for it the kernel says so
+    /// since Linux 6.10.
     pub refused: u64,
     /// The most of all that within one second: how hard the retry storm was.
     pub per_second_max: u64,
@@ -71,12 +72,19 @@ pub struct Leaked {
     pub unknown: usize,
 }
 
+impl Connects {
+    /// How many have come.
+    pub(super) fn came(&self) -> u64 {
+        self.opened + self.accepted
+    }
+}
+
 impl Recovery {
     /// What is worth saying, in words.
     pub(super) fn words(&self) -> Vec<String> {
         let mut words = Vec::new();
         if let Some(connects) = self.connects {
-            let all = connects.opened + connects.accepted;
+            let all = connects.came();
             if all + connects.refused > 0 {
                 let refused = match connects.refused {
                     0 => String::new(),
@@ -175,7 +183,7 @@ impl Beyond {
     }
 
     /// The namespaces in which other ends may be: all that are known.
-    pub(super) fn inodes(&mut self, pool: &Pool) -> std::io::Result<Vec<u64>> {
+    pub(super) fn inodes(&mut self, pool: &Pool) -> std::io::Result<BTreeSet<u64>> {
         self.find(pool)?;
         Ok(self.namespaces.keys().copied().collect())
     }

@@ -30,8 +30,8 @@ use super::{
 };
 use crate::ratio::Ratio;
 
-/// How long it waits for an event before it looks whether it is over.
-const WAIT_MAX: Duration = Duration::from_millis(50);
+/// How long it waits for events before it takes what there is, and looks whether it is over.
+const WAIT_MAX: Duration = Duration::from_millis(10);
 /// Which part of its time it spends on looking at all connections, where it must to know whose they are.
 const LOOK_SHARE: u32 = 4;
 /// Of so many connections it remembers what happened to them.
@@ -65,12 +65,18 @@ pub(super) struct Witness {
 #[derive(Debug, Default)]
 struct Shared {
     is_over: AtomicBool,
+    /// The namespaces in which other ends may be.
+    others: Mutex<BTreeSet<u64>>,
     heard: Mutex<Heard>,
 }
 
 impl Shared {
     fn heard(&self) -> MutexGuard<'_, Heard> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn others(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.others.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -85,28 +91,18 @@ pub(super) struct Heard {
     evidence: HashMap<Ends, Evidence>,
     /// The same, those that were heard of first at the front.
     order: VecDeque<Ends>,
-    second: Second,
+    /// When those connected who did within the last second, in nanoseconds since boot.
+    second: VecDeque<u64>,
     pub(super) trouble: Option<String>,
-}
-
-/// How many have connected within one second.
-#[derive(Debug, Default)]
-struct Second {
-    began_ns: u64,
-    connects: u64,
 }
 
 impl Heard {
     fn connected(&mut self, at_ns: u64) {
-        if at_ns.saturating_sub(self.second.began_ns) >= 1_000_000_000 {
-            self.second = Second {
-                began_ns: at_ns,
-                connects: 0,
-            };
-        }
-        self.second.connects += 1;
+        self.second.push_back(at_ns);
+        let is_past = |first: &mut u64| at_ns.saturating_sub(*first) >= 1_000_000_000;
+        while self.second.pop_front_if(is_past).is_some() {}
         let most = &mut self.connects.per_second_max;
-        *most = self.second.connects.max(*most);
+        *most = (self.second.len() as u64).max(*most);
     }
 
     fn of(&mut self, ends: Ends) -> &mut Evidence {
@@ -142,20 +138,22 @@ impl Witness {
     /// Begins to hear of a target's namespaces, and of `others`, in which the other ends may be.
     pub(super) fn begin(
         pool: Pool,
-        others: &[u64],
+        others: BTreeSet<u64>,
         chance: Option<Chance>,
         means: Arc<Mutex<Means>>,
     ) -> Result<Self, ConnError> {
-        let own = pool.places().map(|place| place.inode);
-        let namespaces: BTreeSet<u64> = own.chain(others.iter().copied()).collect();
         let filter = Filter {
-            namespaces: namespaces.iter().copied().collect(),
+            namespaces: Vec::new(),
             ports: pool.scope().all_ports_named(),
+            is_prompt: chance.is_some(),
         };
         let events = TcpEvents::watch(&filter)?;
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared {
+            others: Mutex::new(others),
+            ..Shared::default()
+        });
         let mut ear = Ear {
-            watched: namespaces,
+            watched: BTreeSet::new(),
             events,
             pool,
             draw: chance.map(|chance| {
@@ -170,6 +168,7 @@ impl Witness {
             arrived: HashMap::new(),
             here: HashMap::new(),
         };
+        ear.watch()?;
         let thread = thread::Builder::new().name("witness".into());
         let thread = thread
             .spawn(move || ear.listen())
@@ -183,6 +182,11 @@ impl Witness {
     /// What it has heard so far.
     pub(super) fn heard(&self) -> MutexGuard<'_, Heard> {
         self.shared.heard()
+    }
+
+    /// Hears of these namespaces, too, in which the other ends may be, instead of those that it was told before.
+    pub(super) fn hear_of(&self, others: BTreeSet<u64>) {
+        *self.shared.others() = others;
     }
 
     /// Ends it, once it has heard all that has happened until now.
@@ -240,14 +244,23 @@ impl Ear {
         self.shared.heard()
     }
 
+    /// Watches the namespaces of the target, and those in which the other ends may be.
+    fn watch(&mut self) -> Result<(), ConnError> {
+        let mut meant = self.shared.others().clone();
+        meant.extend(self.pool.places().map(|place| place.inode));
+        for gone in self.watched.difference(&meant) {
+            self.events.forget_namespace(*gone)?;
+        }
+        for inode in meant.difference(&self.watched) {
+            self.events.watch_namespace(*inode)?;
+        }
+        self.watched = meant;
+        Ok(())
+    }
+
     fn hear(&mut self) -> Result<(), ConnError> {
         if self.pool.follow()? {
-            let inodes: Vec<u64> = self.pool.places().map(|place| place.inode).collect();
-            for inode in inodes {
-                if self.watched.insert(inode) {
-                    self.events.watch_namespace(inode)?;
-                }
-            }
+            self.watch()?;
         }
         let events = self.events.take();
         let mut fresh = Vec::new();
@@ -281,16 +294,14 @@ impl Ear {
                 self.heard().of(ends).reset_received = true;
                 None
             }
-            Kind::ResetSent { .. } => {
-                // Where nobody listens there is no socket that could have sent it.
-                let is_refusal = event.cookie == 0;
+            Kind::ResetSent { is_refusal, .. } => {
                 let is_meant = self.pool.means_in(inode, &id);
                 let mut heard = self.heard();
-                if !is_refusal {
-                    heard.of(ends).reset_sent = true;
-                } else if is_meant {
+                if is_refusal && is_meant {
                     heard.connects.refused += 1;
                     heard.connected(event.at_ns);
+                } else if !is_refusal && event.cookie != 0 {
+                    heard.of(ends).reset_sent = true;
                 }
                 None
             }

@@ -18,6 +18,9 @@ const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 /// A request for a connection that has no socket of its own yet; `sock_diag` calls it `SYN_RECV`, too.
 const NEW_SYN_RECV: u8 = 12;
+/// Flags of the packet that a reset answers, in the place of the state that a connection was in.
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
 /// What stands in the place of a reason where the kernel gives none.
 const NO_REASON: u32 = u32::MAX;
 
@@ -55,6 +58,8 @@ pub enum Kind {
     ResetSent {
         /// Why; the kernel says so since Linux 6.10.
         reason: Option<ResetReason>,
+        /// Whether it answers somebody who has asked for a connection: nobody listens, or is let in.
+        is_refusal: bool,
     },
     /// The other end has sent a reset, and it was believed.
     ResetReceived,
@@ -126,6 +131,7 @@ pub(super) fn read(record: &[u8]) -> Option<TcpEvent> {
         },
         1 => Kind::ResetSent {
             reason: (reason != NO_REASON).then_some(ResetReason(reason)),
+            is_refusal: from & (SYN | ACK) == SYN,
         },
         2 => Kind::ResetReceived,
         _ => return None,
@@ -196,8 +202,16 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_unspecified_and_what_makes_no_sense_is_nothing() {
+        let sent = |is_refusal| Kind::ResetSent {
+            reason: None,
+            is_refusal,
+        };
         let event = read(&record(0, 1, 0, 0, NO_REASON)).unwrap();
-        assert_eq!(event.kind, Kind::ResetSent { reason: None });
+        assert_eq!(event.kind, sent(false));
+        for (flags, is_refusal) in [(SYN, true), (SYN | ACK, false), (ACK, false)] {
+            let event = read(&record(0, 1, flags, 0, NO_REASON)).unwrap();
+            assert_eq!(event.kind, sent(is_refusal));
+        }
         assert!(event.local.ip().is_unspecified() && event.remote.ip().is_unspecified());
         assert_eq!(read(&record(AF_INET, 0, 1, 99, NO_REASON)), None);
         assert_eq!(read(&record(AF_INET, 3, 1, 1, NO_REASON)), None);

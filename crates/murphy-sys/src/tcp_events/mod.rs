@@ -95,16 +95,20 @@ pub struct Filter {
     /// Only connections with one of these ports on either side, the first and the last of each range; all where there are
     /// none.
     pub ports: Vec<(u16, u16)>,
+    /// Whether [`TcpEvents::wait`] ends with each event. That costs more than all the rest; otherwise it ends when much
+    /// is waiting, and whoever wants to know sooner takes what there is now and then.
+    pub is_prompt: bool,
 }
 
 impl Filter {
-    /// Its ports as the programs want them.
-    fn ports(&self) -> Result<Vec<u8>, TcpEventsError> {
+    /// As the programs want it.
+    fn bytes(&self) -> Result<Vec<u8>, TcpEventsError> {
         if self.ports.len() > PORTS_MAX {
             return Err(TcpEventsError::Ports);
         }
         let count = u32::try_from(self.ports.len()).map_err(|_| TcpEventsError::Ports)?;
-        let mut bytes = count.to_ne_bytes().to_vec();
+        let mut bytes = u32::from(self.is_prompt).to_ne_bytes().to_vec();
+        bytes.extend(count.to_ne_bytes());
         for place in 0..PORTS_MAX {
             let (first, last) = self.ports.get(place).copied().unwrap_or((1, 0));
             bytes.extend([first.to_ne_bytes(), last.to_ne_bytes()].concat());
@@ -144,7 +148,7 @@ fn refused(what: &'static str) -> impl Fn(libbpf_rs::Error) -> TcpEventsError {
 impl TcpEvents {
     /// Watches from now on.
     pub fn watch(filter: &Filter) -> Result<Self, TcpEventsError> {
-        let ports = filter.ports()?;
+        let asked = filter.bytes()?;
         let object = OBJECT.ok_or(TcpEventsError::Architecture)?;
         if !Path::new("/sys/kernel/btf/vmlinux").exists() {
             return Err(TcpEventsError::NoBtf);
@@ -152,7 +156,7 @@ impl TcpEvents {
         let mut object = bpf::open(object).map_err(refused("read the BPF programs"))?;
         for mut map in object.maps_mut() {
             if map.name().to_string_lossy().ends_with(".rodata") {
-                map.set_initial_value(&ports)
+                map.set_initial_value(&asked)
                     .map_err(refused("prepare the BPF programs"))?;
             }
         }
@@ -213,7 +217,8 @@ impl TcpEvents {
         std::mem::take(&mut *heard)
     }
 
-    /// Waits until there is something to take, or for so long; whether there is.
+    /// Waits until there is something to take, or much where [`Filter::is_prompt`] is not asked for, or for so long;
+    /// whether there is.
     pub fn wait(&self, at_most: Duration) -> Result<bool, TcpEventsError> {
         // What nobody lives to see is no limit.
         let until = Instant::now().checked_add(at_most);

@@ -239,7 +239,9 @@ pub fn run(args: &ConnArgs, json: bool) -> Result<Exit, Failure> {
         let (plan, forecast) = conn::plan(&asked, &hit, until).map_err(failure)?;
         if let Some(file) = &args.plot {
             let forecast = forecast.as_ref().ok_or_else(|| {
-                Failure::input("inject conn: --plot shows draws: say --rate or --count")
+                Failure::input(
+                    "inject conn: --plot shows draws of those that are there: say --rate or --count, and of what there is some",
+                )
             })?;
             fs::write(file, forecast.svg()).map_err(|error| {
                 Failure::machine(format!("write the picture {}: {error}", file.display()))
