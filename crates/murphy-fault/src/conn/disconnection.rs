@@ -30,10 +30,10 @@ use crate::{
 const LOOK_SHARE: u32 = 20;
 
 /// The same, where there cannot be as many as before: fewer have come than have ended.
-const LOOK_SELDOM_SHARE: u32 = 100;
+const LOOK_SELDOM_SHARE: u32 = 200;
 
 /// Both ends are compared for at most one part of the time in so many.
-const COMPARE_SHARE: u32 = 50;
+const COMPARE_SHARE: u32 = 200;
 
 /// What is heard is taken in so often, where nothing else is due.
 const HEAR_EVERY: Duration = Duration::from_millis(100);

@@ -6,7 +6,7 @@ use crate::{Lab, Outcome, figure::Figure, holder::Holder, lab::children_ran};
 
 const PROCESSES: usize = 2;
 const EACH: usize = 5000;
-const LASTS: (&str, u64) = ("10s", 10);
+const LASTS: (&str, u64) = ("30s", 30);
 
 /// Takes the figure.
 pub fn measure(lab: &Lab, runs: usize) -> Outcome<Vec<Figure>> {
@@ -37,7 +37,7 @@ pub fn measure(lab: &Lab, runs: usize) -> Outcome<Vec<Figure>> {
         // All come back before the next draw.
         let of_all = draws.iter().all(|draw| draw["of"] == PROCESSES * EACH);
         if draws.len() as u64 != LASTS.1 || !of_all {
-            return Err(format!("ten draws of 10,000 were wanted: {draws:?}").into());
+            return Err(format!("thirty draws of 10,000 were wanted: {draws:?}").into());
         }
         draws_ms.extend(
             draws

@@ -8,14 +8,19 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::thread::{CpuSet, sched_setaffinity};
+
 use crate::{
     Lab, Outcome,
     figure::{Figure, percentile},
     holder::Holder,
 };
 
-/// Who asks at once, and for how long.
+/// Who asks at once, and for how long. Where whoever asks and whoever answers run is fixed: whether they share a processor
+/// or not makes more of a difference than anything here.
 const CLIENTS: usize = 2;
+const ASKS_ON: usize = 0;
+const ANSWERS_ON: usize = 1;
 const LASTS: Duration = Duration::from_secs(1);
 /// The connections beside them, which are looked at all the time.
 const IDLE: usize = 1000;
@@ -103,7 +108,15 @@ fn armed(lab: &Lab, streams: &mut [TcpStream]) -> Outcome<Traffic> {
     traffic
 }
 
+/// Has the calling thread run on one processor only; where there is no such processor, anywhere.
+fn stay_on(processor: usize) {
+    let mut one = CpuSet::new();
+    one.set(processor);
+    let _ = sched_setaffinity(None, &one);
+}
+
 fn answer(mut stream: TcpStream) {
+    stay_on(ANSWERS_ON);
     let mut question = [0; 64];
     let _ = stream.set_nodelay(true);
     // Who asks no more ends it.
@@ -114,6 +127,7 @@ fn answer(mut stream: TcpStream) {
 fn ask(streams: &mut [TcpStream]) -> Outcome<Traffic> {
     let until = Instant::now() + LASTS;
     let one = |stream: &mut TcpStream| -> std::io::Result<Vec<f64>> {
+        stay_on(ASKS_ON);
         let mut times = Vec::new();
         while Instant::now() < until {
             let began = Instant::now();

@@ -24,10 +24,12 @@ pub struct Figure {
 }
 
 impl Figure {
-    /// The mean ratio of pairs, as a percentage with its interval.
+    /// The geometric mean of the ratios of pairs, as a percentage with its interval: twice as much and half as much even
+    /// out.
     pub fn ratio(what: &str, wanted: &'static str, ratios: &[f64]) -> Self {
-        let [low, high] = interval(ratios);
-        let value = mean(ratios);
+        let logarithms: Vec<f64> = ratios.iter().map(|ratio| ratio.ln()).collect();
+        let [low, high] = interval(&logarithms).map(f64::exp);
+        let value = mean(&logarithms).exp();
         Self {
             what: what.into(),
             wanted,
