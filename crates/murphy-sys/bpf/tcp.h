@@ -6,6 +6,7 @@
 
 /* The states of a socket, as include/net/tcp_states.h numbers them. */
 enum {
+	TCP_SYN_SENT = 2,
 	TCP_SYN_RECV = 3,
 	TCP_TIME_WAIT = 6,
 	TCP_LISTEN = 10,
@@ -54,14 +55,52 @@ struct sock_common {
 	atomic64_t skc_cookie;
 };
 
+struct kernfs_node {
+	__u64 id;
+};
+
+struct cgroup {
+	struct kernfs_node *kn;
+};
+
+struct sock_cgroup_data {
+	struct cgroup *cgroup;
+};
+
 struct sock {
 	struct sock_common __sk_common;
 	__u16 sk_protocol;
+	struct sock_cgroup_data sk_cgrp_data;
+	int sk_err;
 };
 
 struct inet_sock {
 	__be16 inet_sport;
 };
+
+struct inet_connection_sock {
+	__u8 icsk_pending;
+};
+
+struct tcp_sock {
+	__u64 bytes_acked;
+	__u64 bytes_received;
+	__u32 data_segs_out;
+	__u32 data_segs_in;
+	__u32 total_retrans;
+	__u32 delivered;
+	__u32 dsack_dups;
+	__u32 rcv_ooopack;
+	__u32 srtt_us;
+	__u32 packets_out;
+};
+
+/* What a segment of TCP remembers in its packet. */
+struct tcp_skb_cb {
+	__u16 tcp_gso_segs;
+};
+
+struct request_sock;
 
 struct net_device {
 	possible_net_t nd_net;
@@ -72,6 +111,7 @@ struct sk_buff {
 	unsigned char *head;
 	__u16 transport_header;
 	__u16 network_header;
+	char cb[48];
 };
 
 struct bpf_iter__tcp {

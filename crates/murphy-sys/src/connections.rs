@@ -15,13 +15,16 @@ use std::{
 use netlink_packet_sock_diag::{
     SOCK_DESTROY, SockDiagMessage,
     constants::{AF_INET, AF_INET6, IPPROTO_TCP},
-    inet::{self, ExtensionFlags, InetRequest, InetResponse, StateFlags, nlas::Nla},
+    inet::{
+        self, ExtensionFlags, InetRequest, InetResponse, StateFlags,
+        nlas::{Nla, TcpInfo},
+    },
 };
 use nix::libc;
 use rtnetlink::{
     packet_core::{
         NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
-        NetlinkHeader, NetlinkMessage, NetlinkPayload, Parseable,
+        NetlinkHeader, NetlinkMessage, NetlinkPayload, Nla as _, Parseable,
     },
     sys::{Socket as Netlink, protocols::NETLINK_SOCK_DIAG},
 };
@@ -38,8 +41,12 @@ use serde::{Deserialize, Serialize};
 use crate::{
     namespace::{NamespaceError, NetNamespace},
     netlink::{messages, refusal},
+    tcp_events::Figures,
 };
 
+/// The attribute of an answer that says whose cgroup the socket's is: `INET_DIAG_CGROUP_ID` of
+/// `include/uapi/linux/inet_diag.h`.
+const CGROUP: u16 = 21;
 /// How often a list is asked for that changes while it is read.
 const ATTEMPTS_MAX: u32 = 10;
 /// An answer is at most as long as what the kernel puts into one datagram.
@@ -199,13 +206,23 @@ impl State {
     }
 }
 
-/// When something passed over a connection, by its `tcp_info`.
+/// What has passed over a connection, and when, by its `tcp_info`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Activity {
     /// How long ago it sent data; where it never did, how long ago it was made.
     pub sent_ago: Duration,
     /// How long ago it was sent data, the same way.
     pub received_ago: Duration,
+    /// How long ago the other end has acknowledged something, the same way.
+    pub acknowledged_ago: Duration,
+    /// How much the round-trip time varies (RFC 6298).
+    pub rtt_variation: Duration,
+    /// The least round-trip time of the last minutes; 0 where none was measured.
+    pub rtt_least: Duration,
+    /// How often the timer of retransmits has run out in a row.
+    pub timeouts: u8,
+    /// What it has carried since it was made, and whose it is.
+    pub figures: Figures,
 }
 
 impl Activity {
@@ -229,8 +246,8 @@ pub struct Socket {
     pub state: State,
     /// The number of its file, as in `/proc/PID/fd`; 0 where it has none yet, or no longer.
     pub inode: u32,
-    /// When something passed, where that was asked for.
-    pub activity: Option<Activity>,
+    /// What has passed, where that was asked for.
+    pub activity: Option<Box<Activity>>,
 }
 
 /// What the kernel says when it is asked for one socket.
@@ -613,14 +630,19 @@ fn read(body: &[u8]) -> Result<Option<Socket>, ConnectionError> {
         return Ok(None);
     };
     let id = header.socket_id;
-    let ago = |ms: u32| Duration::from_millis(ms.into());
     let activity = answer.nlas.iter().find_map(|attribute| match attribute {
-        Nla::TcpInfo(info) => Some(Activity {
-            sent_ago: ago(info.last_data_sent),
-            received_ago: ago(info.last_data_recv),
-        }),
+        Nla::TcpInfo(info) => Some(info),
         _ => None,
     });
+    let cgroup = answer.nlas.iter().find_map(|attribute| match attribute {
+        Nla::Other(other) if other.kind() == CGROUP => {
+            let mut number = [0; 8];
+            (other.value_len() == number.len()).then(|| other.emit_value(&mut number))?;
+            Some(u64::from_ne_bytes(number))
+        }
+        _ => None,
+    });
+    let activity = activity.map(|info| Box::new(activity_of(info, cgroup.unwrap_or(0))));
     Ok(Some(Socket {
         id: SocketId {
             local: SocketAddr::new(id.source_address, id.source_port),
@@ -632,4 +654,34 @@ fn read(body: &[u8]) -> Result<Option<Socket>, ConnectionError> {
         inode: header.inode,
         activity,
     }))
+}
+
+fn activity_of(info: &TcpInfo, cgroup: u64) -> Activity {
+    /// No measured time is that long: the kernel has measured none.
+    const NEVER: u32 = u32::MAX;
+    let ago = |ms: u32| Duration::from_millis(ms.into());
+    let of_us = |us: u32| Duration::from_micros(if us == NEVER { 0 } else { us.into() });
+    Activity {
+        sent_ago: ago(info.last_data_sent),
+        received_ago: ago(info.last_data_recv),
+        acknowledged_ago: ago(info.last_ack_recv),
+        rtt_variation: of_us(info.rttvar),
+        rtt_least: of_us(info.min_rtt),
+        timeouts: info.backoff,
+        figures: Figures {
+            cgroup,
+            pid: None,
+            bytes_acked: info.bytes_acked,
+            bytes_received: info.bytes_received,
+            data_segments_out: info.data_segs_out,
+            data_segments_in: info.data_segs_in,
+            retransmitted: info.total_retrans,
+            delivered: info.delivered,
+            duplicated: info.dsack_dups,
+            out_of_order: info.rcv_ooopack,
+            rtt_us: info.rtt,
+            unacknowledged: info.unacked,
+            error: None,
+        },
+    }
 }

@@ -4,6 +4,7 @@ mod bpf;
 pub mod cgroup;
 pub mod clock;
 pub mod connections;
+pub mod counters;
 pub mod durable;
 pub mod entry;
 pub mod family;

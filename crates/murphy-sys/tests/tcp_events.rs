@@ -47,6 +47,7 @@ impl Stage {
             namespaces: vec![inode(&namespace)],
             ports: ports.to_vec(),
             is_prompt: true,
+            is_measured: false,
         };
         Some(Self {
             namespace,

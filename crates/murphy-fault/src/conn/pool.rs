@@ -53,7 +53,7 @@ impl Connection {
     /// connection to the other. Unknown where it was not looked at when something passed. The kernel's times are whole
     /// ticks, so that what is asked within one of the answer before counts as answered.
     pub(super) fn is_unanswered(&self) -> Option<bool> {
-        let activity = self.socket.activity?;
+        let activity = self.socket.activity.as_ref()?;
         Some(match self.side {
             Side::Accepted => activity.received_ago < activity.sent_ago,
             Side::Opened => activity.sent_ago < activity.received_ago,
@@ -363,7 +363,10 @@ impl Pool {
 
 /// How old a socket is at least that was first seen so long ago.
 fn age_of(socket: &Socket, seen_ago: Duration) -> Duration {
-    let least = socket.activity.map(|activity| activity.age_least());
+    let least = socket
+        .activity
+        .as_ref()
+        .map(|activity| activity.age_least());
     least.unwrap_or_default().max(seen_ago)
 }
 

@@ -188,6 +188,7 @@ impl Scope {
     pub(super) fn means_now(&self, socket: &Socket, age: Duration) -> bool {
         let idle = socket
             .activity
+            .as_ref()
             .map_or(Duration::ZERO, |activity| activity.idle());
         self.states().contains(&socket.state)
             && self.idle.is_none_or(|least| idle >= least.0)

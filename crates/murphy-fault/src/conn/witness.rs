@@ -146,6 +146,7 @@ impl Witness {
             namespaces: Vec::new(),
             ports: pool.scope().all_ports_named(),
             is_prompt: chance.is_some(),
+            is_measured: false,
         };
         let events = TcpEvents::watch(&filter)?;
         let shared = Arc::new(Shared {
@@ -294,6 +295,7 @@ impl Ear {
                 self.heard().of(ends).reset_received = true;
                 None
             }
+            Kind::Retransmitted { .. } => None,
             Kind::ResetSent { is_refusal, .. } => {
                 let is_meant = self.pool.means_in(inode, &id);
                 let mut heard = self.heard();

@@ -11,13 +11,16 @@ use libbpf_rs::btf::{Btf, types};
 
 use crate::connections::State;
 
-/// How long a record is.
+/// How long a record is that has no figures.
 pub(super) const BYTES: usize = 64;
 /// The families, as the kernel numbers them.
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 /// A request for a connection that has no socket of its own yet; `sock_diag` calls it `SYN_RECV`, too.
 const NEW_SYN_RECV: u8 = 12;
+/// What is said of a retransmit, in the place of the state that a connection comes to.
+const IS_PROBE: u8 = 1;
+const IS_UNSENT: u8 = 2;
 /// Flags of the packet that a reset answers, in the place of the state that a connection was in.
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
@@ -42,6 +45,40 @@ pub struct TcpEvent {
     pub remote: SocketAddr,
     /// What became of it.
     pub kind: Kind,
+    /// With a change of state, where they are asked for.
+    pub figures: Option<Figures>,
+}
+
+/// What a connection has carried since it was made, and whose it is. Segments are counted as they leave and arrive, also
+/// those of one packet that the device is to take apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// The number of the cgroup that its socket belongs to.
+    pub cgroup: u64,
+    /// The process that asks for the connection, when that is what happens.
+    pub pid: Option<u32>,
+    /// How much of what it has sent the other end has acknowledged, in bytes; the beginning and the end count as one each.
+    pub bytes_acked: u64,
+    /// How much it was sent, in bytes; the end counts as one.
+    pub bytes_received: u64,
+    /// How many segments with data it has sent, those that were sent again included.
+    pub data_segments_out: u32,
+    /// How many segments with data it was sent.
+    pub data_segments_in: u32,
+    /// How many segments it has sent again.
+    pub retransmitted: u32,
+    /// How many segments the other end has acknowledged, those that it got twice included.
+    pub delivered: u32,
+    /// How many of those the other end has said that it got twice (RFC 2883).
+    pub duplicated: u32,
+    /// How many packets have come before one that was sent earlier.
+    pub out_of_order: u32,
+    /// The smoothed round-trip time (RFC 6298), in microseconds; 0 where none was measured.
+    pub rtt_us: u32,
+    /// How many segments wait for an acknowledgement.
+    pub unacknowledged: u32,
+    /// What the owner is told of its end (errno), when it has ended otherwise than by its owner.
+    pub error: Option<u32>,
 }
 
 /// What became of a connection.
@@ -63,6 +100,18 @@ pub enum Kind {
     },
     /// The other end has sent a reset, and it was believed.
     ResetReceived,
+    /// Segments were sent again. As many are in `RetransSegs` of the namespace.
+    Retransmitted {
+        /// How many.
+        segments: u32,
+        /// The state of the connection: [`SynSent`](State::SynSent) is asked for again, and
+        /// [`SynRecv`](State::SynRecv) is the answer to that.
+        state: State,
+        /// Whether it is a tail loss probe (RFC 8985), which looks whether the last segment was lost.
+        is_probe: bool,
+        /// Whether it was sent at all; the kernel says so since Linux 6.16, and said nothing of the others before.
+        is_sent: bool,
+    },
 }
 
 /// Why the kernel has sent a reset, by its number in this kernel: other kernels number reasons otherwise.
@@ -122,7 +171,7 @@ pub(super) fn read(record: &[u8]) -> Option<TcpEvent> {
     let (remote_port, rest) = rest.split_first_chunk()?;
     let ([family, kind, from, to], rest) = rest.split_first_chunk()?;
     let (local, rest) = rest.split_first_chunk()?;
-    let remote = rest.first_chunk()?;
+    let (remote, rest) = rest.split_first_chunk()?;
     let reason = u32::from_ne_bytes(*reason);
     let kind = match kind {
         0 => Kind::State {
@@ -134,6 +183,12 @@ pub(super) fn read(record: &[u8]) -> Option<TcpEvent> {
             is_refusal: from & (SYN | ACK) == SYN,
         },
         2 => Kind::ResetReceived,
+        3 | 4 => Kind::Retransmitted {
+            segments: reason,
+            state: state(*from)?,
+            is_probe: to & IS_PROBE != 0,
+            is_sent: to & IS_UNSENT == 0,
+        },
         _ => return None,
     };
     Some(TcpEvent {
@@ -143,6 +198,38 @@ pub(super) fn read(record: &[u8]) -> Option<TcpEvent> {
         local: SocketAddr::new(address(*family, *local), u16::from_ne_bytes(*local_port)),
         remote: SocketAddr::new(address(*family, *remote), u16::from_ne_bytes(*remote_port)),
         kind,
+        figures: figures(rest),
+    })
+}
+
+/// What follows a change of state, if anything does.
+fn figures(rest: &[u8]) -> Option<Figures> {
+    let (longs, rest) = rest.split_first_chunk::<24>()?;
+    let words = rest.first_chunk::<40>()?;
+    let mut longs = longs
+        .as_chunks()
+        .0
+        .iter()
+        .map(|long| u64::from_ne_bytes(*long));
+    let mut words = words
+        .as_chunks()
+        .0
+        .iter()
+        .map(|word| u32::from_ne_bytes(*word));
+    Some(Figures {
+        cgroup: longs.next()?,
+        bytes_acked: longs.next()?,
+        bytes_received: longs.next()?,
+        pid: words.next().filter(|pid| *pid != 0),
+        data_segments_out: words.next()?,
+        data_segments_in: words.next()?,
+        retransmitted: words.next()?,
+        delivered: words.next()?,
+        duplicated: words.next()?,
+        out_of_order: words.next()?,
+        rtt_us: words.next()?,
+        unacknowledged: words.next()?,
+        error: words.next().filter(|error| *error != 0),
     })
 }
 
@@ -214,10 +301,69 @@ mod tests {
         }
         assert!(event.local.ip().is_unspecified() && event.remote.ip().is_unspecified());
         assert_eq!(read(&record(AF_INET, 0, 1, 99, NO_REASON)), None);
-        assert_eq!(read(&record(AF_INET, 3, 1, 1, NO_REASON)), None);
+        assert_eq!(read(&record(AF_INET, 5, 1, 1, NO_REASON)), None);
         let whole = record(AF_INET, 2, 0, 0, NO_REASON);
         assert_eq!(whole.len(), BYTES);
         assert_eq!(read(&whole[..BYTES - 1]), None);
+    }
+
+    #[test]
+    fn a_retransmit_says_of_how_many_segments_and_whether_they_were_sent() {
+        let retransmitted = |segments, state, is_probe, is_sent| Kind::Retransmitted {
+            segments,
+            state,
+            is_probe,
+            is_sent,
+        };
+        for (kind, from, to, said) in [
+            (3, 1, 0, retransmitted(7, State::Established, false, true)),
+            (
+                3,
+                1,
+                IS_PROBE,
+                retransmitted(7, State::Established, true, true),
+            ),
+            (
+                3,
+                2,
+                IS_UNSENT,
+                retransmitted(7, State::SynSent, false, false),
+            ),
+            (
+                4,
+                NEW_SYN_RECV,
+                0,
+                retransmitted(7, State::SynRecv, false, true),
+            ),
+        ] {
+            let event = read(&record(AF_INET, kind, from, to, 7)).unwrap();
+            assert_eq!(event.kind, said);
+        }
+    }
+
+    #[test]
+    fn figures_follow_in_their_order() {
+        let mut record = record(AF_INET, 0, 1, 7, NO_REASON);
+        assert_eq!(read(&record).unwrap().figures, None);
+        record.extend([1_u64, 2, 3].map(u64::to_ne_bytes).concat());
+        record.extend((4_u32..14).flat_map(u32::to_ne_bytes));
+        let figures = Figures {
+            cgroup: 1,
+            bytes_acked: 2,
+            bytes_received: 3,
+            pid: Some(4),
+            data_segments_out: 5,
+            data_segments_in: 6,
+            retransmitted: 7,
+            delivered: 8,
+            duplicated: 9,
+            out_of_order: 10,
+            rtt_us: 11,
+            unacknowledged: 12,
+            error: Some(13),
+        };
+        assert_eq!(read(&record).unwrap().figures, Some(figures));
+        assert_eq!(read(&record[..record.len() - 1]).unwrap().figures, None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! TCP events are what the kernel tells of the connections of some network namespaces: each change of state, each reset
-//! that is sent and each that is received.
+//! that is sent and each that is received; and, where that is asked for, each retransmit, and with each change of state
+//! what the connection has carried until then.
 //!
 //! They are evidence: a connection that was ended says so itself, by the number that `sock_diag` knows it by, and so does
 //! its other end. An event belongs to the namespace of its socket, never to who happens to run. Nothing is disturbed, and
@@ -11,9 +12,10 @@
 
 mod event;
 
-pub use event::{Kind, ResetReason, TcpEvent};
+pub use event::{Figures, Kind, ResetReason, TcpEvent};
 
 use std::{
+    ffi::OsStr,
     fmt, io,
     os::fd::{AsFd, AsRawFd, BorrowedFd},
     path::Path,
@@ -36,7 +38,7 @@ pub const PORTS_MAX: usize = 64;
 /// What waits to be taken, in bytes of the kernel's memory: what 29,000 connections have to say that end at once while both
 /// their ends are watched, at four events each.
 const RING_BYTES: usize = 8 << 20;
-/// An event with the header that the ring gives it.
+/// An event without figures, with the header that the ring gives it.
 const RECORD_BYTES: usize = event::BYTES + 8;
 /// How many events are taken at once, at most: so many a full ring holds.
 const TAKEN_MAX: usize = RING_BYTES / RECORD_BYTES;
@@ -98,7 +100,12 @@ pub struct Filter {
     /// Whether [`TcpEvents::wait`] ends with each event. That costs more than all the rest; otherwise it ends when much
     /// is waiting, and whoever wants to know sooner takes what there is now and then.
     pub is_prompt: bool,
+    /// Whether retransmits are told of, and changes of state have [`Figures`].
+    pub is_measured: bool,
 }
+
+/// The programs that nobody needs who does not measure.
+const MEASURING: [&str; 2] = ["murphy_retransmit", "murphy_synack_retransmit"];
 
 impl Filter {
     /// As the programs want it.
@@ -107,8 +114,8 @@ impl Filter {
             return Err(TcpEventsError::Ports);
         }
         let count = u32::try_from(self.ports.len()).map_err(|_| TcpEventsError::Ports)?;
-        let mut bytes = u32::from(self.is_prompt).to_ne_bytes().to_vec();
-        bytes.extend(count.to_ne_bytes());
+        let words = [self.is_prompt.into(), self.is_measured.into(), count];
+        let mut bytes = words.map(u32::to_ne_bytes).concat();
         for place in 0..PORTS_MAX {
             let (first, last) = self.ports.get(place).copied().unwrap_or((1, 0));
             bytes.extend([first.to_ne_bytes(), last.to_ne_bytes()].concat());
@@ -160,6 +167,12 @@ impl TcpEvents {
                     .map_err(refused("prepare the BPF programs"))?;
             }
         }
+        let is_wanted =
+            |name: &OsStr| filter.is_measured || !MEASURING.iter().any(|one| name == *one);
+        for mut program in object.progs_mut() {
+            let is_wanted = is_wanted(program.name());
+            program.set_autoload(is_wanted);
+        }
         let object = bpf::load(object).map_err(|source| TcpEventsError::Refused {
             what: "load the BPF programs",
             source,
@@ -176,6 +189,9 @@ impl TcpEvents {
             events.watch_namespace(*inode)?;
         }
         for program in events.object.progs_mut() {
+            if !is_wanted(program.name()) {
+                continue;
+            }
             let link = program.attach_trace();
             events
                 .links
@@ -246,7 +262,10 @@ impl TcpEvents {
     /// How often nothing could be told because the processor was telling something of the same kind just then, and was
     /// interrupted: the kernel runs no program inside itself. Also those that are not watched count.
     pub fn missed(&self) -> Result<u64, TcpEventsError> {
-        let programs = self.object.progs();
+        let programs = self.object.progs().filter(|program| {
+            // Who was not loaded has no descriptor.
+            program.as_fd().as_raw_fd() >= 0
+        });
         let missed = programs.map(|program| misses(program.as_fd()));
         let missed = missed.sum::<io::Result<u64>>();
         missed.map_err(|source| TcpEventsError::Refused {
