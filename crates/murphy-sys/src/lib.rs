@@ -6,6 +6,7 @@ mod checksum;
 pub mod clock;
 pub mod connections;
 pub mod counters;
+pub mod dns_tap;
 pub mod durable;
 pub mod entry;
 pub mod family;
