@@ -20,6 +20,7 @@ Examples:
   murphy inject process pause -t pid:42 --for 10s     stop a process for ten seconds
   murphy inject time -t pid:42 --offset -10m --for 10s  let it believe that it is ten minutes earlier
   murphy inject net -t netns:n1 --loss 30% --for 1m   lose a third of its packets
+  murphy observe -t container:web                     see what is wrong with its network
   murphy hunt etcd --etcd 3.5.0 --faults kill --for 60s
   murphy check history.jsonl --model etcd             judge a recorded history
   murphy convert history.edn --to murphy              write a history down in another format
@@ -52,6 +53,8 @@ pub enum Verb {
     Resume(verbs::pause::PauseArgs),
     /// Show what is in force.
     Ls(verbs::ls::LsArgs),
+    /// Watch the network of a target, and say what is wrong there.
+    Observe(verbs::observe::ObserveArgs),
     /// Undo what is in force, whoever injected it.
     Recover(verbs::recover::RecoverArgs),
     /// Hunt for a broken promise: a real cluster, traffic, faults, a verdict.

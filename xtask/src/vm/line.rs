@@ -183,6 +183,12 @@ const TCP_EVENTS: Tests = Tests {
     filters: &[],
     without: &[],
 };
+const RETRANSMITS: Tests = Tests {
+    package: "murphy-sys",
+    target: "retransmits",
+    filters: &[],
+    without: &[],
+};
 const SOCKET_ITERATOR: Tests = Tests {
     package: "murphy-sys",
     target: "socket_iterator",
@@ -296,6 +302,7 @@ pub const LINES: &[Line] = &[
             FLOWS_BY_FILTERS,
             REFUSAL,
             TCP_EVENTS,
+            RETRANSMITS,
             NO_SOCKET_ITERATOR,
             CONN,
             CONN_WAYS_BY_FILTERS,
@@ -307,7 +314,15 @@ pub const LINES: &[Line] = &[
         name: "6.12-conn",
         kernel: "6.12-cloud",
         append: "",
-        tests: &[FLOWS, REFUSAL, TCP_EVENTS, SOCKET_ITERATOR, CONN, CONN_WAYS],
+        tests: &[
+            FLOWS,
+            REFUSAL,
+            TCP_EVENTS,
+            RETRANSMITS,
+            SOCKET_ITERATOR,
+            CONN,
+            CONN_WAYS,
+        ],
         why: "connections, with tcx and the iterator",
     },
     Line {

@@ -37,7 +37,7 @@ pub use disconnection::{Asked, Disconnection};
 pub use effect::{Cut, Disconnected, Draw, Evidence, Newcomers, Origin};
 pub use engine::{BadEngine, Engine};
 pub use forecast::{Forecast, Question, forecast};
-pub use pool::{Connection, Owner};
+pub use pool::{Connection, Owner, Pool};
 pub use recovery::{Connects, Ends, Leaked, Recovery};
 pub use scope::{BadState, Holder, Scope, Side};
 pub use spec::{How, Share, Spec, SpecError};
@@ -235,7 +235,7 @@ pub fn plan(
 ) -> Result<(Plan, Option<Forecast>), ConnError> {
     asked.check(until)?;
     let engines = check(asked, hit)?;
-    let mut pool = pool::Pool::of(hit, &asked.scope)?;
+    let mut pool = Pool::of(hit, &asked.scope)?;
     let mut all = pool.look()?;
     pool.own(&mut all)?;
     let mut changes = Vec::new();

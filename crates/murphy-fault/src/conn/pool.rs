@@ -78,7 +78,7 @@ const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 
 /// A target whose connections are looked at.
 #[derive(Debug)]
-pub(super) struct Pool {
+pub struct Pool {
     places: Vec<Watched>,
     /// The processes to which they must belong, where it was not a whole namespace that was named.
     crew: Option<Crew>,
@@ -131,7 +131,8 @@ impl Watched {
 }
 
 impl Pool {
-    pub(super) fn of(hit: &Hit<'_>, scope: &Scope) -> Result<Self, ConnError> {
+    /// Those of a scope that a target has.
+    pub fn of(hit: &Hit<'_>, scope: &Scope) -> Result<Self, ConnError> {
         let crew = hit.target.map(|target| Crew {
             tree: target.follow(),
             members: target
@@ -165,7 +166,7 @@ impl Pool {
     }
 
     /// The ports on which processes of the target listen in a namespace that others share; `None` where it is all theirs.
-    pub(super) fn listening(&mut self, inode: u64) -> Result<Option<BTreeSet<u16>>, ConnError> {
+    pub fn listening(&mut self, inode: u64) -> Result<Option<BTreeSet<u16>>, ConnError> {
         let Some(crew) = self.crew.as_ref().filter(|_| !self.is_whole) else {
             return Ok(None);
         };
@@ -184,7 +185,7 @@ impl Pool {
     }
 
     /// Looks for how old connections are, too.
-    pub(super) fn with_ages(&mut self) {
+    pub fn with_ages(&mut self) {
         self.with_activity = true;
     }
 
@@ -202,7 +203,7 @@ impl Pool {
     }
 
     /// The namespaces in which its connections are.
-    pub(super) fn places(&self) -> impl Iterator<Item = &Place> {
+    pub fn places(&self) -> impl Iterator<Item = &Place> {
         self.places.iter().map(|watched| &watched.place)
     }
 
@@ -217,7 +218,7 @@ impl Pool {
     }
 
     /// The processes to which connections must belong, where not all of a namespace are meant.
-    pub(super) fn members(&self) -> Option<Vec<u32>> {
+    pub fn members(&self) -> Option<Vec<u32>> {
         let crew = self.crew.as_ref()?;
         Some(crew.members.keys().map(|process| process.pid).collect())
     }
@@ -233,7 +234,7 @@ impl Pool {
     }
 
     /// Whether all connections of its namespaces are the target's: nobody else is in them.
-    pub(super) fn is_whole(&self) -> bool {
+    pub fn is_whole(&self) -> bool {
         self.is_whole
     }
 
@@ -244,7 +245,7 @@ impl Pool {
 
     /// Looks, now and then, for who belongs to the target now: containers that were started again, children, a
     /// namespace of the same name, a peer that has moved. Says whether it has looked.
-    pub(super) fn follow(&mut self) -> Result<bool, ConnError> {
+    pub fn follow(&mut self) -> Result<bool, ConnError> {
         if self.followed_at.elapsed() < FOLLOW_EVERY {
             return Ok(false);
         }
@@ -280,9 +281,22 @@ impl Pool {
         Ok(true)
     }
 
-    /// Those that are there and meant, by their namespace and their ends. Their owners are known where these say whether they
-    /// are meant; otherwise see [`Self::own`].
-    pub(super) fn look(&mut self) -> Result<Vec<Connection>, ConnError> {
+    /// Those that are there and meant, each once, by their namespace and their ends. Their owners are known where these say
+    /// whether they are meant; otherwise see [`Self::own`].
+    pub fn look(&mut self) -> Result<Vec<Connection>, ConnError> {
+        let mut all = each_once(self.look_at_ends()?);
+        all.sort_by_key(|connection| (connection.place, connection.socket.id));
+        self.counted = all.len();
+        for connection in &all {
+            if let Some(known) = self.known.get_mut(&connection.socket.id.cookie) {
+                self.ever += usize::from(!std::mem::replace(&mut known.is_counted, true));
+            }
+        }
+        Ok(all)
+    }
+
+    /// The same, both ends of those that the target has with itself, in no order.
+    pub fn look_at_ends(&mut self) -> Result<Vec<Connection>, ConnError> {
         let mut states = self.scope.states().to_vec();
         states.push(State::Listen);
         let now = Instant::now();
@@ -333,21 +347,21 @@ impl Pool {
                 owner.is_some_and(|owner| scope.means_holder(owner.pid, &owner.name))
             });
         }
-        let mut all = each_once(all);
-        all.sort_by_key(|connection| (connection.place, connection.socket.id));
-        self.counted = all.len();
-        for connection in &all {
-            if let Some(known) = self.known.get_mut(&connection.socket.id.cookie) {
-                self.ever += usize::from(!std::mem::replace(&mut known.is_counted, true));
-            }
-        }
         let looks = self.looks;
         self.known.retain(|_, known| known.look == looks);
         Ok(all)
     }
 
+    /// The ports on which anybody listened at the last look, by the namespaces.
+    pub fn listening_ports(&self) -> BTreeMap<u64, BTreeSet<u16>> {
+        let of = |listeners: &Listeners| listeners.0.keys().map(SocketAddr::port).collect();
+        let all = self.listeners.iter();
+        all.map(|(inode, listeners)| (*inode, of(listeners)))
+            .collect()
+    }
+
     /// Says of connections that were there at the last look who holds them, unless that is known.
-    pub(super) fn own(&mut self, all: &mut [Connection]) -> Result<(), ConnError> {
+    pub fn own(&mut self, all: &mut [Connection]) -> Result<(), ConnError> {
         for (inode, listeners) in &self.listeners {
             let here = all.iter_mut();
             let unowned = here.filter(|one| one.place == *inode && one.owner.is_none());

@@ -3,20 +3,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
-    net::{IpAddr, SocketAddr},
-    time::{Duration, Instant},
+    net::SocketAddr,
 };
 
-use murphy_sys::{
-    connections::{Connections, State},
-    link,
-    namespace::NetNamespace,
-    process::namespace_inode,
-    table::ProcessTable,
-};
+use murphy_sys::connections::{Connections, State};
 use serde::Serialize;
 
 use super::{Connection, pool::Pool};
+use crate::net::{Neighbour, Neighbours};
 
 /// How a pool came back.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -113,91 +107,20 @@ impl Recovery {
 /// Where the other ends of connections are, as far as they are on this machine.
 #[derive(Debug, Default)]
 pub(super) struct Beyond {
-    /// Every network namespace that somebody is in, with its addresses.
-    namespaces: BTreeMap<u64, Elsewhere>,
-    looked_at: Option<Instant>,
+    neighbours: Neighbours,
     /// Ends, by their namespaces, that had no other at the last comparison: one namespace is looked into after the other,
     /// and only what is alone twice is left over.
     alone: HashSet<(u64, SocketAddr, SocketAddr)>,
 }
 
-#[derive(Debug)]
-struct Elsewhere {
-    namespace: NetNamespace,
-    addresses: BTreeSet<IpAddr>,
-}
-
-/// Namespaces are looked for not more often than this.
-const FIND_EVERY: Duration = Duration::from_secs(2);
-/// No more namespaces of a machine are looked into.
-const NAMESPACES_MAX: usize = 1000;
-
 /// The states in which an end counts as there: the other one may still get what it is sent.
 const ALIVE: [State; 3] = [State::Established, State::CloseWait, State::SynRecv];
 
 impl Beyond {
-    /// Looks for namespaces and their addresses, now and then.
-    fn find(&mut self, pool: &Pool) -> std::io::Result<()> {
-        if self
-            .looked_at
-            .is_some_and(|looked_at| looked_at.elapsed() < FIND_EVERY)
-        {
-            return Ok(());
-        }
-        let table = ProcessTable::read()?;
-        let mut found = BTreeMap::new();
-        let own = pool
-            .places()
-            .map(|place| (place.inode, place.namespace.clone()));
-        for (inode, namespace) in own {
-            found.insert(inode, Some(namespace));
-        }
-        for stat in table.iter() {
-            if found.len() >= NAMESPACES_MAX {
-                break;
-            }
-            if let Ok(inode) = namespace_inode(stat.pid, "net") {
-                found
-                    .entry(inode)
-                    .or_insert_with(|| NetNamespace::of_process(stat.pid).ok());
-            }
-        }
-        self.namespaces = found
-            .into_iter()
-            .filter_map(|(inode, namespace)| {
-                let namespace = namespace?;
-                // Who vanishes meanwhile has no connections any more.
-                let addresses = link::addresses(&namespace).ok()?;
-                let addresses = addresses.iter().map(IpAddr::to_canonical).collect();
-                Some((
-                    inode,
-                    Elsewhere {
-                        namespace,
-                        addresses,
-                    },
-                ))
-            })
-            .collect();
-        self.looked_at = Some(Instant::now());
-        Ok(())
-    }
-
     /// The namespaces in which other ends may be: all that are known.
     pub(super) fn inodes(&mut self, pool: &Pool) -> std::io::Result<BTreeSet<u64>> {
-        self.find(pool)?;
-        Ok(self.namespaces.keys().copied().collect())
-    }
-
-    /// In which namespaces an end may be that one in `here` is connected to: several may have its address, as those of
-    /// networks that know nothing of each other do.
-    fn places_of(&self, here: u64, remote: IpAddr) -> Vec<u64> {
-        let has = |elsewhere: &Elsewhere| elsewhere.addresses.contains(&remote);
-        if remote.is_loopback() || self.namespaces.get(&here).is_some_and(has) {
-            return vec![here];
-        }
-        let others = self.namespaces.iter();
-        let others = others.filter(|(_, elsewhere)| has(elsewhere));
-        others.map(|(inode, _)| *inode).collect()
+        self.neighbours.find(pool.places())?;
+        Ok(self.neighbours.inodes())
     }
 
     /// Compares both ends of what the target has, `all`, and of what others still have with it.
@@ -206,15 +129,16 @@ impl Beyond {
         pool: &Pool,
         all: &[Connection],
     ) -> Result<(Leaked, Ends), super::ConnError> {
-        self.find(pool).map_err(super::ConnError::Processes)?;
+        let found = self.neighbours.find(pool.places());
+        found.map_err(super::ConnError::Processes)?;
         let mut listed = BTreeMap::new();
-        for (inode, elsewhere) in &self.namespaces {
+        for (inode, neighbour) in self.neighbours.iter() {
             // Who vanishes meanwhile has none.
-            let Ok(mut connections) = Connections::within(&elsewhere.namespace) else {
+            let Ok(mut connections) = Connections::within(&neighbour.namespace) else {
                 continue;
             };
             if let Ok(sockets) = connections.list(&ALIVE, false) {
-                listed.insert(*inode, sockets);
+                listed.insert(inode, sockets);
             }
         }
         let ends_in = |inode: u64| -> HashSet<(SocketAddr, SocketAddr)> {
@@ -229,7 +153,7 @@ impl Beyond {
         let mut alone = HashSet::new();
         for connection in all {
             let (local, remote) = connection.socket.id.ends();
-            let there = self.places_of(connection.place, remote.ip());
+            let there = self.neighbours.with_address(connection.place, remote.ip());
             let has = |inode: &u64| {
                 let ends = all_ends.get(inode);
                 ends.is_some_and(|ends| ends.contains(&(remote, local)))
@@ -242,9 +166,9 @@ impl Beyond {
                 alone.insert(end);
             }
         }
-        let places: BTreeMap<u64, &Elsewhere> = pool
+        let places: BTreeMap<u64, &Neighbour> = pool
             .places()
-            .filter_map(|place| Some((place.inode, self.namespaces.get(&place.inode)?)))
+            .filter_map(|place| Some((place.inode, self.neighbours.get(place.inode)?)))
             .collect();
         for (inode, sockets) in &listed {
             for socket in sockets {
@@ -256,9 +180,9 @@ impl Beyond {
                     close_wait.here += usize::from(socket.state == State::CloseWait);
                 }
                 // Somebody's end of a connection with the target: the target's address is in one of its places.
-                let target = places.iter().find(|(place, elsewhere)| {
-                    (elsewhere.addresses.contains(&remote.ip()) || remote.ip().is_loopback())
-                        && self.places_of(*inode, remote.ip()) == [**place]
+                let target = places.iter().find(|(place, neighbour)| {
+                    (neighbour.addresses.contains(&remote.ip()) || remote.ip().is_loopback())
+                        && self.neighbours.with_address(*inode, remote.ip()) == [**place]
                 });
                 let Some((place, _)) = target else { continue };
                 if is_meant_here || !pool.means_in(*place, &mirrored) {

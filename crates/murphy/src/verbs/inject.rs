@@ -1,6 +1,6 @@
 //! `murphy inject FAMILY …` injects one fault now, says what it did, and takes it back.
 
-mod aim;
+pub mod aim;
 mod conn;
 mod detach;
 mod net;

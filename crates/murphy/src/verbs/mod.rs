@@ -10,6 +10,7 @@ pub mod hunt;
 pub mod inject;
 pub mod keeper;
 pub mod ls;
+pub mod observe;
 pub mod pause;
 pub mod recover;
 pub mod report;
@@ -46,6 +47,7 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Pause(args) => pause::run(&args, true, json),
         Verb::Resume(args) => pause::run(&args, false, json),
         Verb::Ls(_) => ls::run(json),
+        Verb::Observe(args) => observe::run(&args, json),
         Verb::Recover(args) => recover::run(&args, json),
         Verb::Hunt(args) => hunt::run(&args, json),
         Verb::Check(args) => check::run(&args, json),

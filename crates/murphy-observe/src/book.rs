@@ -1,0 +1,348 @@
+//! The book has for each edge what has happened there: by what the kernel tells of its connections, and by what these say
+//! when they are looked at.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
+
+use murphy_fault::conn::{Connection, Side};
+use murphy_sys::{
+    connections::{SocketId, State},
+    tcp_events::{Figures, Kind, TcpEvent},
+};
+
+use crate::{edge::Edge, slice::Slice, tally::Tally};
+
+/// Errors of connections, as errno(3) numbers them.
+const UNREACHABLE: [u32; 2] = [101, 113];
+const TIMED_OUT: u32 = 110;
+const REFUSED: u32 = 111;
+/// A request for a connection that is not answered for so long is one to wait for.
+const ASKING_NS: u64 = 1_000_000_000;
+/// So often in a row the timer of retransmits runs out until nothing is believed to pass a connection any more.
+const STALLED_TIMEOUTS: u8 = 2;
+/// A socket that so many looks in a row do not find is gone, though the kernel has not said so.
+const MISSED_LOOKS: u64 = 2;
+
+/// Whose a connection is.
+pub trait Whose {
+    /// Who is observed in a network namespace, if the connection is his.
+    fn container(&self, namespace: u64, id: &SocketId, pid: Option<u32>) -> Option<Arc<str>>;
+    /// Who has asked for a connection, where nobody has seen that: somebody listens on the port here, or does not.
+    fn side(&self, namespace: u64, id: &SocketId) -> Side;
+}
+
+/// What has happened on each edge.
+#[derive(Debug)]
+pub struct Book {
+    edges: BTreeMap<Edge, Account>,
+    sockets: HashMap<u64, Track>,
+    edges_max: usize,
+    looks: u64,
+    /// Whether the kernel tells of connections; otherwise they are only looked at.
+    is_told: bool,
+}
+
+/// One edge.
+#[derive(Debug, Default)]
+struct Account {
+    total: Tally,
+    /// What the total was when it was last sliced.
+    sliced: Tally,
+    rtts_us: Vec<u32>,
+    stalled: u32,
+}
+
+/// One socket.
+#[derive(Debug)]
+struct Track {
+    edge: Edge,
+    since_ns: u64,
+    /// Whether it ever came to be.
+    is_made: bool,
+    /// Whether both ends may send.
+    is_established: bool,
+    /// Whether a reset of it has counted.
+    is_reset: bool,
+    figures: Figures,
+    /// Segments that were sent again, after which nothing has passed yet.
+    unconfirmed: u64,
+    look: u64,
+}
+
+impl Account {
+    /// Adds what a socket has carried between two looks; `unconfirmed` it had sent again before, after which nothing had
+    /// passed, and gives back what of that is still so.
+    fn carry(&mut self, before: &Figures, now: &Figures, unconfirmed: u64) -> u64 {
+        // What passed between the looks may have passed before what was sent again between them.
+        let again = self.total.carry(before, now);
+        if now.delivered == before.delivered {
+            return unconfirmed + again;
+        }
+        self.total.resent += unconfirmed;
+        again
+    }
+}
+
+impl Book {
+    /// An empty one, of at most so many edges; what is beyond goes to one other edge of its target.
+    pub fn new(edges_max: usize, is_told: bool) -> Self {
+        Self {
+            edges: BTreeMap::new(),
+            sockets: HashMap::new(),
+            edges_max,
+            looks: 0,
+            is_told,
+        }
+    }
+
+    /// Each edge with all that has happened there.
+    pub fn edges(&self) -> impl Iterator<Item = (&Edge, &Tally)> {
+        self.edges
+            .iter()
+            .map(|(edge, account)| (edge, &account.total))
+    }
+
+    /// The account of an edge, or of all others where there are too many.
+    fn account(&mut self, edge: &Edge) -> &mut Account {
+        if self.edges.len() >= self.edges_max && !self.edges.contains_key(edge) {
+            let other = Edge {
+                peer: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                port: 0,
+                ..edge.clone()
+            };
+            return self.edges.entry(other).or_default();
+        }
+        self.edges.entry(edge.clone()).or_default()
+    }
+
+    /// Takes in what the kernel tells.
+    pub fn tell(&mut self, event: &TcpEvent, whose: &impl Whose) {
+        let id = SocketId {
+            local: event.local,
+            remote: event.remote,
+            device: 0,
+            cookie: event.cookie,
+        };
+        let asked = |state: State| state == State::SynSent;
+        let answered = |state: State| state == State::SynRecv;
+        let side = match event.kind {
+            Kind::State { from, to } if asked(from) || asked(to) => Side::Opened,
+            Kind::Retransmitted { state, .. } if asked(state) => Side::Opened,
+            Kind::State { from, .. } if answered(from) => Side::Accepted,
+            Kind::Retransmitted { state, .. } if answered(state) => Side::Accepted,
+            Kind::ResetSent {
+                is_refusal: true, ..
+            } => Side::Accepted,
+            _ => whose.side(event.namespace, &id),
+        };
+        let known = self.sockets.get(&event.cookie);
+        let edge = if let Some(track) = known.filter(|_| event.cookie != 0) {
+            track.edge.clone()
+        } else {
+            let pid = event.figures.and_then(|figures| figures.pid);
+            let Some(container) = whose.container(event.namespace, &id, pid) else {
+                return;
+            };
+            Edge::of(&container, side, &id)
+        };
+        match event.kind {
+            Kind::State { from, to } => self.change(edge, event, from, to),
+            Kind::ResetSent {
+                is_refusal: true, ..
+            } => self.account(&edge).total.refusals_sent += 1,
+            Kind::ResetSent { .. } => {
+                if self.is_first_reset(event.cookie) {
+                    self.account(&edge).total.resets_sent += 1;
+                }
+            }
+            Kind::ResetReceived => {
+                if self.is_first_reset(event.cookie) {
+                    self.account(&edge).total.resets_received += 1;
+                }
+            }
+            Kind::Retransmitted {
+                segments,
+                state,
+                is_probe,
+                is_sent,
+            } => {
+                let total = &mut self.account(&edge).total;
+                let of = match (is_sent, state) {
+                    (false, _) => &mut total.unsent,
+                    (_, State::SynSent) => &mut total.syn_retransmits,
+                    (_, State::SynRecv) => &mut total.synack_retransmits,
+                    _ if is_probe => &mut total.probes,
+                    _ => &mut total.retransmits,
+                };
+                *of += u64::from(segments);
+            }
+        }
+    }
+
+    /// Whether a reset of a connection is the first. One that is only asked for is refused, and not reset; and of one that
+    /// an end has closed nobody misses anything.
+    fn is_first_reset(&mut self, cookie: u64) -> bool {
+        let track = self.sockets.get_mut(&cookie);
+        track.is_some_and(|track| {
+            track.is_established && !std::mem::replace(&mut track.is_reset, true)
+        })
+    }
+
+    fn change(&mut self, edge: Edge, event: &TcpEvent, from: State, to: State) {
+        let figures = event.figures.unwrap_or_default();
+        let known = self.sockets.remove(&event.cookie);
+        let since_ns = known.as_ref().map_or(event.at_ns, |track| track.since_ns);
+        // What is not known from its beginning counts from now on.
+        let is_beginning = matches!(from, State::Close | State::SynSent | State::SynRecv);
+        let was_made = match &known {
+            Some(track) => track.is_made,
+            None => !is_beginning,
+        };
+        let before = match &known {
+            Some(track) => track.figures,
+            None if is_beginning => Figures::default(),
+            None => figures,
+        };
+        let (is_reset, unconfirmed) =
+            known.map_or((false, 0), |track| (track.is_reset, track.unconfirmed));
+        let account = self.account(&edge);
+        let unconfirmed = account.carry(&before, &figures, unconfirmed);
+        let total = &mut account.total;
+        if to == State::Close && figures.error.is_none() && figures.unacknowledged == 0 {
+            // All that it has sent has come.
+            total.resent += unconfirmed;
+        }
+        match (from, to) {
+            (State::SynSent, State::Established) => {
+                total.connected += 1;
+                total.connecting_us += event.at_ns.saturating_sub(since_ns) / 1000;
+            }
+            (State::SynRecv, State::Established) => total.accepted += 1,
+            (State::SynSent, State::Close) => match figures.error {
+                Some(REFUSED) => total.refused += 1,
+                Some(TIMED_OUT) => total.timed_out += 1,
+                Some(error) if UNREACHABLE.contains(&error) => total.unreachable += 1,
+                _ => total.given_up += 1,
+            },
+            (_, State::Close) if was_made => {
+                total.closed += 1;
+                total.broken += u64::from(figures.error == Some(TIMED_OUT));
+            }
+            _ => {}
+        }
+        if to != State::Close {
+            let track = Track {
+                edge,
+                since_ns,
+                is_made: was_made || to == State::Established,
+                is_established: to == State::Established,
+                is_reset,
+                figures,
+                unconfirmed,
+                look: self.looks,
+            };
+            self.sockets.insert(event.cookie, track);
+        }
+    }
+
+    /// Takes in the connections that are there now, each with who it belongs to.
+    pub fn look(&mut self, at_ns: u64, there: &[(Arc<str>, Connection)]) {
+        self.looks += 1;
+        for account in self.edges.values_mut() {
+            account.stalled = 0;
+        }
+        for (container, connection) in there {
+            let id = &connection.socket.id;
+            let Some(activity) = &connection.socket.activity else {
+                continue;
+            };
+            let figures = activity.figures;
+            let is_made = connection.socket.state != State::SynSent;
+            let mut known = self.sockets.remove(&id.cookie);
+            let is_new = known.is_none();
+            let track = known.get_or_insert_with(|| Track {
+                edge: Edge::of(container, connection.side, id),
+                since_ns: at_ns,
+                is_made,
+                is_established: false,
+                is_reset: false,
+                figures,
+                unconfirmed: 0,
+                look: 0,
+            });
+            let counts_new = is_new && !self.is_told && self.looks > 1;
+            let account = {
+                let edge = track.edge.clone();
+                self.account(&edge)
+            };
+            if counts_new && is_made {
+                // It has come since the last look.
+                match track.edge.side {
+                    Side::Opened => account.total.connected += 1,
+                    Side::Accepted => account.total.accepted += 1,
+                }
+                track.figures = Figures::default();
+            }
+            track.unconfirmed = account.carry(&track.figures, &figures, track.unconfirmed);
+            if figures.rtt_us > 0 && figures.delivered != track.figures.delivered {
+                account.rtts_us.push(figures.rtt_us);
+            }
+            account.stalled += u32::from(activity.timeouts >= STALLED_TIMEOUTS);
+            track.figures = figures;
+            track.is_made |= is_made;
+            track.is_established = connection.socket.state == State::Established;
+            track.look = self.looks;
+            if let Some(track) = known {
+                self.sockets.insert(id.cookie, track);
+            }
+        }
+        self.forget_gone();
+    }
+
+    /// Forgets those that are not found any more: the kernel was not heard, or had not said so.
+    fn forget_gone(&mut self) {
+        let looks = self.looks;
+        let gone = self
+            .sockets
+            .extract_if(|_, track| looks - track.look > MISSED_LOOKS);
+        let gone: Vec<Track> = gone.map(|(_, track)| track).collect();
+        for track in gone {
+            let closed = u64::from(track.is_made);
+            self.account(&track.edge).total.closed += closed;
+        }
+    }
+
+    /// What has happened on each edge since this was asked last.
+    pub fn slice(&mut self, at_ns: u64) -> BTreeMap<Edge, Slice> {
+        let mut counted: BTreeMap<&Edge, (u32, u32)> = BTreeMap::new();
+        for track in self.sockets.values() {
+            let (active, asking) = counted.entry(&track.edge).or_default();
+            *active += u32::from(track.is_established);
+            let is_old = at_ns.saturating_sub(track.since_ns) > ASKING_NS;
+            *asking += u32::from(!track.is_made && is_old);
+        }
+        let slices = self.edges.iter_mut().map(|(edge, account)| {
+            let tally = account.total - account.sliced;
+            account.sliced = account.total;
+            let (active, asking) = counted.get(edge).copied().unwrap_or_default();
+            let mut rtts_us = std::mem::take(&mut account.rtts_us);
+            rtts_us.sort_unstable();
+            let slice = Slice {
+                at_ns,
+                tally,
+                rtts_us,
+                active,
+                asking,
+                stalled: account.stalled,
+            };
+            (edge.clone(), slice)
+        });
+        slices.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+//! Some packets do not come through: segments are sent again that had not come twice, or pings are not answered while
+//! others are.
+
+use super::{SECOND_NS, Sight};
+use crate::{
+    finding::{Claim, Direction, Kind, Size},
+    pings::{Outcome, Ping},
+    share::Share,
+};
+
+/// What is looked at, in seconds.
+const WINDOW_S: u64 = 30;
+/// So long without a loss ends one.
+const CLEAN_NS: u64 = 5 * SECOND_NS;
+/// Fewer say nothing.
+const LOST_MIN: u64 = 3;
+/// Where none of so many pings is lost, it is segments alone that are.
+const PINGS_TO_TELL: usize = 8;
+/// A share below this is none to speak of.
+const RATIO_MIN: f64 = 0.001;
+/// The same of pings, of which there are few.
+const PING_RATIO_MIN: f64 = 0.01;
+
+/// Claims a loss, by segments where there are any, else by pings.
+pub fn detect(sight: &Sight<'_>) -> Vec<Claim> {
+    by_segments(sight)
+        .or_else(|| by_pings(sight))
+        .into_iter()
+        .collect()
+}
+
+fn by_segments(sight: &Sight<'_>) -> Option<Claim> {
+    // From the first that was lost after a while without.
+    let mut since_ns = None;
+    let mut clean_since = 0;
+    let mut begin = sight.ago(WINDOW_S).max(sight.cut_until_ns);
+    for slice in sight.history.since(begin) {
+        if slice.tally.lost() > 0 {
+            if since_ns.is_none() || slice.at_ns.saturating_sub(clean_since) > CLEAN_NS {
+                since_ns = Some(begin);
+            }
+            clean_since = slice.at_ns;
+        } else if since_ns.is_none() || slice.at_ns.saturating_sub(clean_since) > CLEAN_NS {
+            begin = slice.at_ns;
+        }
+    }
+    let since_ns = since_ns?;
+    if sight.now_ns.saturating_sub(clean_since) > CLEAN_NS {
+        return None;
+    }
+    let sum = sight.history.sum_since(since_ns);
+    let lost = sum.lost();
+    let share = Share {
+        hit: lost,
+        of: lost + sum.delivered,
+    };
+    if lost < LOST_MIN || share.interval()[0] < RATIO_MIN {
+        return None;
+    }
+    let mut claim = Claim {
+        kind: Kind::Loss,
+        direction: Direction::To,
+        size: Size::of_share(share),
+        since_ns,
+        evidence: vec![format!(
+            "{} segments were sent again, of which {} had come already; {} were acknowledged",
+            sum.resent, sum.duplicated, sum.delivered
+        )],
+    };
+    // A segment is also sent again where what acknowledges it is lost. Pings know which way that is.
+    let heard = sight
+        .pings
+        .filter(|pings| pings.is_heard_there() && pings.has_answered());
+    let Some(pings) = heard else {
+        return Some(claim);
+    };
+    let pings: Vec<&Ping> = pings.since(since_ns).collect();
+    let is_lost = |ping: &&&Ping| ping.outcome == Outcome::Lost;
+    let lost: Vec<&&Ping> = pings.iter().filter(is_lost).collect();
+    if lost.is_empty() {
+        return (pings.len() >= PINGS_TO_TELL).then_some(claim);
+    }
+    claim.direction = way_of(&lost, &mut claim.evidence);
+    if claim.direction == Direction::From {
+        claim.size = Size::of_share(Share {
+            hit: lost.len() as u64,
+            of: pings.len() as u64,
+        });
+    }
+    Some(claim)
+}
+
+/// Which way those were lost, by which of them have arrived at the peer.
+fn way_of(lost: &[&&Ping], evidence: &mut Vec<String>) -> Direction {
+    let arrived = lost.iter().filter(|ping| ping.arrived.is_some()).count();
+    evidence.push(format!(
+        "{} pings were not answered, of which {arrived} have arrived at the peer",
+        lost.len()
+    ));
+    match arrived {
+        0 => Direction::To,
+        all if all == lost.len() => Direction::From,
+        _ => Direction::Both,
+    }
+}
+
+fn by_pings(sight: &Sight<'_>) -> Option<Claim> {
+    let pings = sight.pings.filter(|pings| pings.has_answered())?;
+    let begin = sight.ago(WINDOW_S).max(sight.cut_until_ns);
+    let recent: Vec<&Ping> = pings.since(begin).collect();
+    let is_lost = |ping: &&&Ping| ping.outcome == Outcome::Lost;
+    let first = recent.iter().rev().position(|ping| is_lost(&ping))?;
+    // From the first that was lost on: what came before may have been without any.
+    let recent = &recent[..recent.len() - first];
+    let lost: Vec<&&Ping> = recent.iter().filter(is_lost).collect();
+    let share = Share {
+        hit: lost.len() as u64,
+        of: recent.len() as u64,
+    };
+    let came = recent
+        .iter()
+        .any(|ping| matches!(ping.outcome, Outcome::Came(_)));
+    if share.hit < LOST_MIN || !came || share.interval()[0] < PING_RATIO_MIN {
+        return None;
+    }
+    let mut evidence = vec![format!(
+        "{} of {} pings were not answered",
+        share.hit, share.of
+    )];
+    let direction = if pings.is_heard_there() {
+        way_of(&lost, &mut evidence)
+    } else {
+        Direction::Unknown
+    };
+    Some(Claim {
+        kind: Kind::Loss,
+        direction,
+        size: Size::of_share(share),
+        since_ns: recent.last()?.at_ns,
+        evidence,
+    })
+}

@@ -1,0 +1,62 @@
+//! Detectors are pure: each looks at what has happened on an edge, and at the pings of its peer, and claims what is wrong.
+
+mod latency;
+mod loss;
+mod partition;
+mod refusals;
+mod resets;
+mod stall;
+
+use std::time::Duration;
+
+use crate::{edge::Edge, finding::Claim, pings::Pings, slice::History};
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// What a detector looks at.
+#[derive(Clone, Copy, Debug)]
+pub struct Sight<'a> {
+    /// The edge.
+    pub edge: &'a Edge,
+    /// What has happened there.
+    pub history: &'a History,
+    /// The pings of its peer, if it is pinged.
+    pub pings: Option<&'a Pings>,
+    /// Now, in nanoseconds since boot.
+    pub now_ns: u64,
+    /// When nothing came through for the last time: what was lost until then was no loss among other packets.
+    pub cut_until_ns: u64,
+    /// A round trip that takes longer is too long, whatever it took before.
+    pub latency_max: Duration,
+}
+
+impl Sight<'_> {
+    /// The time so many seconds ago.
+    fn ago(&self, seconds: u64) -> u64 {
+        self.now_ns.saturating_sub(seconds * SECOND_NS)
+    }
+}
+
+/// One detector.
+type Detector = fn(&Sight<'_>) -> Vec<Claim>;
+
+/// All but the one that is asked first.
+const DETECTORS: [Detector; 5] = [
+    stall::detect,
+    loss::detect,
+    latency::detect,
+    resets::detect,
+    refusals::detect,
+];
+
+/// What is wrong on an edge now. Where nothing comes through, nothing else is claimed that follows from that.
+pub fn detect(sight: &Sight<'_>) -> Vec<Claim> {
+    let partitions = partition::detect(sight);
+    if !partitions.is_empty() {
+        return partitions;
+    }
+    DETECTORS.iter().flat_map(|detect| detect(sight)).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,74 @@
+//! Nothing passes single connections, or new ones are not answered, while others pass or pings are answered.
+
+use super::Sight;
+use crate::{
+    finding::{Claim, Direction, Kind, Size},
+    pings::Outcome,
+    slice::Slice,
+};
+
+/// What is looked at, in seconds: a partition is known sooner.
+const WINDOW_S: u64 = 3;
+/// One segment in so many lost is much.
+const LOSSY: u64 = 20;
+
+/// Claims connections that are half open, and connects that time out.
+pub fn detect(sight: &Sight<'_>) -> Vec<Claim> {
+    let Some(last) = sight.history.last() else {
+        return Vec::new();
+    };
+    if sight.now_ns < sight.cut_until_ns {
+        // What was stuck while nothing came through is not told yet that it may go on, or is over.
+        return Vec::new();
+    }
+    let recent = sight.history.sum_since(sight.ago(WINDOW_S));
+    let answered = sight.pings.is_some_and(|pings| {
+        let latest = pings.latest().take(3);
+        let came = latest.filter(|ping| matches!(ping.outcome, Outcome::Came(_)));
+        came.count() == 3
+    });
+    let others_pass = recent.delivered > 0;
+    if !(answered || others_pass) {
+        return Vec::new();
+    }
+    let mut claims = Vec::new();
+    // Where much is lost, some connection or other is always waiting.
+    let is_lossy = recent.lost() * LOSSY > recent.delivered && others_pass;
+    let stalled = row(sight, |slice| slice.stalled > 0);
+    if let Some(since_ns) = stalled.filter(|since_ns| *since_ns <= sight.ago(WINDOW_S) && !is_lossy)
+    {
+        claims.push(Claim {
+            kind: Kind::HalfOpen,
+            direction: Direction::Unknown,
+            size: Size::Count(last.stalled.into()),
+            since_ns,
+            evidence: vec![format!(
+                "on {} of {} connections the timer of retransmits has run out twice in a row for {WINDOW_S} s, while the peer answers others",
+                last.stalled, last.active
+            )],
+        });
+    }
+    let unanswered = recent.timed_out + u64::from(last.asking);
+    if unanswered > 0 && recent.syn_retransmits > 0 && recent.connected == 0 {
+        claims.push(Claim {
+            kind: Kind::Timeouts,
+            direction: Direction::Unknown,
+            size: Size::Count(unanswered),
+            since_ns: row(sight, |slice| slice.asking > 0).unwrap_or(sight.now_ns),
+            evidence: vec![format!(
+                "{} connections wait for an answer, {} have timed out; they were asked for {} times again",
+                last.asking, recent.timed_out, recent.syn_retransmits
+            )],
+        });
+    }
+    claims
+}
+
+/// Since when it is so in each slice until now; none if it is not.
+fn row(sight: &Sight<'_>, is_so: impl Fn(&Slice) -> bool) -> Option<u64> {
+    let slices = sight.history.until(sight.now_ns);
+    slices
+        .take_while(|slice| is_so(slice))
+        .last()
+        .map(|slice| slice.at_ns)
+}

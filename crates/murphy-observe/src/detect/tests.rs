@@ -1,0 +1,413 @@
+use murphy_fault::conn::Side;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::*;
+use crate::{
+    finding::{Direction, Kind, Size},
+    slice::Slice,
+    tally::Tally,
+};
+
+/// A slice of half a second each.
+const SLICE_NS: u64 = SECOND_NS / 2;
+
+/// An edge over time: what happens in each half of a second, and what comes of five pings a second.
+struct Scene {
+    edge: Edge,
+    history: History,
+    pings: Pings,
+    now_ns: u64,
+    number: u16,
+}
+
+/// What comes of a ping.
+#[derive(Clone, Copy)]
+enum Fate {
+    Comes { to_us: u64, from_us: u64 },
+    LostOnItsWay,
+    LostOnItsWayBack,
+    Unsent,
+}
+
+const QUICK: Fate = Fate::Comes {
+    to_us: 100,
+    from_us: 100,
+};
+
+impl Scene {
+    fn new() -> Self {
+        Self {
+            edge: Edge {
+                container: "web".into(),
+                side: Side::Opened,
+                peer: "10.0.0.2".parse().unwrap(),
+                port: 5432,
+            },
+            history: History::default(),
+            pings: Pings::default(),
+            now_ns: 1000 * SECOND_NS,
+            number: 0,
+        }
+    }
+
+    /// So many halves of a second in which this happens.
+    fn passes(&mut self, halves: usize, slice: &Slice, fate: Fate) {
+        self.passes_by(halves, |_| slice.clone(), |_| fate);
+    }
+
+    fn passes_by(
+        &mut self,
+        halves: usize,
+        mut slice: impl FnMut(usize) -> Slice,
+        mut fate: impl FnMut(usize) -> Fate,
+    ) {
+        for half in 0..halves {
+            for _ in 0..2 {
+                self.ping(fate(half));
+            }
+            self.now_ns += SLICE_NS;
+            self.history.push(Slice {
+                at_ns: self.now_ns,
+                ..slice(half)
+            });
+        }
+        self.pings.give_up_before(self.now_ns);
+    }
+
+    fn ping(&mut self, fate: Fate) {
+        let (number, at_ns) = (self.number, self.now_ns);
+        self.number = self.number.wrapping_add(1);
+        let sent = (!matches!(fate, Fate::Unsent)).then_some(at_ns);
+        self.pings.push(number, at_ns, sent);
+        match fate {
+            Fate::Comes { to_us, from_us } => {
+                self.pings.arrive(number, at_ns + to_us * 1000);
+                self.pings.answer(number, at_ns + (to_us + from_us) * 1000);
+            }
+            Fate::LostOnItsWayBack => self.pings.arrive(number, at_ns + 100_000),
+            Fate::LostOnItsWay | Fate::Unsent => {}
+        }
+    }
+
+    fn claims(&self) -> Vec<Claim> {
+        detect(&Sight {
+            edge: &self.edge,
+            history: &self.history,
+            pings: Some(&self.pings),
+            now_ns: self.now_ns,
+            cut_until_ns: 0,
+            latency_max: Duration::from_millis(10),
+        })
+    }
+
+    /// What is claimed, with its direction.
+    fn kinds(&self) -> Vec<(Kind, Direction)> {
+        let claims = self.claims();
+        claims
+            .iter()
+            .map(|claim| (claim.kind, claim.direction))
+            .collect()
+    }
+}
+
+/// Traffic on which nothing is wrong.
+fn healthy() -> Slice {
+    Slice {
+        tally: Tally {
+            connected: 3,
+            closed: 3,
+            delivered: 100,
+            segments_sent: 100,
+            segments_received: 100,
+            ..Tally::default()
+        },
+        rtts_us: vec![200, 210, 220],
+        active: 10,
+        ..Slice::default()
+    }
+}
+
+/// Connections that nothing passes.
+fn idle() -> Slice {
+    Slice {
+        active: 10,
+        ..Slice::default()
+    }
+}
+
+#[test]
+fn where_nothing_is_wrong_nothing_is_claimed() {
+    let mut scene = Scene::new();
+    scene.passes(100, &healthy(), QUICK);
+    assert_eq!(scene.kinds(), []);
+    let mut scene = Scene::new();
+    scene.passes(100, &idle(), QUICK);
+    assert_eq!(scene.kinds(), []);
+    assert_eq!(Scene::new().kinds(), []);
+}
+
+#[test]
+fn an_idle_peer_that_is_cut_off_is_found_within_five_seconds_with_the_way() {
+    for (fate, direction) in [
+        (Fate::LostOnItsWay, Direction::To),
+        (Fate::LostOnItsWayBack, Direction::From),
+        (Fate::Unsent, Direction::To),
+    ] {
+        let mut scene = Scene::new();
+        scene.passes(40, &idle(), QUICK);
+        let cut_ns = scene.now_ns;
+        scene.passes(8, &idle(), fate);
+        assert_eq!(scene.kinds(), [(Kind::Partition, direction)]);
+        let claim = &scene.claims()[0];
+        assert!(claim.since_ns.abs_diff(cut_ns) <= SLICE_NS, "{claim:?}");
+    }
+}
+
+#[test]
+fn busy_connections_say_that_they_are_cut_off_though_few_pings_do() {
+    let mut scene = Scene::new();
+    scene.passes(40, &healthy(), QUICK);
+    let cut = Slice {
+        tally: Tally {
+            retransmits: 10,
+            ..Tally::default()
+        },
+        active: 10,
+        stalled: 8,
+        ..Slice::default()
+    };
+    scene.passes(5, &cut, Fate::LostOnItsWay);
+    assert_eq!(scene.kinds(), [(Kind::Partition, Direction::To)]);
+}
+
+#[test]
+fn whoever_does_not_answer_pings_is_not_cut_off() {
+    let mut scene = Scene::new();
+    scene.passes(60, &healthy(), Fate::LostOnItsWay);
+    assert_eq!(scene.kinds(), []);
+    let mut scene = Scene::new();
+    scene.passes(60, &idle(), Fate::LostOnItsWay);
+    assert_eq!(scene.kinds(), []);
+}
+
+#[test]
+fn a_loss_is_estimated_from_segments_with_an_interval_that_contains_it() {
+    for (percent, halves) in [(1_u64, 20), (5, 10), (30, 8)] {
+        let mut rng = ChaCha8Rng::seed_from_u64(percent);
+        let mut scene = Scene::new();
+        scene.passes(40, &healthy(), QUICK);
+        let lossy = |_| {
+            let mut slice = healthy();
+            slice.tally.resent = (0..100)
+                .filter(|_| rng.random::<f64>() < percent as f64 / 100.0)
+                .count() as u64;
+            slice.tally.delivered = 100 - slice.tally.resent;
+            slice
+        };
+        scene.passes_by(halves, lossy, |_| QUICK);
+        assert_eq!(scene.kinds(), [(Kind::Loss, Direction::To)], "{percent} %");
+        let Size::Share {
+            interval: [low, high],
+            ..
+        } = scene.claims()[0].size
+        else {
+            panic!("{:?}", scene.claims());
+        };
+        let asked = percent as f64 / 100.0;
+        assert!(
+            low <= asked && asked <= high,
+            "{percent} %: {low} to {high}"
+        );
+    }
+}
+
+#[test]
+fn segments_that_came_twice_were_not_lost() {
+    let mut scene = Scene::new();
+    let mut slice = healthy();
+    (slice.tally.resent, slice.tally.duplicated) = (5, 5);
+    scene.passes(40, &slice, QUICK);
+    assert_eq!(scene.kinds(), []);
+}
+
+#[test]
+fn a_loss_on_an_idle_edge_is_seen_by_pings_with_its_way() {
+    for (fate, direction) in [
+        (Fate::LostOnItsWay, Direction::To),
+        (Fate::LostOnItsWayBack, Direction::From),
+    ] {
+        let mut scene = Scene::new();
+        scene.passes(40, &idle(), QUICK);
+        scene.passes_by(
+            20,
+            |_| idle(),
+            |half| if half % 3 == 0 { fate } else { QUICK },
+        );
+        assert_eq!(scene.kinds(), [(Kind::Loss, direction)]);
+    }
+}
+
+#[test]
+fn a_delay_is_found_against_the_threshold_and_with_its_way() {
+    for (to_us, from_us, direction) in [
+        (50_000, 100, Direction::To),
+        (100, 50_000, Direction::From),
+        (50_000, 50_000, Direction::Both),
+    ] {
+        let mut scene = Scene::new();
+        scene.passes(40, &idle(), QUICK);
+        scene.passes(8, &idle(), Fate::Comes { to_us, from_us });
+        assert_eq!(scene.kinds(), [(Kind::Latency, direction)]);
+        let Size::Time { us, before_us } = scene.claims()[0].size else {
+            panic!("{:?}", scene.claims());
+        };
+        assert_eq!((us, before_us), (to_us + from_us, Some(200)));
+    }
+}
+
+#[test]
+fn a_delay_below_the_threshold_is_found_against_what_it_took_before() {
+    let slow = Fate::Comes {
+        to_us: 4000,
+        from_us: 4000,
+    };
+    let mut scene = Scene::new();
+    scene.passes(40, &idle(), QUICK);
+    scene.passes(8, &idle(), slow);
+    assert_eq!(scene.kinds(), [(Kind::Latency, Direction::Both)]);
+    // Where it always took so long, nothing has changed.
+    let mut scene = Scene::new();
+    scene.passes(60, &idle(), slow);
+    assert_eq!(scene.kinds(), []);
+}
+
+#[test]
+fn a_delay_that_varies_is_also_jitter() {
+    let mut scene = Scene::new();
+    scene.passes(40, &idle(), QUICK);
+    let mut nth = 0;
+    let varying = |_| {
+        nth += 1;
+        Fate::Comes {
+            to_us: [40_000, 55_000, 45_000, 60_000][nth % 4],
+            from_us: 100,
+        }
+    };
+    scene.passes_by(10, |_| idle(), varying);
+    assert_eq!(
+        scene.kinds(),
+        [
+            (Kind::Latency, Direction::To),
+            (Kind::Jitter, Direction::To)
+        ]
+    );
+}
+
+#[test]
+fn one_slow_ping_is_nothing() {
+    let mut scene = Scene::new();
+    scene.passes(40, &idle(), QUICK);
+    scene.ping(Fate::Comes {
+        to_us: 80_000,
+        from_us: 100,
+    });
+    scene.passes(3, &idle(), QUICK);
+    assert_eq!(scene.kinds(), []);
+}
+
+#[test]
+fn resets_and_refusals_say_where_they_came_from() {
+    let with = |of: fn(&mut Tally)| {
+        let mut slice = healthy();
+        of(&mut slice.tally);
+        slice
+    };
+    for (slice, kind, direction) in [
+        (
+            with(|tally| tally.resets_received = 2),
+            Kind::Resets,
+            Direction::From,
+        ),
+        (
+            with(|tally| tally.resets_sent = 2),
+            Kind::Resets,
+            Direction::To,
+        ),
+        (
+            with(|tally| tally.refused = 2),
+            Kind::Refusals,
+            Direction::From,
+        ),
+        (
+            with(|tally| tally.refusals_sent = 2),
+            Kind::Refusals,
+            Direction::To,
+        ),
+    ] {
+        let mut scene = Scene::new();
+        scene.passes(140, &healthy(), QUICK);
+        scene.passes(1, &slice, QUICK);
+        assert_eq!(scene.kinds(), [(kind, direction)]);
+        // It was always so.
+        let mut scene = Scene::new();
+        scene.passes(200, &slice, QUICK);
+        assert_eq!(scene.kinds(), []);
+    }
+}
+
+#[test]
+fn connections_that_nothing_passes_while_others_pass_are_half_open() {
+    let mut scene = Scene::new();
+    scene.passes(40, &healthy(), QUICK);
+    let stalled = Slice {
+        stalled: 2,
+        ..healthy()
+    };
+    scene.passes(8, &stalled, QUICK);
+    assert_eq!(scene.kinds(), [(Kind::HalfOpen, Direction::Unknown)]);
+}
+
+#[test]
+fn requests_that_are_not_answered_while_the_peer_is_there_time_out() {
+    let mut scene = Scene::new();
+    scene.passes(40, &idle(), QUICK);
+    let asking = Slice {
+        tally: Tally {
+            syn_retransmits: 1,
+            ..Tally::default()
+        },
+        asking: 2,
+        ..Slice::default()
+    };
+    scene.passes(6, &asking, QUICK);
+    assert_eq!(scene.kinds(), [(Kind::Timeouts, Direction::Unknown)]);
+}
+
+#[test]
+fn where_nobody_answers_pings_acknowledgements_tell_that_it_takes_longer_than_before() {
+    let acknowledged = |rtts_us: &[u32]| Slice {
+        rtts_us: rtts_us.to_vec(),
+        ..healthy()
+    };
+    // Whoever has nothing to say acknowledges late: that was always so.
+    for (before, now, kinds) in [
+        (
+            &[200, 220, 12_000][..],
+            &[51_000, 60_000][..],
+            &[(Kind::Latency, Direction::Unknown)][..],
+        ),
+        (&[200, 220, 240], &[210, 40_000, 40_000], &[]),
+        (&[12_000], &[12_000], &[]),
+    ] {
+        let mut scene = Scene::new();
+        scene.passes(40, &acknowledged(before), Fate::LostOnItsWay);
+        scene.passes(8, &acknowledged(now), Fate::LostOnItsWay);
+        assert_eq!(scene.kinds(), kinds, "{before:?} {now:?}");
+    }
+    // Where somebody answers, what he takes to acknowledge says nothing.
+    let mut scene = Scene::new();
+    scene.passes(40, &acknowledged(&[200]), QUICK);
+    scene.passes(8, &acknowledged(&[50_000]), QUICK);
+    assert_eq!(scene.kinds(), []);
+}

@@ -1,0 +1,89 @@
+//! An edge is who talks with whom: a target, a peer, and the port of the service that one of them is to the other.
+
+use std::{fmt, net::IpAddr, sync::Arc};
+
+use murphy_fault::conn::Side;
+use murphy_sys::connections::SocketId;
+use serde::{Serialize, Serializer};
+
+/// Who talks with whom. All connections between the two for the same service are of one edge.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Edge {
+    /// Who is observed: a container, or what else a target is called.
+    #[serde(serialize_with = "as_text")]
+    pub container: Arc<str>,
+    /// Who asks for the connections.
+    pub side: Side,
+    /// The address of the other end, an IPv4 one as such however its socket has it.
+    pub peer: IpAddr,
+    /// The port of whoever is asked: the peer's where the target asks, the target's own where it is asked.
+    pub port: u16,
+}
+
+fn as_text<S: Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text)
+}
+
+impl Edge {
+    /// The edge of a socket of somebody.
+    pub fn of(container: &Arc<str>, side: Side, id: &SocketId) -> Self {
+        let (local, remote) = id.ends();
+        Self {
+            container: Arc::clone(container),
+            side,
+            peer: remote.ip(),
+            port: match side {
+                Side::Accepted => local.port(),
+                Side::Opened => remote.port(),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Edge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let peer = match self.peer {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => format!("[{address}]"),
+        };
+        match self.side {
+            Side::Opened => write!(f, "{} → {peer}:{}", self.container, self.port),
+            Side::Accepted => write!(f, "{peer} → {}:{}", self.container, self.port),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn socket(local: &str, remote: &str) -> SocketId {
+        SocketId {
+            local: local.parse().unwrap(),
+            remote: remote.parse().unwrap(),
+            device: 0,
+            cookie: 1,
+        }
+    }
+
+    #[test]
+    fn the_port_is_that_of_whoever_is_asked() {
+        let web: Arc<str> = "web".into();
+        let id = socket("10.0.0.1:40000", "10.0.0.2:5432");
+        let opened = Edge::of(&web, Side::Opened, &id);
+        assert_eq!(opened.to_string(), "web → 10.0.0.2:5432");
+        let accepted = Edge::of(&web, Side::Accepted, &id);
+        assert_eq!(accepted.to_string(), "10.0.0.2 → web:40000");
+    }
+
+    #[test]
+    fn an_ipv4_peer_of_an_ipv6_socket_is_an_ipv4_peer() {
+        let web: Arc<str> = "web".into();
+        let id = socket("[::ffff:10.0.0.1]:80", "[::ffff:10.0.0.2]:40000");
+        let edge = Edge::of(&web, Side::Accepted, &id);
+        assert_eq!(edge.to_string(), "10.0.0.2 → web:80");
+        let id = socket("[fd00::1]:80", "[fd00::2]:40000");
+        let edge = Edge::of(&web, Side::Accepted, &id);
+        assert_eq!(edge.to_string(), "[fd00::2] → web:80");
+    }
+}

@@ -1,0 +1,29 @@
+//! What happens to the network of a target: observations of the kernel's, and pings, become tallies of each edge; detectors
+//! claim what is wrong there, and findings say since when.
+//!
+//! An [`Edge`] is who talks with whom. A [`Book`] keeps a [`Tally`] of each, of what the kernel tells
+//! ([`murphy_sys::tcp_events`]) and of what connections say when they are looked at; [`Pings`] has what came of those.
+//! [`detect`] looks at both, and [`Findings`] keeps what it claims. An [`Observer`] does all that of a target, and changes
+//! nothing but what it reports: its pings.
+
+#![forbid(unsafe_code)]
+
+mod book;
+mod detect;
+mod edge;
+mod finding;
+mod observer;
+mod pings;
+mod share;
+mod slice;
+mod tally;
+
+pub use book::{Book, Whose};
+pub use detect::{Sight, detect};
+pub use edge::Edge;
+pub use finding::{Claim, Direction, Finding, Findings, Kind, Size};
+pub use observer::{EdgeNow, Mode, News, ObserveError, Observer, Snapshot, Spec};
+pub use pings::{Outcome, Ping, Pings, median_us};
+pub use share::Share;
+pub use slice::{History, Slice};
+pub use tally::Tally;

@@ -1,0 +1,298 @@
+//! `murphy observe` watches the network of a target, and says what is wrong there, between whom, and since when.
+
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use murphy_fault::{
+    net::{Hit, Place},
+    span::{Span, Until},
+};
+use murphy_observe::{EdgeNow, Finding, News, ObserveError, Observer, Snapshot, Spec};
+use murphy_sys::clock::{boottime_ns, realtime_ns};
+use murphy_target::{MAX_TARGETS, Mode, Selector};
+use serde_json::json;
+
+use crate::{
+    exit::{Exit, Failure},
+    output,
+    verbs::inject::aim::{Aim, interrupts, say_left_out},
+};
+
+/// How often everything is said with `--json`.
+const SAY_EVERY: Duration = Duration::from_secs(1);
+/// How long `--once` looks.
+const ONCE: Duration = Duration::from_secs(5);
+
+/// Arguments of `murphy observe`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  murphy observe -t container:web                 until Ctrl-C: what is wrong, as soon as it is known
+  murphy observe -t container:web --for 30s --json
+  murphy observe -t netns:n1 --once               five seconds, then all edges
+  murphy observe -t pid:42 --ping-every 1s --latency 50ms
+
+An edge is who talks with whom: the target, a peer, and the port of whoever is asked. What the kernel tells of its
+connections (eBPF) is counted, connections are looked at, and peers are pinged from inside the target's network namespace;
+nothing else is sent. More: docs/observe.md.")]
+pub struct ObserveArgs {
+    /// Whose network: container:web, pid:42, netns:n1, … (docs/targets.md); repeatable.
+    #[arg(short, long = "target", value_name = "TARGET", required = true)]
+    pub targets: Vec<Selector>,
+
+    /// How long: 30s, 10m, or `forever`.
+    #[arg(
+        long = "for",
+        value_name = "TIME",
+        default_value = "forever",
+        conflicts_with = "once"
+    )]
+    pub time: Until,
+
+    /// Look for five seconds, and say how everything is.
+    #[arg(long)]
+    pub once: bool,
+
+    /// Ping each peer so often.
+    #[arg(long, value_name = "TIME", default_value = "200ms")]
+    pub ping_every: Span,
+
+    /// Send no pings: what connections say must do.
+    #[arg(long, conflicts_with = "ping_every")]
+    pub no_pings: bool,
+
+    /// A round trip that takes longer is too long, whatever it took before.
+    #[arg(long, value_name = "TIME", default_value = "10ms")]
+    pub latency: Span,
+}
+
+impl ObserveArgs {
+    fn spec(&self) -> Result<Spec, Failure> {
+        const PING_LEAST: Duration = Duration::from_millis(20);
+        if self.ping_every.0 < PING_LEAST {
+            return Err(Failure::input(format!(
+                "observe: --ping-every {} is more than peers should be asked for; say 20ms or longer",
+                self.ping_every
+            )));
+        }
+        if self.latency.0.is_zero() {
+            return Err(Failure::input(
+                "observe: --latency 0s is below every round trip; say a time such as 10ms",
+            ));
+        }
+        Ok(Spec {
+            ping_every: (!self.no_pings).then_some(self.ping_every.0),
+            latency_max: self.latency.0,
+            ..Spec::default()
+        })
+    }
+
+    /// All of those that are named.
+    fn aim(&self) -> Aim {
+        Aim {
+            targets: self.targets.clone(),
+            time: None,
+            mode: Mode::All,
+            seed: None,
+            max_targets: MAX_TARGETS,
+            dry_run: false,
+            detach: false,
+            detached: false,
+            command: Vec::new(),
+        }
+    }
+
+    /// When it ends, if it does.
+    fn until(&self) -> Result<Option<Instant>, Failure> {
+        let lasts = match self.time {
+            _ if self.once => ONCE,
+            Until::Forever => return Ok(None),
+            Until::After(span) if span.0.is_zero() => {
+                return Err(Failure::input(
+                    "observe: --for 0s would see nothing; say a time such as 30s",
+                ));
+            }
+            Until::After(span) => span.0,
+        };
+        Ok(Instant::now().checked_add(lasts))
+    }
+}
+
+/// Observes.
+pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
+    let spec = args.spec()?;
+    let (places, target) = args.aim().find_places(realtime_ns())?;
+    if let Some(target) = &target {
+        say_left_out(target);
+    }
+    let names: Vec<String> = places
+        .iter()
+        .map(|place: &Place| place.name.clone())
+        .collect();
+    let hit = Hit {
+        places,
+        target: target.as_ref(),
+        allow_host: true,
+    };
+    let interrupts = interrupts()?;
+    let mut observer = Observer::begin(&hit, spec).map_err(failure)?;
+    begun(&observer, &names, json);
+    let until = args.until()?;
+    let began = Instant::now();
+    let mut said_at = began;
+    loop {
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            break;
+        }
+        let wait = observer.until_next().min(left.unwrap_or(Duration::MAX));
+        match interrupts.wait(wait) {
+            Ok(true) => break,
+            Ok(false) => {}
+            Err(error) => {
+                return Err(Failure::machine(format!("listen for Ctrl-C: {error}")));
+            }
+        }
+        for news in observer.step().map_err(failure)? {
+            say(&news, began, json);
+        }
+        if json && said_at.elapsed() >= SAY_EVERY {
+            said_at = Instant::now();
+            let snapshot = observer.snapshot();
+            output::json(&json!({"event": "snapshot", "snapshot": snapshot}));
+        }
+    }
+    ended(&observer, json);
+    Ok(Exit::Held)
+}
+
+fn failure(error: ObserveError) -> Failure {
+    Failure::machine(error)
+}
+
+fn begun(observer: &Observer, names: &[String], json: bool) {
+    let mode = observer.mode();
+    for without in &mode.without {
+        output::note(&format!("murphy: warning: failed to {without}"));
+    }
+    if json {
+        output::json(&json!({"event": "observing", "targets": names, "mode": mode}));
+    } else {
+        output::line(&format!("observing {} ({})", names.join(", "), mode.text()));
+    }
+}
+
+/// Says what is new as soon as it is known.
+fn say(news: &News, began: Instant, json: bool) {
+    if json {
+        return output::json(news);
+    }
+    let at = began.elapsed().as_secs_f64();
+    match news {
+        News::Found(finding) => {
+            output::line(&format!("{at:6.1} s  {}", claim(finding)));
+            for evidence in &finding.claim.evidence {
+                output::line(&format!("          {evidence}"));
+            }
+        }
+        News::Over(finding) => {
+            output::line(&format!(
+                "{at:6.1} s  over: {}  {}",
+                finding.claim.kind.name(),
+                finding.edge
+            ));
+        }
+    }
+}
+
+/// What is claimed, in a line.
+fn claim(finding: &Finding) -> String {
+    let claim = &finding.claim;
+    let ago = boottime_ns().saturating_sub(claim.since_ns) as f64 / 1e9;
+    let undecided = if finding.is_undecided {
+        " (undecided: events of the kernel were lost)"
+    } else {
+        ""
+    };
+    format!(
+        "{}  {}, {}, {}, since {ago:.1} s ago{undecided}",
+        finding.edge,
+        claim.kind.name().to_uppercase(),
+        claim.size,
+        claim.direction.name(),
+    )
+}
+
+fn ended(observer: &Observer, json: bool) {
+    let snapshot = observer.snapshot();
+    let findings = observer.findings();
+    if json {
+        return output::json(
+            &json!({"event": "ended", "findings": findings, "snapshot": snapshot}),
+        );
+    }
+    for line in table(&snapshot) {
+        output::line(&line);
+    }
+    let found = match findings.len() {
+        0 => "nothing was found".into(),
+        n => output::plural(n as u64, "finding"),
+    };
+    let lost = match snapshot.lost {
+        0 => String::new(),
+        n => format!("; {n} events of the kernel were lost"),
+    };
+    output::line(&format!("ended: {found}{lost}"));
+}
+
+/// Each edge in a line.
+fn table(snapshot: &Snapshot) -> Vec<String> {
+    if snapshot.edges.is_empty() {
+        return vec!["no connection was seen: there is nothing to tell by".into()];
+    }
+    let names = snapshot.edges.iter().map(|now| now.edge.to_string());
+    let width = names.map(|name| name.chars().count()).max().unwrap_or(0);
+    let head = format!(
+        "{:width$}  {:>6} {:>7} {:>5} {:>9} {:>9} {:>8} {:>7}  state",
+        "edge", "active", "conn/s", "fail", "rtt", "ping", "resent", "resets"
+    );
+    let lines = snapshot.edges.iter().map(|now| row(now, width));
+    [head].into_iter().chain(lines).collect()
+}
+
+fn row(now: &EdgeNow, width: usize) -> String {
+    let EdgeNow { recent, .. } = now;
+    let ms = |us: Option<u64>| {
+        us.map_or_else(|| "–".to_owned(), |us| format!("{:.1} ms", us as f64 / 1e3))
+    };
+    let ping = match (now.ping_us, now.pings_lost) {
+        (None, 1..) => "lost".to_owned(),
+        (us, _) => ms(us),
+    };
+    let of = recent.resent + recent.delivered;
+    let resent = match of {
+        0 => "–".to_owned(),
+        of => format!("{:.1} %", 100.0 * recent.lost() as f64 / of as f64),
+    };
+    let state: Vec<&str> = now
+        .findings
+        .iter()
+        .map(|one| one.claim.kind.name())
+        .collect();
+    let state = if state.is_empty() {
+        "ok".to_owned()
+    } else {
+        state.join(", ").to_uppercase()
+    };
+    format!(
+        "{:width$}  {:>6} {:>7.1} {:>5} {:>9} {:>9} {:>8} {:>7}  {state}",
+        now.edge.to_string(),
+        now.active,
+        (recent.connected + recent.accepted) as f64 / now.recent_s as f64,
+        recent.failed() + recent.refusals_sent,
+        ms(now.rtt_us),
+        ping,
+        resent,
+        recent.resets_sent + recent.resets_received,
+    )
+}
