@@ -13,7 +13,11 @@ use murphy_sys::{
     tcp_events::{Figures, Kind, TcpEvent},
 };
 
-use crate::{edge::Edge, slice::Slice, tally::Tally};
+use crate::{
+    edge::Edge,
+    slice::{Rtt, Slice},
+    tally::Tally,
+};
 
 /// Errors of connections, as errno(3) numbers them.
 const UNREACHABLE: [u32; 2] = [101, 113];
@@ -23,8 +27,16 @@ const REFUSED: u32 = 111;
 const ASKING_NS: u64 = 1_000_000_000;
 /// So often in a row the timer of retransmits runs out until nothing is believed to pass a connection any more.
 const STALLED_TIMEOUTS: u8 = 2;
-/// A socket that so many looks in a row do not find is gone, though the kernel has not said so.
+/// An established connection that so many looks in a row do not find is gone, though the kernel has not said so.
 const MISSED_LOOKS: u64 = 2;
+/// One that is not established is not looked at; so long none is, but somebody would have said so.
+const UNHEARD_NS: u64 = 150_000_000_000;
+/// An edge on which nothing has happened for so long, and that nobody has a socket of, is forgotten.
+const IDLE_NS: u64 = 120_000_000_000;
+/// Of no more round-trip times within a slice the median is taken.
+const RTTS_MAX: usize = 1000;
+/// Of no more connections that have just closed it is remembered whose they were.
+const CLOSED_MAX: usize = 10_000;
 
 /// Whose a connection is.
 pub trait Whose {
@@ -39,8 +51,12 @@ pub trait Whose {
 pub struct Book {
     edges: BTreeMap<Edge, Account>,
     sockets: HashMap<u64, Track>,
+    /// Established connections that were closed since the last look, whose resets have not counted: whoever closes one
+    /// with unread data sends the reset only then.
+    closed: HashMap<u64, Edge>,
     edges_max: usize,
     looks: u64,
+    looked_ns: u64,
     /// Whether the kernel tells of connections; otherwise they are only looked at.
     is_told: bool,
 }
@@ -51,6 +67,8 @@ struct Account {
     total: Tally,
     /// What the total was when it was last sliced.
     sliced: Tally,
+    /// When something has happened last, or a socket was there.
+    busy_ns: u64,
     rtts_us: Vec<u32>,
     stalled: u32,
 }
@@ -60,6 +78,8 @@ struct Account {
 struct Track {
     edge: Edge,
     since_ns: u64,
+    /// When it was last heard of.
+    heard_ns: u64,
     /// Whether it ever came to be.
     is_made: bool,
     /// Whether both ends may send.
@@ -86,35 +106,62 @@ impl Account {
     }
 }
 
+/// What is known of a socket by two sources, of which either may be the later one: what has grown further is later.
+fn latest(known: &Figures, said: &Figures) -> Figures {
+    let later = |known: u32, said: u32| {
+        if said.wrapping_sub(known) > u32::MAX / 2 {
+            known
+        } else {
+            said
+        }
+    };
+    Figures {
+        bytes_acked: known.bytes_acked.max(said.bytes_acked),
+        bytes_received: known.bytes_received.max(said.bytes_received),
+        data_segments_out: later(known.data_segments_out, said.data_segments_out),
+        data_segments_in: later(known.data_segments_in, said.data_segments_in),
+        retransmitted: later(known.retransmitted, said.retransmitted),
+        delivered: later(known.delivered, said.delivered),
+        duplicated: later(known.duplicated, said.duplicated),
+        out_of_order: later(known.out_of_order, said.out_of_order),
+        ..*said
+    }
+}
+
 impl Book {
     /// An empty one, of at most so many edges; what is beyond goes to one other edge of its target.
     pub fn new(edges_max: usize, is_told: bool) -> Self {
         Self {
             edges: BTreeMap::new(),
             sockets: HashMap::new(),
+            closed: HashMap::new(),
             edges_max,
             looks: 0,
+            looked_ns: 0,
             is_told,
         }
     }
 
-    /// Each edge with all that has happened there.
+    /// Each edge with all that has happened there, but for those on which nothing has happened for minutes.
     pub fn edges(&self) -> impl Iterator<Item = (&Edge, &Tally)> {
         self.edges
             .iter()
             .map(|(edge, account)| (edge, &account.total))
     }
 
-    /// The account of an edge, or of all others where there are too many.
-    fn account(&mut self, edge: &Edge) -> &mut Account {
-        if self.edges.len() >= self.edges_max && !self.edges.contains_key(edge) {
-            let other = Edge {
-                peer: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-                port: 0,
-                ..edge.clone()
-            };
-            return self.edges.entry(other).or_default();
+    /// The edge itself, or that of all others where there are too many.
+    fn fit(&self, edge: Edge) -> Edge {
+        if self.edges.len() < self.edges_max || self.edges.contains_key(&edge) {
+            return edge;
         }
+        Edge {
+            peer: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            port: 0,
+            ..edge
+        }
+    }
+
+    fn account(&mut self, edge: &Edge) -> &mut Account {
         self.edges.entry(edge.clone()).or_default()
     }
 
@@ -129,6 +176,8 @@ impl Book {
         let asked = |state: State| state == State::SynSent;
         let answered = |state: State| state == State::SynRecv;
         let side = match event.kind {
+            // Who begins or ceases to listen has no peer.
+            Kind::State { from, to } if [from, to].contains(&State::Listen) => return,
             Kind::State { from, to } if asked(from) || asked(to) => Side::Opened,
             Kind::Retransmitted { state, .. } if asked(state) => Side::Opened,
             Kind::State { from, .. } if answered(from) => Side::Accepted,
@@ -138,15 +187,16 @@ impl Book {
             } => Side::Accepted,
             _ => whose.side(event.namespace, &id),
         };
-        let known = self.sockets.get(&event.cookie);
-        let edge = if let Some(track) = known.filter(|_| event.cookie != 0) {
-            track.edge.clone()
+        let known = self.sockets.get(&event.cookie).map(|track| &track.edge);
+        let known = known.or_else(|| self.closed.get(&event.cookie));
+        let edge = if let Some(edge) = known.filter(|_| event.cookie != 0) {
+            edge.clone()
         } else {
             let pid = event.figures.and_then(|figures| figures.pid);
             let Some(container) = whose.container(event.namespace, &id, pid) else {
                 return;
             };
-            Edge::of(&container, side, &id)
+            self.fit(Edge::of(&container, side, &id))
         };
         match event.kind {
             Kind::State { from, to } => self.change(edge, event, from, to),
@@ -185,6 +235,9 @@ impl Book {
     /// Whether a reset of a connection is the first. One that is only asked for is refused, and not reset; and of one that
     /// an end has closed nobody misses anything.
     fn is_first_reset(&mut self, cookie: u64) -> bool {
+        if self.closed.remove(&cookie).is_some() {
+            return true;
+        }
         let track = self.sockets.get_mut(&cookie);
         track.is_some_and(|track| {
             track.is_established && !std::mem::replace(&mut track.is_reset, true)
@@ -192,26 +245,26 @@ impl Book {
     }
 
     fn change(&mut self, edge: Edge, event: &TcpEvent, from: State, to: State) {
-        let figures = event.figures.unwrap_or_default();
+        let said = event.figures.unwrap_or_default();
         let known = self.sockets.remove(&event.cookie);
         let since_ns = known.as_ref().map_or(event.at_ns, |track| track.since_ns);
         // What is not known from its beginning counts from now on.
         let is_beginning = matches!(from, State::Close | State::SynSent | State::SynRecv);
-        let was_made = match &known {
-            Some(track) => track.is_made,
-            None => !is_beginning,
-        };
+        let was_made = known
+            .as_ref()
+            .map_or(from == State::Established, |track| track.is_made);
         let before = match &known {
             Some(track) => track.figures,
             None if is_beginning => Figures::default(),
-            None => figures,
+            None => said,
         };
+        let figures = latest(&before, &said);
         let (is_reset, unconfirmed) =
             known.map_or((false, 0), |track| (track.is_reset, track.unconfirmed));
         let account = self.account(&edge);
         let unconfirmed = account.carry(&before, &figures, unconfirmed);
         let total = &mut account.total;
-        if to == State::Close && figures.error.is_none() && figures.unacknowledged == 0 {
+        if to == State::Close && said.error.is_none() && said.unacknowledged == 0 {
             // All that it has sent has come.
             total.resent += unconfirmed;
         }
@@ -221,7 +274,7 @@ impl Book {
                 total.connecting_us += event.at_ns.saturating_sub(since_ns) / 1000;
             }
             (State::SynRecv, State::Established) => total.accepted += 1,
-            (State::SynSent, State::Close) => match figures.error {
+            (State::SynSent, State::Close) => match said.error {
                 Some(REFUSED) => total.refused += 1,
                 Some(TIMED_OUT) => total.timed_out += 1,
                 Some(error) if UNREACHABLE.contains(&error) => total.unreachable += 1,
@@ -229,7 +282,7 @@ impl Book {
             },
             (_, State::Close) if was_made => {
                 total.closed += 1;
-                total.broken += u64::from(figures.error == Some(TIMED_OUT));
+                total.broken += u64::from(said.error == Some(TIMED_OUT));
             }
             _ => {}
         }
@@ -237,6 +290,7 @@ impl Book {
             let track = Track {
                 edge,
                 since_ns,
+                heard_ns: event.at_ns,
                 is_made: was_made || to == State::Established,
                 is_established: to == State::Established,
                 is_reset,
@@ -245,12 +299,16 @@ impl Book {
                 look: self.looks,
             };
             self.sockets.insert(event.cookie, track);
+        } else if from == State::Established && !is_reset && self.closed.len() < CLOSED_MAX {
+            self.closed.insert(event.cookie, edge);
         }
     }
 
     /// Takes in the connections that are there now, each with who it belongs to.
     pub fn look(&mut self, at_ns: u64, there: &[(Arc<str>, Connection)]) {
         self.looks += 1;
+        self.looked_ns = at_ns;
+        self.closed.clear();
         for account in self.edges.values_mut() {
             account.stalled = 0;
         }
@@ -259,55 +317,63 @@ impl Book {
             let Some(activity) = &connection.socket.activity else {
                 continue;
             };
-            let figures = activity.figures;
             let is_made = connection.socket.state != State::SynSent;
-            let mut known = self.sockets.remove(&id.cookie);
-            let is_new = known.is_none();
-            let track = known.get_or_insert_with(|| Track {
-                edge: Edge::of(container, connection.side, id),
+            let known = self.sockets.remove(&id.cookie);
+            let is_new = known.is_none() && !self.is_told && self.looks > 1;
+            let mut track = known.unwrap_or_else(|| Track {
+                edge: self.fit(Edge::of(container, connection.side, id)),
                 since_ns: at_ns,
+                heard_ns: at_ns,
                 is_made,
                 is_established: false,
                 is_reset: false,
-                figures,
+                figures: if is_new {
+                    // It has come since the last look.
+                    Figures::default()
+                } else {
+                    activity.figures
+                },
                 unconfirmed: 0,
                 look: 0,
             });
-            let counts_new = is_new && !self.is_told && self.looks > 1;
-            let account = {
-                let edge = track.edge.clone();
-                self.account(&edge)
-            };
-            if counts_new && is_made {
-                // It has come since the last look.
-                match track.edge.side {
+            let figures = latest(&track.figures, &activity.figures);
+            let side = track.edge.side;
+            let account = self.account(&track.edge);
+            if is_new && is_made {
+                match side {
                     Side::Opened => account.total.connected += 1,
                     Side::Accepted => account.total.accepted += 1,
                 }
-                track.figures = Figures::default();
             }
             track.unconfirmed = account.carry(&track.figures, &figures, track.unconfirmed);
-            if figures.rtt_us > 0 && figures.delivered != track.figures.delivered {
+            let has_passed = figures.delivered != track.figures.delivered;
+            if figures.rtt_us > 0 && has_passed && account.rtts_us.len() < RTTS_MAX {
                 account.rtts_us.push(figures.rtt_us);
             }
-            account.stalled += u32::from(activity.timeouts >= STALLED_TIMEOUTS);
+            // The same timer asks whether a window has opened again, while nothing is under way.
+            let is_stalled = activity.timeouts >= STALLED_TIMEOUTS && figures.unacknowledged > 0;
+            account.stalled += u32::from(is_stalled);
             track.figures = figures;
+            track.heard_ns = at_ns;
             track.is_made |= is_made;
             track.is_established = connection.socket.state == State::Established;
             track.look = self.looks;
-            if let Some(track) = known {
-                self.sockets.insert(id.cookie, track);
-            }
+            self.sockets.insert(id.cookie, track);
         }
-        self.forget_gone();
+        self.forget_gone(at_ns);
     }
 
     /// Forgets those that are not found any more: the kernel was not heard, or had not said so.
-    fn forget_gone(&mut self) {
-        let looks = self.looks;
-        let gone = self
-            .sockets
-            .extract_if(|_, track| looks - track.look > MISSED_LOOKS);
+    fn forget_gone(&mut self, at_ns: u64) {
+        let (looks, is_told) = (self.looks, self.is_told);
+        let is_gone = |track: &Track| {
+            if is_told && !track.is_established {
+                at_ns.saturating_sub(track.heard_ns) > UNHEARD_NS
+            } else {
+                looks - track.look > MISSED_LOOKS
+            }
+        };
+        let gone = self.sockets.extract_if(|_, track| is_gone(track));
         let gone: Vec<Track> = gone.map(|(_, track)| track).collect();
         for track in gone {
             let closed = u64::from(track.is_made);
@@ -324,23 +390,29 @@ impl Book {
             let is_old = at_ns.saturating_sub(track.since_ns) > ASKING_NS;
             *asking += u32::from(!track.is_made && is_old);
         }
+        let looked_ns = self.looked_ns;
         let slices = self.edges.iter_mut().map(|(edge, account)| {
             let tally = account.total - account.sliced;
             account.sliced = account.total;
             let (active, asking) = counted.get(edge).copied().unwrap_or_default();
-            let mut rtts_us = std::mem::take(&mut account.rtts_us);
-            rtts_us.sort_unstable();
+            if tally != Tally::default() || counted.contains_key(edge) || account.busy_ns == 0 {
+                account.busy_ns = at_ns;
+            }
             let slice = Slice {
                 at_ns,
+                looked_ns,
                 tally,
-                rtts_us,
+                rtt: Rtt::of(std::mem::take(&mut account.rtts_us)),
                 active,
                 asking,
                 stalled: account.stalled,
             };
             (edge.clone(), slice)
         });
-        slices.collect()
+        let slices = slices.collect();
+        self.edges
+            .retain(|_, account| at_ns.saturating_sub(account.busy_ns) < IDLE_NS);
+        slices
     }
 }
 

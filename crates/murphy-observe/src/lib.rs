@@ -25,5 +25,5 @@ pub use finding::{Claim, Direction, Finding, Findings, Kind, Size};
 pub use observer::{EdgeNow, Mode, News, ObserveError, Observer, Snapshot, Spec};
 pub use pings::{Outcome, Ping, Pings, median_us};
 pub use share::Share;
-pub use slice::{History, Slice};
+pub use slice::{History, Rtt, Slice};
 pub use tally::Tally;

@@ -26,7 +26,7 @@ use crate::{
     edge::Edge,
     finding::{Finding, Findings, Kind},
     pings::{Outcome, Pings, UnderWay, median_us},
-    slice::{History, Slice},
+    slice::History,
     tally::Tally,
 };
 
@@ -43,8 +43,14 @@ const EDGES_MAX: usize = 1000;
 const PEERS_MAX: usize = 256;
 /// A peer is listened for in no more namespaces that have its address.
 const EARS_MAX: usize = 16;
+/// What happened longer ago is forgotten.
+const REMEMBERED_NS: u64 = 120_000_000_000;
 /// An edge on which nothing happens for so long, and which has no connections, is not pinged any more.
 const IDLE_NS: u64 = 60_000_000_000;
+/// Where events were lost, what is found is undecided for so long: as long as anything is looked at.
+const LOST_TELLS: Duration = Duration::from_mins(1);
+/// A timer of retransmits waits no longer than this (`TCP_RTO_MAX`).
+const RTO_MAX_NS: u64 = 120_000_000_000;
 /// What is shown is of so many seconds.
 const SHOWN_S: u64 = 5;
 
@@ -173,6 +179,8 @@ pub struct Observer {
     findings: Findings,
     /// How many events were lost until the last slice, and in all.
     lost: (u64, u64),
+    /// When events were lost for the last time.
+    lost_at: Option<Instant>,
     heard_at: Instant,
     looked: (Instant, Duration),
     sliced_at: Instant,
@@ -238,7 +246,9 @@ impl Observer {
         let events = match TcpEvents::watch(&filter) {
             Ok(events) => Some(events),
             Err(error) => {
-                mode.without.push(error.to_string());
+                mode.without.push(format!(
+                    "{error}; resets, refusals, retransmits and time-outs are not seen without it"
+                ));
                 None
             }
         };
@@ -259,6 +269,7 @@ impl Observer {
             ears: BTreeMap::new(),
             findings: Findings::default(),
             lost: (0, 0),
+            lost_at: None,
             heard_at: now,
             looked: (now, Duration::ZERO),
             sliced_at: now,
@@ -275,7 +286,12 @@ impl Observer {
 
     /// How long until [`step`](Self::step) has something to do.
     pub fn until_next(&self) -> Duration {
-        HEAR_EVERY.saturating_sub(self.heard_at.elapsed())
+        let hear = HEAR_EVERY.saturating_sub(self.heard_at.elapsed());
+        let pinged = self.pingers.values().filter_map(|one| one.pinged_at);
+        let next = self.spec.ping_every.zip(pinged.min());
+        next.map_or(hear, |(every, at)| {
+            hear.min(every.saturating_sub(at.elapsed()))
+        })
     }
 
     /// Takes in what has happened; says what is new by that.
@@ -406,7 +422,7 @@ impl Observer {
 
     /// Pings each peer when it is time.
     fn ping(&mut self) {
-        let Some(every) = self.spec.ping_every else {
+        let Some(every) = self.spec.ping_every.filter(|_| !self.pool.is_deserted()) else {
             return;
         };
         let now_ns = boottime_ns();
@@ -445,11 +461,30 @@ impl Observer {
     fn judge(&mut self) -> Vec<News> {
         let now_ns = boottime_ns();
         for (edge, slice) in self.book.slice(now_ns) {
-            self.histories.entry(edge).or_default().push(slice);
+            let is_idle = slice.is_idle();
+            if let Some(history) = self.histories.get_mut(&edge) {
+                history.push(slice);
+            } else if !is_idle {
+                self.histories.entry(edge).or_default().push(slice);
+            }
         }
+        for history in self.histories.values_mut() {
+            history.forget_before(now_ns.saturating_sub(REMEMBERED_NS));
+        }
+        self.histories.retain(|_, history| !history.is_idle());
+        self.cuts
+            .retain(|edge, _| self.histories.contains_key(edge));
         self.choose_peers(now_ns);
-        let has_lost = self.lost.1 > self.lost.0;
+        if self.lost.1 > self.lost.0 {
+            self.lost_at = Some(Instant::now());
+        }
         self.lost.0 = self.lost.1;
+        let has_lost = self.lost_at.is_some_and(|at| at.elapsed() < LOST_TELLS);
+        if self.pool.is_deserted() {
+            // Where nobody is nothing is wrong.
+            let over = self.findings.end(now_ns);
+            return over.into_iter().map(News::Over).collect();
+        }
         let mut news = Vec::new();
         for (edge, history) in &self.histories {
             let sight = Sight {
@@ -475,12 +510,12 @@ impl Observer {
     /// Says which peers are pinged, and listens where they are, as far as that is on this machine.
     fn choose_peers(&mut self, now_ns: u64) {
         let is_busy = |history: &History| {
-            let recent = history.since(now_ns.saturating_sub(IDLE_NS));
-            let is_busy = |slice: &Slice| {
-                slice.active > 0 || slice.asking > 0 || slice.tally != Tally::default()
-            };
-            recent.into_iter().any(is_busy)
+            let mut recent = history.since(now_ns.saturating_sub(IDLE_NS));
+            recent.any(|slice| !slice.is_idle())
         };
+        if self.pingers.is_empty() {
+            return;
+        }
         // Who cannot be found is not listened to, and says nothing of which way is broken.
         let found = self.neighbours.find(self.pool.places());
         let mut heard = BTreeSet::new();
@@ -488,13 +523,21 @@ impl Observer {
             let Some(container) = self.seats.containers.get(inode) else {
                 continue;
             };
-            let edges = self.histories.iter();
-            let edges =
-                edges.filter(|(edge, history)| edge.container == *container && is_busy(history));
             let is_peer =
                 |ip: &IpAddr| !(ip.is_unspecified() || ip.is_loopback() || ip.is_multicast());
-            let peers = edges.map(|(edge, _)| edge.peer).filter(is_peer);
-            let peers: BTreeSet<IpAddr> = peers.take(PEERS_MAX).collect();
+            let peers_of = |side: Side| {
+                let edges = self.histories.iter().filter(move |(edge, history)| {
+                    edge.container == *container && edge.side == side && is_busy(history)
+                });
+                edges.map(|(edge, _)| edge.peer).filter(is_peer)
+            };
+            // Whom the target asks comes first: there may be many who ask it.
+            let mut peers = BTreeSet::new();
+            for peer in peers_of(Side::Opened).chain(peers_of(Side::Accepted)) {
+                if peers.len() < PEERS_MAX {
+                    peers.insert(peer);
+                }
+            }
             pinging.peers.retain(|peer, _| peers.contains(peer));
             for peer in peers {
                 pinging.peers.entry(peer).or_default();
@@ -519,6 +562,11 @@ impl Observer {
         }
     }
 
+    /// Whether all of the target's processes have ended, and nobody may come in their place.
+    pub fn is_gone(&self) -> bool {
+        self.pool.is_gone()
+    }
+
     /// What was found until now.
     pub fn findings(&self) -> &[Finding] {
         self.findings.all()
@@ -533,11 +581,11 @@ impl Observer {
             let pings = pings_of(&self.pingers, &self.seats, edge);
             let recent_pings = || pings.into_iter().flat_map(|pings| pings.since(since_ns));
             let is_lost = |outcome: Outcome| matches!(outcome, Outcome::Lost | Outcome::Unsent);
-            let mut rtts: Vec<u32> = history
+            let rtts = history
                 .into_iter()
-                .flat_map(|history| history.since(since_ns))
-                .flat_map(|slice| slice.rtts_us.iter().copied())
-                .collect();
+                .flat_map(|history| history.since(since_ns));
+            let rtts = rtts.filter_map(|slice| slice.rtt).map(|rtt| rtt.median_us);
+            let mut rtts: Vec<u32> = rtts.collect();
             rtts.sort_unstable();
             EdgeNow {
                 edge: edge.clone(),
@@ -566,7 +614,7 @@ impl Observer {
 /// When the last retransmit has gone out that a cut is the reason of: the timer of retransmits waits at most as long again as
 /// nothing came through.
 fn over((from_ns, until_ns): (u64, u64)) -> u64 {
-    until_ns + until_ns.saturating_sub(from_ns)
+    until_ns + until_ns.saturating_sub(from_ns).min(RTO_MAX_NS)
 }
 
 /// The pings of the peer of an edge.

@@ -92,13 +92,13 @@ impl Pings {
         latest.find(|ping| ping.number == number && ping.outcome != Outcome::Unsent)
     }
 
-    /// One was answered, at a time by the clock that answers have. Who comes late was lost, and who comes twice came
-    /// when he came first.
+    /// One was answered, at a time by the clock that answers have. Who comes late was slow, and not lost; who comes twice
+    /// came when he came first.
     pub fn answer(&mut self, number: u16, received_ns: u64) {
         let Some(ping) = self.waiting(number) else {
             return;
         };
-        if ping.outcome == Outcome::Waiting {
+        if !matches!(ping.outcome, Outcome::Came(_)) {
             let took = received_ns.saturating_sub(ping.sent_ns);
             ping.outcome = Outcome::Came(Duration::from_nanos(took));
             self.has_answered = true;
@@ -189,9 +189,12 @@ mod tests {
         assert_eq!(pings.latest().count(), 1);
         pings.give_up_before(21 * MS);
         assert_eq!(pings.value(), Some(Outcome::Lost));
-        // Too late.
-        pings.answer(2, 9000 * MS);
-        assert_eq!(pings.value(), Some(Outcome::Lost));
+        // Late.
+        pings.answer(2, 3500 * MS);
+        assert_eq!(
+            pings.value(),
+            Some(Outcome::Came(Duration::from_millis(1500)))
+        );
         pings.push(3, 30 * MS, None);
         assert_eq!(pings.value(), Some(Outcome::Unsent));
         assert_eq!(pings.since(10 * MS).count(), 2);

@@ -64,7 +64,11 @@ pub struct Tally {
 impl Tally {
     /// Adds what a socket has carried between two looks, but for what it has sent again: that is given back.
     pub fn carry(&mut self, before: &Figures, now: &Figures) -> u64 {
-        let grown = |now: u32, before: u32| u64::from(now.wrapping_sub(before));
+        // What is read later may be older.
+        let grown = |now: u32, before: u32| {
+            let by = now.wrapping_sub(before);
+            u64::from(if by > u32::MAX / 2 { 0 } else { by })
+        };
         self.bytes_sent += now.bytes_acked.saturating_sub(before.bytes_acked);
         self.bytes_received += now.bytes_received.saturating_sub(before.bytes_received);
         self.segments_sent += grown(now.data_segments_out, before.data_segments_out);

@@ -237,7 +237,7 @@ fn a_delay_is_found_with_its_way_and_its_size() {
 }
 
 #[test]
-fn resets_and_refusals_are_found_and_healthy_traffic_gives_no_alarm() {
+fn resets_are_found_from_both_ends_and_healthy_traffic_gives_no_alarm() {
     let Some(lab) = Lab::lay_or_skip() else {
         return;
     };
@@ -248,7 +248,7 @@ fn resets_and_refusals_are_found_and_healthy_traffic_gives_no_alarm() {
     );
     let reset = |lab: &Lab, port: u16| {
         lab.inject(&format!(
-            "inject conn -t TARGET --remote-port {port} --count 2"
+            "inject conn -t TARGET --remote-port {port} --rate 100%"
         ));
         sleep(Duration::from_secs(2));
     };

@@ -99,6 +99,8 @@ pub struct Pool {
     /// How many there were at the last look.
     counted: usize,
     is_whole: bool,
+    /// When it was found that nobody is there any more.
+    deserted_at: Option<Instant>,
 }
 
 /// What is known of a socket.
@@ -157,6 +159,7 @@ impl Pool {
             with_activity: scope.needs_activity(),
             counted: 0,
             is_whole: scope.holders.is_empty(),
+            deserted_at: None,
         };
         if pool.crew.is_some() {
             let table = ProcessTable::read().map_err(ConnError::Processes)?;
@@ -233,6 +236,19 @@ impl Pool {
         self.places().any(|place| place.inode == inode) && self.scope.means(id, side, &self.peers)
     }
 
+    /// Whether nobody is there any more, and nobody may come in their place.
+    pub fn is_gone(&self) -> bool {
+        match &self.crew {
+            Some(crew) => crew.members.is_empty() && !crew.tree.may_come_back(),
+            None => self.is_deserted(),
+        }
+    }
+
+    /// Whether nothing but Murphy keeps the namespaces alive, by the last time that it was looked.
+    pub fn is_deserted(&self) -> bool {
+        self.deserted_at.is_some()
+    }
+
     /// Whether all connections of its namespaces are the target's: nobody else is in them.
     pub fn is_whole(&self) -> bool {
         self.is_whole
@@ -276,6 +292,8 @@ impl Pool {
             self.places.remove(deserted);
         }
         self.is_whole = self.is_alone(&table);
+        let is_deserted = self.places().all(|place| place.is_deserted(&table));
+        self.deserted_at = is_deserted.then_some(self.followed_at);
         let places: Vec<Place> = self.places().cloned().collect();
         self.peers = crate::net::resolve(&self.scope.peers, &places)?;
         Ok(true)

@@ -14,8 +14,9 @@ use super::Place;
 
 /// Where ip-netns(8) keeps those that have a name.
 const NAMED: &str = "/run/netns";
-/// They are looked for not more often than this.
+/// They are looked for not more often than this, and for at most one part of the time in so many.
 const FIND_EVERY: Duration = Duration::from_secs(2);
+const FIND_SHARE: u32 = 50;
 /// No more namespaces of a machine are looked into.
 const NAMESPACES_MAX: usize = 1000;
 
@@ -24,7 +25,8 @@ const NAMESPACES_MAX: usize = 1000;
 pub struct Neighbours {
     /// By their numbers.
     all: BTreeMap<u64, Neighbour>,
-    looked_at: Option<Instant>,
+    /// When they were looked for, and how long that took.
+    looked: Option<(Instant, Duration)>,
 }
 
 /// One network namespace.
@@ -39,16 +41,18 @@ pub struct Neighbour {
 impl Neighbours {
     /// Looks for them, now and then: those of some places, those that have a name (`ip netns`), and those of every process.
     pub fn find<'a>(&mut self, places: impl IntoIterator<Item = &'a Place>) -> io::Result<()> {
-        let rests = |looked_at: Instant| looked_at.elapsed() < FIND_EVERY;
-        if self.looked_at.is_some_and(rests) {
+        let rests =
+            |(at, took): (Instant, Duration)| at.elapsed() < FIND_EVERY.max(took * FIND_SHARE);
+        if self.looked.is_some_and(rests) {
             return Ok(());
         }
+        let began = Instant::now();
         let table = ProcessTable::read()?;
         let mut found = BTreeMap::new();
         for place in places {
             found.insert(place.inode, Some(place.namespace.clone()));
         }
-        for namespace in named() {
+        for namespace in named().take(NAMESPACES_MAX) {
             // Who vanishes meanwhile has no connections any more.
             if let Ok(inode) = namespace.inode() {
                 found.entry(inode).or_insert(Some(namespace));
@@ -68,7 +72,7 @@ impl Neighbours {
             .into_iter()
             .filter_map(|(inode, namespace)| Some((inode, Neighbour::of(namespace?)?)))
             .collect();
-        self.looked_at = Some(Instant::now());
+        self.looked = Some((Instant::now(), began.elapsed()));
         Ok(())
     }
 

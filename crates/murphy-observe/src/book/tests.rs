@@ -233,6 +233,7 @@ fn carried(delivered: u32, timeouts: u8) -> Activity {
         figures: Figures {
             delivered,
             rtt_us: 300,
+            unacknowledged: u32::from(timeouts > 0),
             ..Figures::default()
         },
         ..Activity::default()
@@ -251,7 +252,10 @@ fn what_was_carried_before_it_was_looked_at_does_not_count() {
         Side::Opened,
         &connection(1, OPENED, carried(0, 0)).1.socket.id,
     )];
-    assert_eq!((slice.active, &slice.rtts_us[..]), (1, &[300][..]));
+    assert_eq!(
+        (slice.active, slice.rtt.map(|rtt| rtt.median_us)),
+        (1, Some(300))
+    );
     assert_eq!(slice.stalled, 0);
 }
 
@@ -328,4 +332,99 @@ fn edges_beyond_the_limit_are_one_other() {
         .map(|(edge, tally)| (edge.port, tally.connected))
         .collect();
     assert_eq!(connected, [(0, 7), (1, 1), (2, 1)]);
+}
+
+#[test]
+fn what_the_kernel_has_told_before_a_look_and_is_heard_after_it_counts_once() {
+    let mut book = book();
+    // It has come and carried before it is looked at, and is heard of only then.
+    book.look(1, &[connection(1, OPENED, carried(7, 0))]);
+    opens(&mut book, 1, 0);
+    let kind = state(State::SynSent, State::Established);
+    book.tell(&event(1, 1, OPENED, kind), &Web);
+    book.look(2, &[connection(1, OPENED, carried(9, 0))]);
+    let (_, tally) = only(&book);
+    assert_eq!((tally.delivered, tally.connected, tally.resent), (2, 1, 0));
+}
+
+#[test]
+fn a_connection_that_one_end_has_closed_ends_once_however_long_that_takes() {
+    let mut book = book();
+    let kind = state(State::SynRecv, State::Established);
+    book.tell(&event(1, 1, ACCEPTED, kind), &Web);
+    let kind = state(State::Established, State::CloseWait);
+    book.tell(&event(1, 2, ACCEPTED, kind), &Web);
+    for at_ns in 3..9 {
+        book.look(at_ns, &[]);
+    }
+    assert_eq!(only(&book).1.closed, 0);
+    let kind = state(State::LastAck, State::Close);
+    book.tell(&event(1, 9, ACCEPTED, kind), &Web);
+    assert_eq!(only(&book).1.closed, 1);
+}
+
+#[test]
+fn a_request_is_asking_until_somebody_says_what_became_of_it() {
+    let mut book = book();
+    opens(&mut book, 1, 0);
+    for at_ns in 1..6 {
+        book.look(at_ns, &[]);
+    }
+    let slices = book.slice(3 * ASKING_NS);
+    assert_eq!(slices.values().next().unwrap().asking, 1);
+}
+
+#[test]
+fn a_reset_that_is_sent_right_after_the_end_is_one_of_the_connection() {
+    let mut book = book();
+    let kind = state(State::SynRecv, State::Established);
+    book.tell(&event(1, 1, ACCEPTED, kind), &Web);
+    let kind = state(State::Established, State::Close);
+    book.tell(&event(1, 2, ACCEPTED, kind), &Web);
+    let sent = Kind::ResetSent {
+        reason: None,
+        is_refusal: false,
+    };
+    for _ in 0..2 {
+        book.tell(&event(1, 3, ACCEPTED, sent), &Web);
+    }
+    let (_, tally) = only(&book);
+    assert_eq!((tally.closed, tally.resets_sent), (1, 1));
+}
+
+#[test]
+fn a_window_that_stays_closed_is_no_stall() {
+    let mut book = book();
+    let mut waiting = carried(5, 7);
+    waiting.figures.unacknowledged = 0;
+    book.look(1, &[connection(1, OPENED, waiting)]);
+    let slices = book.slice(2);
+    assert_eq!(slices.values().next().unwrap().stalled, 0);
+}
+
+#[test]
+fn whoever_begins_to_listen_has_no_peer() {
+    let mut book = book();
+    for kind in [
+        state(State::Close, State::Listen),
+        state(State::Listen, State::Close),
+    ] {
+        book.tell(&event(1, 1, ("0.0.0.0:80", "0.0.0.0:0"), kind), &Web);
+    }
+    assert_eq!(book.edges().count(), 0);
+}
+
+#[test]
+fn an_edge_on_which_nothing_happens_is_forgotten() {
+    let mut book = book();
+    opens(&mut book, 1, 0);
+    book.tell(
+        &event(1, 1, OPENED, state(State::SynSent, State::Close)),
+        &Web,
+    );
+    book.slice(1);
+    book.slice(IDLE_NS / 2);
+    assert_eq!(book.edges().count(), 1);
+    book.slice(2 * IDLE_NS);
+    assert_eq!(book.edges().count(), 0);
 }

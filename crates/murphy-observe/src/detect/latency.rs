@@ -6,7 +6,6 @@ use super::Sight;
 use crate::{
     finding::{Claim, Direction, Kind, Size},
     pings::{Outcome, Ping, Pings, median_us},
-    slice::Slice,
 };
 
 /// What is looked at, in seconds.
@@ -15,6 +14,8 @@ const WINDOW_S: u64 = 2;
 const BEFORE_S: u64 = 60;
 /// Fewer say nothing.
 const PINGS_MIN: usize = 3;
+/// Nobody who has not answered within so many seconds is waited for to tell.
+const UNANSWERED_S: u64 = 10;
 /// Of so many the variation is taken.
 const JITTER_PINGS: usize = 10;
 /// By so much it has grown where it is so many times what it was.
@@ -34,7 +35,7 @@ enum By {
 /// Claims that it takes long, and that it varies.
 pub fn detect(sight: &Sight<'_>) -> Vec<Claim> {
     let by_pings = sight.pings.and_then(|pings| {
-        let recent: Vec<&Ping> = pings.since(sight.ago(WINDOW_S)).collect();
+        let recent = recent_of(sight, pings);
         let before = pings.since(sight.ago(BEFORE_S)).skip(recent.len());
         let came = recent
             .iter()
@@ -44,13 +45,25 @@ pub fn detect(sight: &Sight<'_>) -> Vec<Claim> {
     });
     // Whoever acknowledges may wait with it until he has something to say, which pings do not: acknowledgements tell only
     // where nobody answers pings, the quickest of them, and against what they took before.
-    let is_pinged = sight.pings.is_some_and(Pings::has_answered);
+    let is_pinged = sight.pings.is_some_and(|pings| {
+        let mut recent = pings.since(sight.ago(UNANSWERED_S));
+        recent.any(|ping| matches!(ping.outcome, Outcome::Came(_)))
+    });
     let by_segments = || {
-        let recent = times_of(sight.history.since(sight.ago(WINDOW_S)));
+        let recent = sight.history.since(sight.ago(WINDOW_S));
+        let least = recent
+            .filter_map(|slice| slice.rtt)
+            .map(|rtt| rtt.least_us)
+            .min();
         let before = sight.history.until(sight.ago(WINDOW_S));
-        let before = times_of(before.take_while(|slice| slice.at_ns > sight.ago(BEFORE_S)));
-        let usual = before.get(before.len() / 2)?;
-        Some((*recent.first()?, Some(*usual), By::Acknowledgements))
+        let before = before.take_while(|slice| slice.at_ns > sight.ago(BEFORE_S));
+        let usual = before
+            .filter_map(|slice| slice.rtt)
+            .map(|rtt| rtt.median_us);
+        let mut usual: Vec<u32> = usual.collect();
+        usual.sort_unstable();
+        let usual = usual.get(usual.len() / 2).copied();
+        Some((least?.into(), Some(usual?.into()), By::Acknowledgements))
     };
     let slow = by_pings.or_else(|| by_segments().filter(|_| !is_pinged));
     let slow = slow.and_then(|(now_us, before_us, by)| slow_claim(sight, now_us, before_us, by));
@@ -66,7 +79,7 @@ fn slow_claim(sight: &Sight<'_>, now_us: u64, before_us: Option<u64>, by: By) ->
         return None;
     }
     let mut evidence = vec![format!(
-        "{} of {WINDOW_S} s took {:.1} ms or longer",
+        "{} of the last seconds took {:.1} ms or longer",
         match by {
             By::Pings => "half of the pings",
             By::Acknowledgements => "all acknowledgements",
@@ -83,7 +96,7 @@ fn slow_claim(sight: &Sight<'_>, now_us: u64, before_us: Option<u64>, by: By) ->
         evidence.push("that is three times what it was before, or more".into());
     }
     let slow = |us: u64| 2 * us > now_us;
-    let first = sight.pings.and_then(|pings| {
+    let first = sight.pings.filter(|_| by == By::Pings).and_then(|pings| {
         let row = pings.latest().take_while(|ping| match ping.outcome {
             Outcome::Came(took) => slow(us_of(took)),
             _ => true,
@@ -106,12 +119,12 @@ fn us_of(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// The round-trip times of connections, in microseconds, the least first.
-fn times_of<'a>(slices: impl Iterator<Item = &'a Slice>) -> Vec<u64> {
-    let all = slices.flat_map(|slice| slice.rtts_us.iter().copied());
-    let mut all: Vec<u64> = all.map(u64::from).collect();
-    all.sort_unstable();
-    all
+/// The pings of the window, and as many as are needed where they are sent seldom.
+fn recent_of<'a>(sight: &Sight<'_>, pings: &'a Pings) -> Vec<&'a Ping> {
+    let needed = pings.latest().nth(PINGS_MIN);
+    let begin = needed.map_or(u64::MAX, |ping| ping.at_ns);
+    let begin = begin.min(sight.ago(WINDOW_S)).max(sight.ago(BEFORE_S));
+    pings.since(begin).collect()
 }
 
 /// Which way it takes long, by when pings arrive at the peer.
@@ -119,7 +132,7 @@ fn direction(sight: &Sight<'_>) -> Direction {
     let Some(pings) = sight.pings else {
         return Direction::Unknown;
     };
-    let recent: Vec<&Ping> = pings.since(sight.ago(WINDOW_S)).collect();
+    let recent = recent_of(sight, pings);
     legs(pings, &recent).map_or(Direction::Unknown, |[mut to, mut from]| {
         to.sort_unstable();
         from.sort_unstable();

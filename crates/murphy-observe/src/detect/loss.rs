@@ -14,8 +14,12 @@ const WINDOW_S: u64 = 30;
 const CLEAN_NS: u64 = 5 * SECOND_NS;
 /// Fewer say nothing.
 const LOST_MIN: u64 = 3;
-/// Where none of so many pings is lost, it is segments alone that are.
-const PINGS_TO_TELL: usize = 8;
+/// So many pings are waited for until it is said which way: fewer of them may be lost by chance than of segments.
+const PINGS_TO_TELL: usize = 10;
+/// One in so many of those that were sent again has come twice.
+const CAME_TWICE: u64 = 4;
+/// So many segments say more than pings.
+const SEGMENTS_MANY: u64 = 100;
 /// A share below this is none to speak of.
 const RATIO_MIN: f64 = 0.001;
 /// The same of pings, of which there are few.
@@ -77,8 +81,15 @@ fn by_segments(sight: &Sight<'_>) -> Option<Claim> {
     let pings: Vec<&Ping> = pings.since(since_ns).collect();
     let is_lost = |ping: &&&Ping| ping.outcome == Outcome::Lost;
     let lost: Vec<&&Ping> = pings.iter().filter(is_lost).collect();
-    if lost.is_empty() {
-        return (pings.len() >= PINGS_TO_TELL).then_some(claim);
+    if (lost.len() as u64) < LOST_MIN {
+        if pings.len() < PINGS_TO_TELL {
+            return None;
+        }
+        // Few that are lost say nothing; what came twice was acknowledged, and the acknowledgement lost.
+        if sum.duplicated * CAME_TWICE > sum.resent {
+            claim.direction = Direction::From;
+        }
+        return Some(claim);
     }
     claim.direction = way_of(&lost, &mut claim.evidence);
     if claim.direction == Direction::From {
@@ -117,6 +128,21 @@ fn by_pings(sight: &Sight<'_>) -> Option<Claim> {
         hit: lost.len() as u64,
         of: recent.len() as u64,
     };
+    if lost
+        .first()
+        .is_none_or(|last| sight.now_ns.saturating_sub(last.at_ns) > CLEAN_NS)
+    {
+        return None;
+    }
+    // Who limits pings limits nothing else.
+    let sum = sight.history.sum_since(recent.last()?.at_ns);
+    let segments = Share {
+        hit: sum.lost(),
+        of: sum.lost() + sum.delivered,
+    };
+    if segments.of >= SEGMENTS_MANY && segments.interval()[1] < share.interval()[0] {
+        return None;
+    }
     let came = recent
         .iter()
         .any(|ping| matches!(ping.outcome, Outcome::Came(_)));

@@ -1,9 +1,10 @@
 //! Nothing comes through: pings are lost, one after the other, and nothing that is sent is acknowledged.
 
-use super::Sight;
+use super::{SECOND_NS, Sight};
 use crate::{
     finding::{Claim, Direction, Kind, Size},
     pings::{Outcome, Ping, Pings},
+    slice::Slice,
 };
 
 /// So many pings in a row are lost by chance about once in ten thousand times, where half of them are.
@@ -14,6 +15,8 @@ const PINGS_LOST_TOO: usize = 3;
 const TRIES: u64 = 2;
 /// What is looked at, in seconds.
 const WINDOW_S: u64 = 4;
+/// Nothing has passed for so long, in nanoseconds.
+const QUIET_NS: u64 = 2 * SECOND_NS;
 
 /// Claims a partition.
 pub fn detect(sight: &Sight<'_>) -> Vec<Claim> {
@@ -23,8 +26,9 @@ pub fn detect(sight: &Sight<'_>) -> Vec<Claim> {
     };
     let in_vain = recent.syn_retransmits + recent.retransmits + recent.probes + recent.unsent;
     let is_tried = in_vain >= TRIES && (last.stalled > 0 || last.asking > 0);
-    // What passes is acknowledged, or answers.
-    let quiet = passing_ended(sight);
+    let passed_ns = passed_last(sight);
+    // What connections say is as old as the last look at them.
+    let is_quiet = last.looked_ns.saturating_sub(passed_ns) >= QUIET_NS;
     let row: Vec<&Ping> = sight
         .pings
         .filter(|pings| pings.has_answered())
@@ -32,26 +36,33 @@ pub fn detect(sight: &Sight<'_>) -> Vec<Claim> {
         .unwrap_or_default();
     let is_pinged = sight.pings.is_some_and(Pings::has_answered);
     let is_found = if is_tried {
-        // Where nobody answers pings, connections alone have to say it, and for longer.
-        quiet.passed_ago_s >= 2 && (row.len() >= PINGS_LOST_TOO || !is_pinged)
+        // Where nobody answers pings, connections alone have to say it.
+        row.len() >= PINGS_LOST_TOO || !is_pinged
     } else {
-        row.len() >= PINGS_LOST && quiet.passed_ago_s >= 2
+        row.len() >= PINGS_LOST
     };
-    if !is_found {
+    if !(is_found && is_quiet) {
         return Vec::new();
     }
+    let is_trying = |slice: &&Slice| {
+        let tally = &slice.tally;
+        let again = tally.syn_retransmits + tally.retransmits + tally.probes + tally.unsent;
+        again > 0 || slice.stalled > 0 || slice.asking > 0
+    };
+    let first_tried = sight.history.since(passed_ns).find(is_trying);
     let first_lost = row.last().map(|ping| ping.at_ns);
-    let since_ns = first_lost
-        .unwrap_or(quiet.last_ns)
-        .max(quiet.last_ns.min(sight.now_ns));
+    let since_ns = first_lost.or(first_tried.map(|slice| slice.at_ns));
+    let since_ns = since_ns.unwrap_or(sight.now_ns).max(passed_ns);
     let mut evidence = Vec::new();
     if !row.is_empty() {
         evidence.push(format!("{} pings in a row were not answered", row.len()));
     }
     if is_tried {
         evidence.push(format!(
-            "{in_vain} segments were sent again in {WINDOW_S} s and none was acknowledged; nothing passes {} connections, {} wait for an answer",
-            last.stalled, last.asking
+            "{in_vain} segments were sent again within {WINDOW_S} s, and nothing was acknowledged for {} s; nothing passes {} connections, {} wait for an answer",
+            QUIET_NS / SECOND_NS,
+            last.stalled,
+            last.asking
         ));
     }
     let unsent = row
@@ -76,25 +87,15 @@ fn is_lost(ping: &Ping) -> bool {
     matches!(ping.outcome, Outcome::Lost | Outcome::Unsent)
 }
 
-struct Quiet {
-    /// When something passed last.
-    last_ns: u64,
-    passed_ago_s: u64,
-}
-
-/// Since when nothing passes.
-fn passing_ended(sight: &Sight<'_>) -> Quiet {
+/// When something passed for the last time; 0 where nothing ever did.
+fn passed_last(sight: &Sight<'_>) -> u64 {
     let mut slices = sight.history.until(sight.now_ns);
     let passes = slices.find(|slice| {
         let tally = &slice.tally;
         // What comes from the peer does so also where nothing comes there.
         tally.delivered + tally.connected + tally.accepted + tally.refused > 0
     });
-    let last_ns = passes.map_or(0, |slice| slice.at_ns);
-    Quiet {
-        last_ns,
-        passed_ago_s: sight.now_ns.saturating_sub(last_ns) / super::SECOND_NS,
-    }
+    passes.map_or(0, |slice| slice.at_ns)
 }
 
 /// Which way nothing comes through, by whether pings arrive at the peer.

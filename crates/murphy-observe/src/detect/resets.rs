@@ -1,23 +1,29 @@
 //! Connections are reset that were established.
 
-use super::Sight;
+use super::{SECOND_NS, Sight};
 use crate::{
     finding::{Claim, Direction, Kind, Size},
+    share::at_least,
     tally::Tally,
 };
 
-/// What is looked at, in seconds.
-pub(super) const WINDOW_S: u64 = 5;
+/// What is looked at, in seconds: what happens at once, and what happens now and then.
+pub(super) const WINDOWS_S: [u64; 2] = [2, 10];
+/// What happens by chance less often than this is no chance.
+const CHANCE_MAX: f64 = 0.005;
 /// How often it happened before is asked of this time, in seconds.
 const BEFORE_S: u64 = 60;
 
 /// Claims resets.
 pub fn detect(sight: &Sight<'_>) -> Vec<Claim> {
-    let (now, _) = counts(sight, |tally| tally.resets_sent + tally.resets_received);
-    let Some(since_ns) = exceeds(sight, |tally| tally.resets_sent + tally.resets_received) else {
+    let surprise = WINDOWS_S.into_iter().find_map(|window_s| {
+        exceeds(sight, window_s, |tally| {
+            tally.resets_sent + tally.resets_received
+        })
+    });
+    let Some(Excess { recent, since_ns }) = surprise else {
         return Vec::new();
     };
-    let recent = sight.history.sum_since(since(sight));
     let direction = match (recent.resets_sent, recent.resets_received) {
         (0, _) => Direction::From,
         (_, 0) => Direction::To,
@@ -26,10 +32,10 @@ pub fn detect(sight: &Sight<'_>) -> Vec<Claim> {
     vec![Claim {
         kind: Kind::Resets,
         direction,
-        size: Size::Count(now),
+        size: Size::Count(recent.resets_sent + recent.resets_received),
         since_ns,
         evidence: vec![format!(
-            "{} connections were reset here and {} by the other end within {WINDOW_S} s; {} have ended, {} are left",
+            "{} connections were reset here and {} by the other end; {} have ended, {} are left",
             recent.resets_sent,
             recent.resets_received,
             recent.closed,
@@ -38,28 +44,38 @@ pub fn detect(sight: &Sight<'_>) -> Vec<Claim> {
     }]
 }
 
+/// What happens more often than it did before.
+pub(super) struct Excess {
+    /// All that has happened in the window.
+    pub recent: Tally,
+    /// When it happened first there.
+    pub since_ns: u64,
+}
+
 /// From when on it is looked at: what follows from that nothing came through is no news.
-pub(super) fn since(sight: &Sight<'_>) -> u64 {
-    sight.ago(WINDOW_S).max(sight.cut_until_ns)
+pub(super) fn since(sight: &Sight<'_>, window_s: u64) -> u64 {
+    sight.ago(window_s).max(sight.cut_until_ns)
 }
 
-/// How often something happens now, and how often it happened before.
-fn counts(sight: &Sight<'_>, of: fn(&Tally) -> u64) -> (u64, u64) {
-    let now = of(&sight.history.sum_since(since(sight)));
-    let before = sight.history.until(sight.ago(WINDOW_S));
-    let before = before.take_while(|slice| slice.at_ns > sight.ago(WINDOW_S + BEFORE_S));
-    (now, before.map(|slice| of(&slice.tally)).sum())
-}
-
-/// Since when something happens more often than it did before, by more than chance makes it vary; none if it does not.
-pub(super) fn exceeds(sight: &Sight<'_>, of: fn(&Tally) -> u64) -> Option<u64> {
-    let (now, before) = counts(sight, of);
-    let expected = before as f64 * WINDOW_S as f64 / BEFORE_S as f64;
-    // Three deviations of a Poisson process above what is expected.
-    let is_more = now as f64 > expected + 3.0 * expected.sqrt();
-    let first = sight
-        .history
-        .since(since(sight))
-        .find(|slice| of(&slice.tally) > 0)?;
-    (now > 0 && is_more).then_some(first.at_ns)
+/// Whether something happens more often now than it did before, by more than chance makes it vary.
+pub(super) fn exceeds(sight: &Sight<'_>, window_s: u64, of: fn(&Tally) -> u64) -> Option<Excess> {
+    let begin = since(sight, window_s);
+    let mut now = sight.history.since(begin);
+    let first = now.find(|slice| of(&slice.tally) > 0)?;
+    let recent = sight.history.sum_since(begin);
+    let earlier = sight.history.until(sight.ago(window_s));
+    let earliest = sight.ago(window_s + BEFORE_S);
+    let (mut before, mut known_ns) = (0, 0);
+    for slice in earlier.take_while(|slice| slice.at_ns > earliest) {
+        before += of(&slice.tally);
+        known_ns = sight.ago(window_s) - slice.at_ns;
+    }
+    // If nothing had changed, each of all would have come now with the same chance.
+    let looked_ns = window_s * SECOND_NS;
+    let chance = looked_ns as f64 / (looked_ns + known_ns) as f64;
+    let by_chance = at_least(of(&recent), of(&recent) + before, chance);
+    (by_chance < CHANCE_MAX).then_some(Excess {
+        recent,
+        since_ns: first.at_ns,
+    })
 }

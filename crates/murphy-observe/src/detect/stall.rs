@@ -9,6 +9,8 @@ use crate::{
 
 /// What is looked at, in seconds: a partition is known sooner.
 const WINDOW_S: u64 = 3;
+/// A connection is asked for again in ever longer intervals: at most so many seconds are looked at.
+const ASKED_S: u64 = 60;
 /// One segment in so many lost is much.
 const LOSSY: u64 = 20;
 
@@ -43,21 +45,24 @@ pub fn detect(sight: &Sight<'_>) -> Vec<Claim> {
             size: Size::Count(last.stalled.into()),
             since_ns,
             evidence: vec![format!(
-                "on {} of {} connections the timer of retransmits has run out twice in a row for {WINDOW_S} s, while the peer answers others",
-                last.stalled, last.active
+                "on {} of {} connections the timer of retransmits has run out twice in a row for {WINDOW_S} s, while {}",
+                last.stalled,
+                last.active,
+                if others_pass { "others pass" } else { "pings are answered" }
             )],
         });
     }
     let unanswered = recent.timed_out + u64::from(last.asking);
-    if unanswered > 0 && recent.syn_retransmits > 0 && recent.connected == 0 {
+    let is_asked_again = sight.history.sum_since(sight.ago(ASKED_S)).syn_retransmits > 0;
+    if unanswered > 0 && is_asked_again && recent.connected == 0 {
         claims.push(Claim {
             kind: Kind::Timeouts,
             direction: Direction::Unknown,
             size: Size::Count(unanswered),
             since_ns: row(sight, |slice| slice.asking > 0).unwrap_or(sight.now_ns),
             evidence: vec![format!(
-                "{} connections wait for an answer, {} have timed out; they were asked for {} times again",
-                last.asking, recent.timed_out, recent.syn_retransmits
+                "{} connections wait for an answer, {} have timed out within {WINDOW_S} s; they were asked for again",
+                last.asking, recent.timed_out
             )],
         });
     }

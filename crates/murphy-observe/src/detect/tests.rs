@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 use super::*;
 use crate::{
     finding::{Direction, Kind, Size},
-    slice::Slice,
+    slice::{Rtt, Slice},
     tally::Tally,
 };
 
@@ -53,7 +53,7 @@ impl Scene {
 
     /// So many halves of a second in which this happens.
     fn passes(&mut self, halves: usize, slice: &Slice, fate: Fate) {
-        self.passes_by(halves, |_| slice.clone(), |_| fate);
+        self.passes_by(halves, |_| *slice, |_| fate);
     }
 
     fn passes_by(
@@ -69,6 +69,7 @@ impl Scene {
             self.now_ns += SLICE_NS;
             self.history.push(Slice {
                 at_ns: self.now_ns,
+                looked_ns: self.now_ns,
                 ..slice(half)
             });
         }
@@ -122,7 +123,7 @@ fn healthy() -> Slice {
             segments_received: 100,
             ..Tally::default()
         },
-        rtts_us: vec![200, 210, 220],
+        rtt: Rtt::of(vec![200, 210, 220]),
         active: 10,
         ..Slice::default()
     }
@@ -387,7 +388,7 @@ fn requests_that_are_not_answered_while_the_peer_is_there_time_out() {
 #[test]
 fn where_nobody_answers_pings_acknowledgements_tell_that_it_takes_longer_than_before() {
     let acknowledged = |rtts_us: &[u32]| Slice {
-        rtts_us: rtts_us.to_vec(),
+        rtt: Rtt::of(rtts_us.to_vec()),
         ..healthy()
     };
     // Whoever has nothing to say acknowledges late: that was always so.
@@ -410,4 +411,104 @@ fn where_nobody_answers_pings_acknowledgements_tell_that_it_takes_longer_than_be
     scene.passes(40, &acknowledged(&[200]), QUICK);
     scene.passes(8, &acknowledged(&[50_000]), QUICK);
     assert_eq!(scene.kinds(), []);
+}
+
+#[test]
+fn pings_that_are_sent_seldom_or_come_late_tell_of_latency_and_not_of_a_partition() {
+    let mut scene = Scene::new();
+    scene.passes(40, &idle(), QUICK);
+    scene.passes(16, &idle(), Fate::LostOnItsWay);
+    assert_eq!(scene.kinds(), [(Kind::Partition, Direction::To)]);
+    // All of them come after one second and a half.
+    let (first, last) = (80, scene.number);
+    let sent: Vec<u64> = scene.pings.latest().map(|ping| ping.at_ns).collect();
+    for (number, at_ns) in (first..last).rev().zip(sent) {
+        scene.pings.arrive(number, at_ns + 1_500_000_000);
+        scene.pings.answer(number, at_ns + 1_500_100_000);
+    }
+    assert_eq!(scene.kinds(), [(Kind::Latency, Direction::To)]);
+    let mut scene = Scene::new();
+    for _ in 0..30 {
+        scene.ping(Fate::Comes {
+            to_us: 40_000,
+            from_us: 100,
+        });
+        scene.now_ns += SECOND_NS;
+    }
+    assert_eq!(scene.kinds(), [(Kind::Latency, Direction::To)]);
+}
+
+#[test]
+fn a_loss_of_pings_is_over_soon_and_is_none_where_segments_pass() {
+    let mut scene = Scene::new();
+    scene.passes(40, &idle(), QUICK);
+    let some = |half: usize| {
+        if half.is_multiple_of(3) {
+            Fate::LostOnItsWay
+        } else {
+            QUICK
+        }
+    };
+    scene.passes_by(20, |_| idle(), some);
+    assert_eq!(scene.kinds(), [(Kind::Loss, Direction::To)]);
+    scene.passes(12, &idle(), QUICK);
+    assert_eq!(scene.kinds(), []);
+    let mut scene = Scene::new();
+    scene.passes(40, &healthy(), QUICK);
+    scene.passes_by(20, |_| healthy(), some);
+    assert_eq!(scene.kinds(), []);
+}
+
+#[test]
+fn what_connections_say_is_as_old_as_the_last_look_at_them() {
+    let mut scene = Scene::new();
+    scene.passes(40, &healthy(), Fate::LostOnItsWay);
+    let looked_ns = scene.now_ns;
+    let cut = Slice {
+        tally: Tally {
+            retransmits: 10,
+            ..Tally::default()
+        },
+        active: 10,
+        stalled: 8,
+        ..Slice::default()
+    };
+    for _ in 0..6 {
+        scene.now_ns += SLICE_NS;
+        scene.history.push(Slice {
+            at_ns: scene.now_ns,
+            looked_ns,
+            ..cut
+        });
+    }
+    assert_eq!(scene.kinds(), []);
+    scene.passes(1, &cut, Fate::LostOnItsWay);
+    assert_eq!(scene.kinds(), [(Kind::Partition, Direction::Unknown)]);
+}
+
+#[test]
+fn where_every_connection_is_refused_nothing_need_be_known_of_before() {
+    let mut scene = Scene::new();
+    let refused = Slice {
+        tally: Tally {
+            refused: 2,
+            ..Tally::default()
+        },
+        ..Slice::default()
+    };
+    scene.passes(1, &refused, QUICK);
+    assert_eq!(scene.kinds(), []);
+    scene.passes(1, &refused, QUICK);
+    assert_eq!(scene.kinds(), [(Kind::Refusals, Direction::From)]);
+}
+
+#[test]
+fn resets_that_were_always_there_are_none_however_short_it_is_observed() {
+    let mut slice = healthy();
+    slice.tally.resets_received = 5;
+    for halves in 1..30 {
+        let mut scene = Scene::new();
+        scene.passes(halves, &slice, QUICK);
+        assert_eq!(scene.kinds(), [], "{halves}");
+    }
 }

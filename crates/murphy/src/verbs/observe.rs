@@ -7,9 +7,9 @@ use murphy_fault::{
     net::{Hit, Place},
     span::{Span, Until},
 };
-use murphy_observe::{EdgeNow, Finding, News, ObserveError, Observer, Snapshot, Spec};
+use murphy_observe::{EdgeNow, Finding, News, ObserveError, Observer, Snapshot, Spec, Tally};
 use murphy_sys::clock::{boottime_ns, realtime_ns};
-use murphy_target::{MAX_TARGETS, Mode, Selector};
+use murphy_target::{Mode, Selector};
 use serde_json::json;
 
 use crate::{
@@ -20,6 +20,8 @@ use crate::{
 
 /// How often everything is said with `--json`.
 const SAY_EVERY: Duration = Duration::from_secs(1);
+/// So often in a row it may fail.
+const FAILED_MAX: u32 = 20;
 /// How long `--once` looks.
 const ONCE: Duration = Duration::from_secs(5);
 
@@ -94,7 +96,7 @@ impl ObserveArgs {
             time: None,
             mode: Mode::All,
             seed: None,
-            max_targets: MAX_TARGETS,
+            max_targets: usize::MAX,
             dry_run: false,
             detach: false,
             detached: false,
@@ -125,6 +127,11 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
     if let Some(target) = &target {
         say_left_out(target);
     }
+    if places.is_empty() {
+        return Err(Failure::machine(
+            "observe connections: no network namespace was found: the target is gone, or is somebody else's",
+        ));
+    }
     let names: Vec<String> = places
         .iter()
         .map(|place: &Place| place.name.clone())
@@ -140,6 +147,7 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
     let until = args.until()?;
     let began = Instant::now();
     let mut said_at = began;
+    let mut failed = 0;
     loop {
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         if left.is_some_and(|left| left.is_zero()) {
@@ -153,8 +161,26 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
                 return Err(Failure::machine(format!("listen for Ctrl-C: {error}")));
             }
         }
-        for news in observer.step().map_err(failure)? {
-            say(&news, began, json);
+        match observer.step() {
+            Ok(all) => {
+                failed = 0;
+                for news in &all {
+                    say(news, began, json);
+                }
+            }
+            // What fails once may work again: of a night nothing is to be lost.
+            Err(error) if failed < FAILED_MAX => {
+                failed += 1;
+                output::note(&format!("murphy: warning: failed to {error}"));
+            }
+            Err(error) => {
+                ended(&observer, json);
+                return Err(failure(error));
+            }
+        }
+        if observer.is_gone() {
+            output::note("murphy: the target is gone: all of its processes have ended");
+            break;
         }
         if json && said_at.elapsed() >= SAY_EVERY {
             said_at = Instant::now();
@@ -279,10 +305,11 @@ fn row(now: &EdgeNow, width: usize) -> String {
         .iter()
         .map(|one| one.claim.kind.name())
         .collect();
-    let state = if state.is_empty() {
-        "ok".to_owned()
-    } else {
-        state.join(", ").to_uppercase()
+    let is_silent = now.pings == 0 && *recent == Tally::default();
+    let state = match &state[..] {
+        [] if is_silent => "insufficient traffic".to_owned(),
+        [] => "ok".to_owned(),
+        state => state.join(", ").to_uppercase(),
     };
     format!(
         "{:width$}  {:>6} {:>7.1} {:>5} {:>9} {:>9} {:>8} {:>7}  {state}",
