@@ -27,6 +27,8 @@ const REFUSED: u32 = 111;
 const ASKING_NS: u64 = 1_000_000_000;
 /// So often in a row the timer of retransmits runs out until nothing is believed to pass a connection any more.
 const STALLED_TIMEOUTS: u8 = 2;
+/// After so long without anything passing, what was sent again meanwhile is no loss among other packets.
+const STALLED_LONG_NS: u64 = 2_500_000_000;
 /// An established connection that so many looks in a row do not find is gone, though the kernel has not said so.
 const MISSED_LOOKS: u64 = 2;
 /// One that is not established is not looked at; so long none is, but somebody would have said so.
@@ -89,7 +91,21 @@ struct Track {
     figures: Figures,
     /// Segments that were sent again, after which nothing has passed yet.
     unconfirmed: u64,
+    /// Since when nothing passes it, as looks have it.
+    stalled_ns: Option<u64>,
     look: u64,
+}
+
+impl Track {
+    /// What it has sent again that may be a loss among other packets: where nothing passed for long it was none.
+    fn unconfirmed(&self, at_ns: u64) -> u64 {
+        let is_long = |since_ns: u64| at_ns.saturating_sub(since_ns) > STALLED_LONG_NS;
+        if self.stalled_ns.is_some_and(is_long) {
+            0
+        } else {
+            self.unconfirmed
+        }
+    }
 }
 
 impl Account {
@@ -259,8 +275,9 @@ impl Book {
             None => said,
         };
         let figures = latest(&before, &said);
-        let (is_reset, unconfirmed) =
-            known.map_or((false, 0), |track| (track.is_reset, track.unconfirmed));
+        let (is_reset, unconfirmed) = known.as_ref().map_or((false, 0), |track| {
+            (track.is_reset, track.unconfirmed(event.at_ns))
+        });
         let account = self.account(&edge);
         let unconfirmed = account.carry(&before, &figures, unconfirmed);
         let total = &mut account.total;
@@ -296,6 +313,7 @@ impl Book {
                 is_reset,
                 figures,
                 unconfirmed,
+                stalled_ns: known.and_then(|track| track.stalled_ns),
                 look: self.looks,
             };
             self.sockets.insert(event.cookie, track);
@@ -334,6 +352,7 @@ impl Book {
                     activity.figures
                 },
                 unconfirmed: 0,
+                stalled_ns: None,
                 look: 0,
             });
             let figures = latest(&track.figures, &activity.figures);
@@ -345,7 +364,8 @@ impl Book {
                     Side::Accepted => account.total.accepted += 1,
                 }
             }
-            track.unconfirmed = account.carry(&track.figures, &figures, track.unconfirmed);
+            let unconfirmed = track.unconfirmed(at_ns);
+            track.unconfirmed = account.carry(&track.figures, &figures, unconfirmed);
             let has_passed = figures.delivered != track.figures.delivered;
             if figures.rtt_us > 0 && has_passed && account.rtts_us.len() < RTTS_MAX {
                 account.rtts_us.push(figures.rtt_us);
@@ -353,6 +373,7 @@ impl Book {
             // The same timer asks whether a window has opened again, while nothing is under way.
             let is_stalled = activity.timeouts >= STALLED_TIMEOUTS && figures.unacknowledged > 0;
             account.stalled += u32::from(is_stalled);
+            track.stalled_ns = is_stalled.then(|| track.stalled_ns.unwrap_or(at_ns));
             track.figures = figures;
             track.heard_ns = at_ns;
             track.is_made |= is_made;

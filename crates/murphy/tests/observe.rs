@@ -203,6 +203,10 @@ fn a_loss_on_busy_connections_is_found_with_its_share() {
     let lose = |lab: &Lab, _| lab.inject("inject net -t TARGET --loss 30% --direction to --for 5s");
     let found = lab.observe(End::Client, true, true, lose);
     assert_eq!(kinds(&found), [("loss", "to")], "{found:?}");
+    let share = &found[0]["size"]["share"];
+    let bounds = [0, 1].map(|place| share["interval"][place].as_f64().expect("a share"));
+    // It is told as soon as it is known, with what is known by then.
+    assert!(bounds[0] < 0.45 && bounds[1] > 0.15, "{share}");
 }
 
 #[test]

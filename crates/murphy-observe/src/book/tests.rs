@@ -393,6 +393,23 @@ fn a_reset_that_is_sent_right_after_the_end_is_one_of_the_connection() {
 }
 
 #[test]
+fn what_a_connection_has_sent_again_that_nothing_passed_for_long_is_no_loss() {
+    const SECOND_NS: u64 = 1_000_000_000;
+    for (seconds, resent) in [(1, 4), (4, 0)] {
+        let mut book = book();
+        let looked = |delivered, timeouts, retransmitted| {
+            let mut activity = carried(delivered, timeouts);
+            activity.figures.retransmitted = retransmitted;
+            [connection(1, OPENED, activity)]
+        };
+        book.look(SECOND_NS, &looked(5, 0, 0));
+        book.look(2 * SECOND_NS, &looked(5, 3, 4));
+        book.look((2 + seconds) * SECOND_NS, &looked(6, 0, 4));
+        assert_eq!(only(&book).1.resent, resent, "{seconds} s");
+    }
+}
+
+#[test]
 fn a_window_that_stays_closed_is_no_stall() {
     let mut book = book();
     let mut waiting = carried(5, 7);

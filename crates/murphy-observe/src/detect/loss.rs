@@ -85,14 +85,18 @@ fn by_segments(sight: &Sight<'_>) -> Option<Claim> {
         if pings.len() < PINGS_TO_TELL {
             return None;
         }
-        // Few that are lost say nothing; what came twice was acknowledged, and the acknowledgement lost.
-        if sum.duplicated * CAME_TWICE > sum.resent {
-            claim.direction = Direction::From;
+        // What came twice was acknowledged, and late or not at all: only pings tell these apart.
+        let came_twice = sum.duplicated * CAME_TWICE > sum.resent;
+        match (came_twice, lost.is_empty()) {
+            (false, _) => return Some(claim),
+            (true, true) => return None,
+            (true, false) => claim.direction = Direction::From,
         }
-        return Some(claim);
+    } else {
+        claim.direction = way_of(&lost, &mut claim.evidence);
     }
-    claim.direction = way_of(&lost, &mut claim.evidence);
     if claim.direction == Direction::From {
+        // How much comes this way segments do not say that are sent the other way.
         claim.size = Size::of_share(Share {
             hit: lost.len() as u64,
             of: pings.len() as u64,

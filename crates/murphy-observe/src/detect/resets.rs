@@ -57,11 +57,16 @@ pub(super) fn since(sight: &Sight<'_>, window_s: u64) -> u64 {
     sight.ago(window_s).max(sight.cut_until_ns)
 }
 
-/// Whether something happens more often now than it did before, by more than chance makes it vary.
+/// Whether something happens more often now than it did before, by more than chance makes it vary. What has ceased is not
+/// found by looking further back.
 pub(super) fn exceeds(sight: &Sight<'_>, window_s: u64, of: fn(&Tally) -> u64) -> Option<Excess> {
     let begin = since(sight, window_s);
     let mut now = sight.history.since(begin);
     let first = now.find(|slice| of(&slice.tally) > 0)?;
+    let lasts = sight.history.sum_since(since(sight, WINDOWS_S[0]));
+    if of(&lasts) == 0 {
+        return None;
+    }
     let recent = sight.history.sum_since(begin);
     let earlier = sight.history.until(sight.ago(window_s));
     let earliest = sight.ago(window_s + BEFORE_S);

@@ -233,6 +233,26 @@ fn segments_that_came_twice_were_not_lost() {
 }
 
 #[test]
+fn segments_that_come_twice_tell_of_a_loss_on_the_way_back_only_if_pings_do() {
+    let mut twice = healthy();
+    (twice.tally.resent, twice.tally.duplicated) = (10, 5);
+    let mut scene = Scene::new();
+    scene.passes(40, &healthy(), QUICK);
+    scene.passes(8, &twice, QUICK);
+    assert_eq!(scene.kinds(), []);
+    let mut scene = Scene::new();
+    scene.passes(40, &healthy(), QUICK);
+    scene.passes(1, &twice, QUICK);
+    scene.ping(Fate::LostOnItsWayBack);
+    scene.passes(8, &twice, QUICK);
+    assert_eq!(scene.kinds(), [(Kind::Loss, Direction::From)]);
+    let Size::Share { share, .. } = scene.claims()[0].size else {
+        panic!("{:?}", scene.claims());
+    };
+    assert_eq!(share.hit, 1, "of pings, not of segments");
+}
+
+#[test]
 fn a_loss_on_an_idle_edge_is_seen_by_pings_with_its_way() {
     for (fate, direction) in [
         (Fate::LostOnItsWay, Direction::To),

@@ -29,14 +29,14 @@ const ONCE: Duration = Duration::from_secs(5);
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  murphy observe -t container:web                 until Ctrl-C: what is wrong, as soon as it is known
+  murphy observe -t container:web               until Ctrl-C: what is wrong, as soon as it is known
   murphy observe -t container:web --for 30s --json
-  murphy observe -t netns:n1 --once               five seconds, then all edges
+  murphy observe -t netns:n1 --once             five seconds, then all edges
   murphy observe -t pid:42 --ping-every 1s --latency 50ms
 
-An edge is who talks with whom: the target, a peer, and the port of whoever is asked. What the kernel tells of its
-connections (eBPF) is counted, connections are looked at, and peers are pinged from inside the target's network namespace;
-nothing else is sent. More: docs/observe.md.")]
+An edge is who talks with whom: the target, a peer, and the port of whoever is asked. What the
+kernel tells of its connections (eBPF) is counted, connections are looked at, and peers are pinged
+from inside the target's network namespace; nothing else is sent. More: docs/observe.md.")]
 pub struct ObserveArgs {
     /// Whose network: container:web, pid:42, netns:n1, … (docs/targets.md); repeatable.
     #[arg(short, long = "target", value_name = "TARGET", required = true)]
