@@ -20,8 +20,9 @@ use crate::{
 
 /// How often everything is said with `--json`.
 const SAY_EVERY: Duration = Duration::from_secs(1);
-/// So often in a row it may fail.
+/// So often in a row it may fail, and after so long it is tried again.
 const FAILED_MAX: u32 = 20;
+const AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// How long `--once` looks.
 const ONCE: Duration = Duration::from_secs(5);
 
@@ -104,25 +105,22 @@ impl ObserveArgs {
         }
     }
 
-    /// When it ends, if it does.
-    fn until(&self) -> Result<Option<Instant>, Failure> {
-        let lasts = match self.time {
-            _ if self.once => ONCE,
-            Until::Forever => return Ok(None),
-            Until::After(span) if span.0.is_zero() => {
-                return Err(Failure::input(
-                    "observe: --for 0s would see nothing; say a time such as 30s",
-                ));
-            }
-            Until::After(span) => span.0,
-        };
-        Ok(Instant::now().checked_add(lasts))
+    /// How long it lasts, if it ends by itself.
+    fn lasts(&self) -> Result<Option<Duration>, Failure> {
+        match self.time {
+            _ if self.once => Ok(Some(ONCE)),
+            Until::Forever => Ok(None),
+            Until::After(span) if span.0.is_zero() => Err(Failure::input(
+                "observe: --for 0s would see nothing; say a time such as 30s",
+            )),
+            Until::After(span) => Ok(Some(span.0)),
+        }
     }
 }
 
 /// Observes.
 pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
-    let spec = args.spec()?;
+    let (spec, lasts) = (args.spec()?, args.lasts()?);
     let (places, target) = args.aim().find_places(realtime_ns())?;
     if let Some(target) = &target {
         say_left_out(target);
@@ -144,8 +142,9 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
     let interrupts = interrupts()?;
     let mut observer = Observer::begin(&hit, spec).map_err(failure)?;
     begun(&observer, &names, json);
-    let until = args.until()?;
     let began = Instant::now();
+    // What nobody lives to see is no end.
+    let until = lasts.and_then(|lasts| began.checked_add(lasts));
     let mut said_at = began;
     let mut failed = 0;
     loop {
@@ -153,7 +152,12 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
         if left.is_some_and(|left| left.is_zero()) {
             break;
         }
-        let wait = observer.until_next().min(left.unwrap_or(Duration::MAX));
+        let next = if failed > 0 {
+            AGAIN_AFTER
+        } else {
+            observer.until_next()
+        };
+        let wait = next.min(left.unwrap_or(Duration::MAX));
         match interrupts.wait(wait) {
             Ok(true) => break,
             Ok(false) => {}
@@ -179,7 +183,7 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
             }
         }
         if observer.is_gone() {
-            output::note("murphy: the target is gone: all of its processes have ended");
+            output::note("murphy: the target is gone: nobody is there any more");
             break;
         }
         if json && said_at.elapsed() >= SAY_EVERY {
