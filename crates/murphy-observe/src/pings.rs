@@ -98,7 +98,7 @@ impl Pings {
         let Some(ping) = self.waiting(number) else {
             return;
         };
-        if !matches!(ping.outcome, Outcome::Came(_)) {
+        if ping.took().is_none() {
             let took = received_ns.saturating_sub(ping.sent_ns);
             ping.outcome = Outcome::Came(Duration::from_nanos(took));
             self.has_answered = true;
@@ -152,15 +152,30 @@ impl Pings {
     }
 }
 
+impl Ping {
+    /// How long it took, if it was answered.
+    pub fn took(&self) -> Option<Duration> {
+        match self.outcome {
+            Outcome::Came(took) => Some(took),
+            _ => None,
+        }
+    }
+}
+
+/// A time in microseconds.
+pub fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// How long those took that came, in microseconds, one after the other.
+pub fn times_us<'a>(pings: impl IntoIterator<Item = &'a Ping>) -> Vec<u64> {
+    let took = pings.into_iter().filter_map(Ping::took);
+    took.map(micros).collect()
+}
+
 /// The time by which half of those took no longer that came, in microseconds.
 pub fn median_us<'a>(pings: impl IntoIterator<Item = &'a Ping>) -> Option<u64> {
-    let mut times: Vec<u64> = pings
-        .into_iter()
-        .filter_map(|ping| match ping.outcome {
-            Outcome::Came(took) => u64::try_from(took.as_micros()).ok(),
-            _ => None,
-        })
-        .collect();
+    let mut times = times_us(pings);
     times.sort_unstable();
     times.get(times.len().checked_sub(1)? / 2).copied()
 }

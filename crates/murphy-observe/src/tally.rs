@@ -5,6 +5,8 @@ use std::ops::{AddAssign, Sub};
 use murphy_sys::tcp_events::Figures;
 use serde::Serialize;
 
+use crate::share::Share;
+
 /// How often what has happened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Tally {
@@ -87,6 +89,19 @@ impl Tally {
     /// Segments that did not arrive, as far as is known: sent again, and not found to have come twice.
     pub fn lost(&self) -> u64 {
         self.resent.saturating_sub(self.duplicated)
+    }
+
+    /// Of all segments whose fate is known, those that did not arrive.
+    pub fn loss(&self) -> Share {
+        Share {
+            hit: self.lost(),
+            of: self.lost() + self.delivered,
+        }
+    }
+
+    /// Segments that were sent again, or could not be, as the kernel has told.
+    pub fn in_vain(&self) -> u64 {
+        self.syn_retransmits + self.retransmits + self.probes + self.unsent
     }
 
     fn each(&mut self) -> [&mut u64; 25] {

@@ -7,7 +7,7 @@ use std::{
     fs::File,
     io::{self, ErrorKind},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -87,6 +87,22 @@ pub fn hear_stdin(limit: Duration) -> io::Result<Said> {
 /// Waits at most `limit` for something to read, the end included. True when there is.
 pub fn readable(fd: impl AsFd, limit: Duration) -> io::Result<bool> {
     Ok(!wait(fd.as_fd(), PollFlags::IN, limit)?.is_empty())
+}
+
+/// The same, to the end of that time, whatever signals come meanwhile.
+pub(crate) fn readable_within(fd: impl AsFd, at_most: Duration) -> io::Result<bool> {
+    // What nobody lives to see is no limit.
+    let until = Instant::now().checked_add(at_most);
+    loop {
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+        let mut polled = [PollFd::new(&fd, PollFlags::IN)];
+        match poll(&mut polled, timeout.as_ref()) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
 }
 
 /// Waits at most `limit` for something to read from either. True when there is from the first.

@@ -1,11 +1,9 @@
 //! What comes takes long: against a threshold, and against what it took before; or now longer and now shorter.
 
-use std::time::Duration;
-
 use super::Sight;
 use crate::{
     finding::{Claim, Direction, Kind, Size},
-    pings::{Outcome, Ping, Pings, median_us},
+    pings::{Ping, Pings, median_us, micros, times_us},
 };
 
 /// What is looked at, in seconds.
@@ -37,9 +35,7 @@ pub fn detect(sight: &Sight<'_>) -> Vec<Claim> {
     let by_pings = sight.pings.and_then(|pings| {
         let recent = recent_of(sight, pings);
         let before = pings.since(sight.ago(BEFORE_S)).skip(recent.len());
-        let came = recent
-            .iter()
-            .filter(|ping| matches!(ping.outcome, Outcome::Came(_)));
+        let came = recent.iter().filter_map(|ping| ping.took());
         (came.count() >= PINGS_MIN).then_some(())?;
         Some((median_us(recent)?, median_us(before), By::Pings))
     });
@@ -47,7 +43,7 @@ pub fn detect(sight: &Sight<'_>) -> Vec<Claim> {
     // where nobody answers pings, the quickest of them, and against what they took before.
     let is_pinged = sight.pings.is_some_and(|pings| {
         let mut recent = pings.since(sight.ago(UNANSWERED_S));
-        recent.any(|ping| matches!(ping.outcome, Outcome::Came(_)))
+        recent.any(|ping| ping.took().is_some())
     });
     let by_segments = || {
         let recent = sight.history.since(sight.ago(WINDOW_S));
@@ -71,7 +67,7 @@ pub fn detect(sight: &Sight<'_>) -> Vec<Claim> {
 }
 
 fn slow_claim(sight: &Sight<'_>, now_us: u64, before_us: Option<u64>, by: By) -> Option<Claim> {
-    let most_us = u64::try_from(sight.latency_max.as_micros()).unwrap_or(u64::MAX);
+    let most_us = micros(sight.latency_max);
     let has_grown =
         before_us.is_some_and(|before| now_us > GROWN * before && now_us - before > GROWN_MIN_US);
     let is_over = now_us > most_us && by == By::Pings;
@@ -97,10 +93,8 @@ fn slow_claim(sight: &Sight<'_>, now_us: u64, before_us: Option<u64>, by: By) ->
     }
     let slow = |us: u64| 2 * us > now_us;
     let first = sight.pings.filter(|_| by == By::Pings).and_then(|pings| {
-        let row = pings.latest().take_while(|ping| match ping.outcome {
-            Outcome::Came(took) => slow(us_of(took)),
-            _ => true,
-        });
+        let is_slow = |ping: &&Ping| ping.took().is_none_or(|took| slow(micros(took)));
+        let row = pings.latest().take_while(is_slow);
         row.last().map(|ping| ping.at_ns)
     });
     Some(Claim {
@@ -113,10 +107,6 @@ fn slow_claim(sight: &Sight<'_>, now_us: u64, before_us: Option<u64>, by: By) ->
         since_ns: first.unwrap_or_else(|| sight.ago(WINDOW_S)),
         evidence,
     })
-}
-
-fn us_of(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The pings of the window, and as many as are needed where they are sent seldom.
@@ -154,12 +144,9 @@ fn more_of(to: Option<&u64>, from: Option<&u64>) -> Direction {
 /// How long pings took to the peer, and back, in microseconds; none where nobody listens there.
 fn legs(pings: &Pings, some: &[&Ping]) -> Option<[Vec<u64>; 2]> {
     pings.is_heard_there().then_some(())?;
-    let both = some.iter().filter_map(|ping| match ping.outcome {
-        Outcome::Came(took) => Some((
-            us_of(ping.arrived?),
-            us_of(took.saturating_sub(ping.arrived?)),
-        )),
-        _ => None,
+    let both = some.iter().filter_map(|ping| {
+        let (took, arrived) = (ping.took()?, ping.arrived?);
+        Some((micros(arrived), micros(took.saturating_sub(arrived))))
     });
     let (to, from) = both.unzip();
     Some([to, from])
@@ -173,23 +160,14 @@ fn variation(times: &[u64]) -> Option<u64> {
     steps.get(steps.len() / 2).copied()
 }
 
-/// How long those took that came.
-fn times(pings: &[&Ping]) -> Vec<u64> {
-    let times = pings.iter().filter_map(|ping| match ping.outcome {
-        Outcome::Came(took) => Some(us_of(took)),
-        _ => None,
-    });
-    times.collect()
-}
-
 fn jitter(sight: &Sight<'_>) -> Option<Claim> {
     let pings = sight.pings?;
     let all: Vec<&Ping> = pings.since(sight.ago(BEFORE_S)).collect();
     let (recent, before) = all.split_at_checked(JITTER_PINGS)?;
-    let mut came = times(recent);
+    let mut came = times_us(recent.iter().copied());
     (came.len() > JITTER_PINGS / 2).then_some(())?;
     let now_us = variation(&came)?;
-    let before_us = variation(&times(before));
+    let before_us = variation(&times_us(before.iter().copied()));
     came.sort_unstable();
     // Without the two that are furthest off it still varies.
     let spread = came.get(came.len().saturating_sub(2))? - came.get(1)?;

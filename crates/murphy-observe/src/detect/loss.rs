@@ -53,12 +53,8 @@ fn by_segments(sight: &Sight<'_>) -> Option<Claim> {
         return None;
     }
     let sum = sight.history.sum_since(since_ns);
-    let lost = sum.lost();
-    let share = Share {
-        hit: lost,
-        of: lost + sum.delivered,
-    };
-    if lost < LOST_MIN || share.interval()[0] < RATIO_MIN {
+    let share = sum.loss();
+    if share.hit < LOST_MIN || share.interval()[0] < RATIO_MIN {
         return None;
     }
     let mut claim = Claim {
@@ -139,17 +135,11 @@ fn by_pings(sight: &Sight<'_>) -> Option<Claim> {
         return None;
     }
     // Who limits pings limits nothing else.
-    let sum = sight.history.sum_since(recent.last()?.at_ns);
-    let segments = Share {
-        hit: sum.lost(),
-        of: sum.lost() + sum.delivered,
-    };
+    let segments = sight.history.sum_since(recent.last()?.at_ns).loss();
     if segments.of >= SEGMENTS_MANY && segments.interval()[1] < share.interval()[0] {
         return None;
     }
-    let came = recent
-        .iter()
-        .any(|ping| matches!(ping.outcome, Outcome::Came(_)));
+    let came = recent.iter().any(|ping| ping.took().is_some());
     if share.hit < LOST_MIN || !came || share.interval()[0] < PING_RATIO_MIN {
         return None;
     }

@@ -24,7 +24,7 @@ pub fn detect(sight: &Sight<'_>) -> Vec<Claim> {
     let Some(last) = sight.history.last() else {
         return Vec::new();
     };
-    let in_vain = recent.syn_retransmits + recent.retransmits + recent.probes + recent.unsent;
+    let in_vain = recent.in_vain();
     let is_tried = in_vain >= TRIES && (last.stalled > 0 || last.asking > 0);
     let passed_ns = passed_last(sight);
     // What connections say is as old as the last look at them.
@@ -44,11 +44,8 @@ pub fn detect(sight: &Sight<'_>) -> Vec<Claim> {
     if !(is_found && is_quiet) {
         return Vec::new();
     }
-    let is_trying = |slice: &&Slice| {
-        let tally = &slice.tally;
-        let again = tally.syn_retransmits + tally.retransmits + tally.probes + tally.unsent;
-        again > 0 || slice.stalled > 0 || slice.asking > 0
-    };
+    let is_trying =
+        |slice: &&Slice| slice.tally.in_vain() > 0 || slice.stalled > 0 || slice.asking > 0;
     let first_tried = sight.history.since(passed_ns).find(is_trying);
     let first_lost = row.last().map(|ping| ping.at_ns);
     let since_ns = first_lost.or(first_tried.map(|slice| slice.at_ns));

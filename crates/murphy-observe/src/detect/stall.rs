@@ -3,7 +3,7 @@
 use super::Sight;
 use crate::{
     finding::{Claim, Direction, Kind, Size},
-    pings::Outcome,
+    pings::Ping,
     slice::Slice,
 };
 
@@ -25,8 +25,7 @@ pub fn detect(sight: &Sight<'_>) -> Vec<Claim> {
     }
     let recent = sight.history.sum_since(sight.ago(WINDOW_S));
     let answered = sight.pings.is_some_and(|pings| {
-        let latest = pings.latest().take(3);
-        let came = latest.filter(|ping| matches!(ping.outcome, Outcome::Came(_)));
+        let came = pings.latest().take(3).filter_map(Ping::took);
         came.count() == 3
     });
     let others_pass = recent.delivered > 0;

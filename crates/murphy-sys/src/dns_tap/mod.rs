@@ -42,15 +42,13 @@ use std::{
     io,
     net::SocketAddr,
     os::fd::{AsFd, BorrowedFd},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    io::Errno,
+use crate::{
+    namespace::{NamespaceError, NetNamespace},
+    session,
 };
-
-use crate::namespace::{NamespaceError, NetNamespace};
 use sightings::Sightings;
 use socket::{Packet, PacketSocket};
 
@@ -126,18 +124,7 @@ impl DnsTap {
 
     /// Waits until there is something to hear, or for so long; whether there is.
     pub fn wait(&self, at_most: Duration) -> Result<bool, DnsTapError> {
-        // What nobody lives to see is no limit.
-        let until = Instant::now().checked_add(at_most);
-        loop {
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            let timeout = left.and_then(|left| Timespec::try_from(left).ok());
-            let mut polled = [PollFd::new(self, PollFlags::IN)];
-            match poll(&mut polled, timeout.as_ref()) {
-                Ok(ready) => return Ok(ready > 0),
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(DnsTapError::Wait(errno.into())),
-            }
-        }
+        session::readable_within(self, at_most).map_err(DnsTapError::Wait)
     }
 
     /// How many packets were not heard since this is here, because nobody had taken those before. One that passes more

@@ -20,16 +20,12 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use libbpf_rs::{Link, MapCore, MapFlags, Object, RingBuffer, RingBufferBuilder};
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    io::Errno,
-};
 
-use crate::bpf;
+use crate::{bpf, session};
 
 /// How many namespaces can be watched at a time.
 pub const NAMESPACES_MAX: usize = 1024;
@@ -236,18 +232,7 @@ impl TcpEvents {
     /// Waits until there is something to take, or much where [`Filter::is_prompt`] is not asked for, or for so long;
     /// whether there is.
     pub fn wait(&self, at_most: Duration) -> Result<bool, TcpEventsError> {
-        // What nobody lives to see is no limit.
-        let until = Instant::now().checked_add(at_most);
-        loop {
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            let timeout = left.and_then(|left| Timespec::try_from(left).ok());
-            let mut polled = [PollFd::new(self, PollFlags::IN)];
-            match poll(&mut polled, timeout.as_ref()) {
-                Ok(ready) => return Ok(ready > 0),
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(TcpEventsError::Wait(errno.into())),
-            }
-        }
+        session::readable_within(self, at_most).map_err(TcpEventsError::Wait)
     }
 
     /// How many events were not told of, because nobody had taken what had been said before.
