@@ -1,5 +1,7 @@
 //! `murphy observe` watches the network of a target, and says what is wrong there, between whom, and since when.
 
+mod lines;
+
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -7,8 +9,8 @@ use murphy_fault::{
     net::{Hit, Place},
     span::{Span, Until},
 };
-use murphy_observe::{EdgeNow, Finding, News, ObserveError, Observer, Snapshot, Spec, Tally};
-use murphy_sys::clock::{boottime_ns, realtime_ns};
+use murphy_observe::{ObserveError, Observer, Spec};
+use murphy_sys::clock::realtime_ns;
 use murphy_target::{Mode, Selector};
 use serde_json::json;
 
@@ -141,7 +143,7 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
     };
     let interrupts = interrupts()?;
     let mut observer = Observer::begin(&hit, spec).map_err(failure)?;
-    begun(&observer, &names, json);
+    lines::begun(&observer, &names, json);
     let began = Instant::now();
     // What nobody lives to see is no end.
     let until = lasts.and_then(|lasts| began.checked_add(lasts));
@@ -169,7 +171,7 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
             Ok(all) => {
                 failed = 0;
                 for news in &all {
-                    say(news, began, json);
+                    lines::say(news, began, json);
                 }
             }
             // What fails once may work again: of a night nothing is to be lost.
@@ -178,7 +180,7 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
                 output::note(&format!("murphy: warning: failed to {error}"));
             }
             Err(error) => {
-                ended(&observer, json);
+                lines::ended(&observer, json);
                 return Err(failure(error));
             }
         }
@@ -192,138 +194,10 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
             output::json(&json!({"event": "snapshot", "snapshot": snapshot}));
         }
     }
-    ended(&observer, json);
+    lines::ended(&observer, json);
     Ok(Exit::Held)
 }
 
 fn failure(error: ObserveError) -> Failure {
     Failure::machine(error)
-}
-
-fn begun(observer: &Observer, names: &[String], json: bool) {
-    let mode = observer.mode();
-    for without in &mode.without {
-        output::note(&format!("murphy: warning: failed to {without}"));
-    }
-    if json {
-        output::json(&json!({"event": "observing", "targets": names, "mode": mode}));
-    } else {
-        output::line(&format!("observing {} ({})", names.join(", "), mode.text()));
-    }
-}
-
-/// Says what is new as soon as it is known.
-fn say(news: &News, began: Instant, json: bool) {
-    if json {
-        return output::json(news);
-    }
-    let at = began.elapsed().as_secs_f64();
-    match news {
-        News::Found(finding) => {
-            output::line(&format!("{at:6.1} s  {}", claim(finding)));
-            for evidence in &finding.claim.evidence {
-                output::line(&format!("          {evidence}"));
-            }
-        }
-        News::Over(finding) => {
-            output::line(&format!(
-                "{at:6.1} s  over: {}  {}",
-                finding.claim.kind.name(),
-                finding.edge
-            ));
-        }
-    }
-}
-
-/// What is claimed, in a line.
-fn claim(finding: &Finding) -> String {
-    let claim = &finding.claim;
-    let ago = boottime_ns().saturating_sub(claim.since_ns) as f64 / 1e9;
-    let undecided = if finding.is_undecided {
-        " (undecided: events of the kernel were lost)"
-    } else {
-        ""
-    };
-    format!(
-        "{}  {}, {}, {}, since {ago:.1} s ago{undecided}",
-        finding.edge,
-        claim.kind.name().to_uppercase(),
-        claim.size,
-        claim.direction.name(),
-    )
-}
-
-fn ended(observer: &Observer, json: bool) {
-    let snapshot = observer.snapshot();
-    let findings = observer.findings();
-    if json {
-        return output::json(
-            &json!({"event": "ended", "findings": findings, "snapshot": snapshot}),
-        );
-    }
-    for line in table(&snapshot) {
-        output::line(&line);
-    }
-    let found = match findings.len() {
-        0 => "nothing was found".into(),
-        n => output::plural(n as u64, "finding"),
-    };
-    let lost = match snapshot.lost {
-        0 => String::new(),
-        n => format!("; {n} events of the kernel were lost"),
-    };
-    output::line(&format!("ended: {found}{lost}"));
-}
-
-/// Each edge in a line.
-fn table(snapshot: &Snapshot) -> Vec<String> {
-    if snapshot.edges.is_empty() {
-        return vec!["no connection was seen: there is nothing to tell by".into()];
-    }
-    let names = snapshot.edges.iter().map(|now| now.edge.to_string());
-    let width = names.map(|name| name.chars().count()).max().unwrap_or(0);
-    let head = format!(
-        "{:width$}  {:>6} {:>7} {:>5} {:>9} {:>9} {:>8} {:>7}  state",
-        "edge", "active", "conn/s", "fail", "rtt", "ping", "resent", "resets"
-    );
-    let lines = snapshot.edges.iter().map(|now| row(now, width));
-    [head].into_iter().chain(lines).collect()
-}
-
-fn row(now: &EdgeNow, width: usize) -> String {
-    let EdgeNow { recent, .. } = now;
-    let ms = |us: Option<u64>| {
-        us.map_or_else(|| "–".to_owned(), |us| format!("{:.1} ms", us as f64 / 1e3))
-    };
-    let ping = match (now.ping_us, now.pings_lost) {
-        (None, 1..) => "lost".to_owned(),
-        (us, _) => ms(us),
-    };
-    let of = recent.resent + recent.delivered;
-    let resent = match of {
-        0 => "–".to_owned(),
-        of => format!("{:.1} %", 100.0 * recent.lost() as f64 / of as f64),
-    };
-    let state: Vec<&str> = now
-        .findings
-        .iter()
-        .map(|one| one.claim.kind.name())
-        .collect();
-    let is_silent = now.pings == 0 && *recent == Tally::default();
-    let state = match &state[..] {
-        [] if is_silent => "insufficient traffic".to_owned(),
-        [] => "ok".to_owned(),
-        state => state.join(", ").to_uppercase(),
-    };
-    format!(
-        "{:width$}  {:>6} {:>7.1} {:>5} {:>9} {:>9} {:>8} {:>7}  {state}",
-        now.edge.to_string(),
-        now.active,
-        (recent.connected + recent.accepted) as f64 / now.recent_s as f64,
-        recent.failed() + recent.refusals_sent,
-        ms(now.rtt_us),
-        ping,
-        resent,
-        recent.resets_sent + recent.resets_received,
-    )
 }
