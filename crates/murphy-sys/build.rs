@@ -7,7 +7,7 @@ use std::{
 };
 
 /// One program: the engine that needs it is loaded or refused as a whole.
-const PROGRAMS: [&str; 8] = [
+const PROGRAMS: [&str; 9] = [
     "family",
     "traffic",
     "group",
@@ -16,6 +16,7 @@ const PROGRAMS: [&str; 8] = [
     "opened",
     "tcp_events",
     "socket_iterator",
+    "dns",
 ];
 
 fn main() -> ExitCode {

@@ -27,6 +27,10 @@ pub enum Kind {
     Timeouts,
     /// Nothing passes single connections, while others pass.
     HalfOpen,
+    /// Names are looked up slowly.
+    SlowDns,
+    /// Names cannot be looked up.
+    FailingDns,
 }
 
 impl Kind {
@@ -41,6 +45,8 @@ impl Kind {
             Self::Refusals => "refusals",
             Self::Timeouts => "connect time-outs",
             Self::HalfOpen => "half open",
+            Self::SlowDns => "slow DNS",
+            Self::FailingDns => "failing DNS",
         }
     }
 }

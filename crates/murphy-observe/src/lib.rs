@@ -10,8 +10,10 @@
 
 mod book;
 mod detect;
+mod dns;
 mod edge;
 mod finding;
+mod lookups;
 mod observer;
 mod pings;
 mod share;
@@ -22,6 +24,7 @@ pub use book::{Book, Whose};
 pub use detect::{Sight, detect};
 pub use edge::Edge;
 pub use finding::{Claim, Direction, Finding, Findings, Kind, Size};
+pub use lookups::{Lookup, Lookups};
 pub use observer::{EdgeNow, Mode, News, ObserveError, Observer, Snapshot, Spec};
 pub use pings::{Outcome, Ping, Pings, median_us};
 pub use share::Share;

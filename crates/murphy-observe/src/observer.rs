@@ -15,7 +15,7 @@ use murphy_fault::{
 use murphy_sys::{
     clock::boottime_ns,
     connections::SocketId,
-    ping::{Ear, PingError, Pinger, Reply},
+    ping::{Ear, Pinger, Reply},
     tcp_events::{Filter, TcpEvents, TcpEventsError},
 };
 use serde::Serialize;
@@ -23,8 +23,10 @@ use serde::Serialize;
 use crate::{
     book::{Book, Whose},
     detect::{Sight, detect},
+    dns::DnsEar,
     edge::Edge,
     finding::{Finding, Findings, Kind},
+    lookups::times_us,
     pings::{Outcome, Pings, UnderWay, median_us},
     slice::History,
     tally::Tally,
@@ -51,6 +53,8 @@ const IDLE_NS: u64 = 60_000_000_000;
 const LOST_TELLS: Duration = Duration::from_mins(1);
 /// A timer of retransmits waits no longer than this (`TCP_RTO_MAX`).
 const RTO_MAX_NS: u64 = 120_000_000_000;
+/// Why no names are heard that a process asks for who shares its network namespace.
+const SHARED_DNS: &str = "hear DNS: others are in the target's network namespace, whose questions cannot be told from its own; name the namespace or a container to have it";
 /// What is shown is of so many seconds.
 const SHOWN_S: u64 = 5;
 
@@ -143,6 +147,14 @@ pub struct EdgeNow {
     pub pings_lost: u64,
     /// The same.
     pub pings: u64,
+    /// How many names were asked for in the last seconds, and how many in vain.
+    pub lookups: u64,
+    /// The same.
+    pub lookups_failed: u64,
+    /// The time that half of them took longer than, in microseconds.
+    pub lookup_us: Option<u64>,
+    /// What the peer is called, by what was asked for last.
+    pub name: Option<String>,
     /// What is wrong now.
     pub findings: Vec<Finding>,
 }
@@ -176,6 +188,8 @@ pub struct Observer {
     pingers: BTreeMap<u64, Pinging>,
     neighbours: Neighbours,
     ears: BTreeMap<u64, Ear>,
+    /// The names that are asked for, where nobody else is in the target's network namespaces.
+    dns: Option<DnsEar>,
     findings: Findings,
     /// How many events were lost until the last slice, and in all.
     lost: (u64, u64),
@@ -253,6 +267,14 @@ impl Observer {
             }
         };
         mode.is_told = events.is_some();
+        let dns = if pool.is_whole() {
+            let (dns, why_not) = DnsEar::begin();
+            mode.without.extend(why_not);
+            Some(dns)
+        } else {
+            mode.without.push(SHARED_DNS.to_owned());
+            None
+        };
         let now = Instant::now();
         let mut observer = Self {
             spec,
@@ -267,6 +289,7 @@ impl Observer {
             pingers: BTreeMap::new(),
             neighbours: Neighbours::default(),
             ears: BTreeMap::new(),
+            dns,
             findings: Findings::default(),
             lost: (0, 0),
             lost_at: None,
@@ -339,6 +362,11 @@ impl Observer {
             }
             self.watched = now;
         }
+        if let Some(dns) = &mut self.dns {
+            for refused in dns.sit(places.iter()) {
+                self.do_without(refused);
+            }
+        }
         if self.spec.ping_every.is_some() {
             self.pingers
                 .retain(|inode, _| self.seats.containers.contains_key(inode));
@@ -356,7 +384,7 @@ impl Observer {
                         };
                         self.pingers.insert(place.inode, pinging);
                     }
-                    Err(error) => self.do_without(&error),
+                    Err(error) => self.do_without(error.to_string()),
                 }
             }
             self.mode.is_pinging = !self.pingers.is_empty();
@@ -364,8 +392,7 @@ impl Observer {
         Ok(())
     }
 
-    fn do_without(&mut self, error: &PingError) {
-        let text = error.to_string();
+    fn do_without(&mut self, text: String) {
         if !self.mode.without.contains(&text) {
             self.mode.without.push(text);
         }
@@ -374,11 +401,16 @@ impl Observer {
     /// Takes in what the kernel has told, and which pings were answered.
     fn hear(&mut self) {
         self.heard_at = Instant::now();
+        self.lost.1 = 0;
         if let Some(events) = &mut self.events {
             for event in events.take() {
                 self.book.tell(&event, &self.seats);
             }
-            self.lost.1 = events.lost();
+            self.lost.1 += events.lost();
+        }
+        if let Some(dns) = &mut self.dns {
+            dns.hear(&self.neighbours);
+            self.lost.1 += dns.dropped();
         }
         for pinging in self.pingers.values_mut() {
             for answer in pinging.pinger.hear() {
@@ -474,7 +506,9 @@ impl Observer {
         self.histories.retain(|_, history| !history.is_idle());
         self.cuts
             .retain(|edge, _| self.histories.contains_key(edge));
-        self.choose_peers(now_ns);
+        // Who cannot be found is not listened to, and says nothing of which way is broken.
+        let are_found = self.neighbours.find(self.pool.places()).is_ok();
+        self.choose_peers(now_ns, are_found);
         if self.lost.1 > self.lost.0 {
             self.lost_at = Some(Instant::now());
         }
@@ -486,10 +520,18 @@ impl Observer {
             return over.into_iter().map(News::Over).collect();
         }
         let mut news = Vec::new();
-        for (edge, history) in &self.histories {
+        let none = History::default();
+        let edges: BTreeSet<&Edge> = self
+            .histories
+            .keys()
+            .chain(asked_names(self.dns.as_ref()))
+            .collect();
+        for edge in edges {
+            let lookups = self.dns.as_ref().and_then(|dns| dns.lookups().get(edge));
             let sight = Sight {
                 edge,
-                history,
+                history: self.histories.get(edge).unwrap_or(&none),
+                lookups,
                 pings: pings_of(&self.pingers, &self.seats, edge),
                 now_ns,
                 cut_until_ns: self.cuts.get(edge).map_or(0, |cut| over(*cut)),
@@ -508,7 +550,7 @@ impl Observer {
     }
 
     /// Says which peers are pinged, and listens where they are, as far as that is on this machine.
-    fn choose_peers(&mut self, now_ns: u64) {
+    fn choose_peers(&mut self, now_ns: u64, are_found: bool) {
         let is_busy = |history: &History| {
             let mut recent = history.since(now_ns.saturating_sub(IDLE_NS));
             recent.any(|slice| !slice.is_idle())
@@ -516,8 +558,6 @@ impl Observer {
         if self.pingers.is_empty() {
             return;
         }
-        // Who cannot be found is not listened to, and says nothing of which way is broken.
-        let found = self.neighbours.find(self.pool.places());
         let mut heard = BTreeSet::new();
         for (inode, pinging) in &mut self.pingers {
             let Some(container) = self.seats.containers.get(inode) else {
@@ -525,11 +565,17 @@ impl Observer {
             };
             let is_peer =
                 |ip: &IpAddr| !(ip.is_unspecified() || ip.is_loopback() || ip.is_multicast());
+            let busy = self
+                .histories
+                .iter()
+                .filter(|(_, history)| is_busy(history));
+            let busy = busy.map(|(edge, _)| edge);
+            let edges: Vec<&Edge> = busy.chain(asked_names(self.dns.as_ref())).collect();
             let peers_of = |side: Side| {
-                let edges = self.histories.iter().filter(move |(edge, history)| {
-                    edge.container == *container && edge.side == side && is_busy(history)
-                });
-                edges.map(|(edge, _)| edge.peer).filter(is_peer)
+                let edges = edges
+                    .iter()
+                    .filter(move |edge| edge.container == *container && edge.side == side);
+                edges.map(|edge| edge.peer).filter(is_peer)
             };
             // Whom the target asks comes first: there may be many who ask it.
             let mut peers = BTreeSet::new();
@@ -541,7 +587,7 @@ impl Observer {
             pinging.peers.retain(|peer, _| peers.contains(peer));
             for peer in peers {
                 pinging.peers.entry(peer).or_default();
-                if found.is_ok() {
+                if are_found {
                     // Several may have the address; only where it is meant ours arrive.
                     let there = self.neighbours.with_address(*inode, peer);
                     let there = there.into_iter().filter(|there| there != inode);
@@ -576,7 +622,17 @@ impl Observer {
     pub fn snapshot(&self) -> Snapshot {
         let at_ns = boottime_ns();
         let since_ns = at_ns.saturating_sub(SHOWN_S * 1_000_000_000);
+        let nothing = Tally::default();
+        let totals = self.book.edges();
+        let mut totals: BTreeMap<&Edge, &Tally> = totals.collect();
+        for edge in asked_names(self.dns.as_ref()) {
+            totals.entry(edge).or_insert(&nothing);
+        }
         let now = |(edge, total): (&Edge, &Tally)| {
+            let dns = self.dns.as_ref();
+            let lookups = dns.and_then(|dns| dns.lookups().get(edge));
+            let lookups = || lookups.into_iter().flat_map(|all| all.since(since_ns));
+            let times = times_us(lookups());
             let history = self.histories.get(edge);
             let pings = pings_of(&self.pingers, &self.seats, edge);
             let recent_pings = || pings.into_iter().flat_map(|pings| pings.since(since_ns));
@@ -599,6 +655,10 @@ impl Observer {
                 ping_us: median_us(recent_pings()),
                 pings_lost: recent_pings().filter(|ping| is_lost(ping.outcome)).count() as u64,
                 pings: recent_pings().count() as u64,
+                lookups: lookups().count() as u64,
+                lookups_failed: lookups().filter(|one| one.has_failed()).count() as u64,
+                lookup_us: times.get(times.len() / 2).copied(),
+                name: dns.and_then(|dns| dns.name(edge.peer)).map(str::to_owned),
                 findings: self.findings.of(edge).cloned().collect(),
             }
         };
@@ -606,7 +666,7 @@ impl Observer {
             at_ns,
             mode: self.mode.clone(),
             lost: self.lost.1,
-            edges: self.book.edges().map(now).collect(),
+            edges: totals.into_iter().map(now).collect(),
         }
     }
 }
@@ -615,6 +675,11 @@ impl Observer {
 /// nothing came through.
 fn over((from_ns, until_ns): (u64, u64)) -> u64 {
     until_ns + until_ns.saturating_sub(from_ns).min(RTO_MAX_NS)
+}
+
+/// Who was asked for names, and by whom.
+fn asked_names(dns: Option<&DnsEar>) -> impl Iterator<Item = &Edge> {
+    dns.into_iter().flat_map(|dns| dns.lookups().keys())
 }
 
 /// The pings of the peer of an edge.

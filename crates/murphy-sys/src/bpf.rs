@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, io, sync::Once};
 
-use libbpf_rs::{Object, ObjectBuilder, OpenObject, PrintLevel, set_print};
+use libbpf_rs::{MapCore, MapFlags, Object, ObjectBuilder, OpenObject, PrintLevel, set_print};
 
 /// How much of what the kernel says about a refused program is kept, in bytes.
 const LOG_MAX: usize = 2000;
@@ -37,6 +37,15 @@ pub(crate) fn load(object: OpenObject) -> io::Result<Object> {
             None => io::Error::new(kind, error),
         }
     })
+}
+
+/// The one number that programs count in: how much they could not tell of.
+pub(crate) fn lost(object: &Object) -> u64 {
+    let mut maps = object.maps();
+    let bss = maps.find(|map| map.name().to_string_lossy().ends_with(".bss"));
+    let value = bss.and_then(|bss| bss.lookup(&0_u32.to_ne_bytes(), MapFlags::ANY).ok()?);
+    let lost = value.and_then(|value| value.get(..8)?.try_into().ok());
+    lost.map_or(0, u64::from_ne_bytes)
 }
 
 /// What kind of error one of libbpf's is.

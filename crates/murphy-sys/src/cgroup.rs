@@ -29,6 +29,38 @@ struct Mount {
     point: PathBuf,
 }
 
+/// Why there is no top of the tree to attach programs to.
+#[derive(Debug, thiserror::Error)]
+pub enum TopError {
+    /// No tree of cgroups of version 2.
+    #[error(
+        "find the cgroups: no tree of version 2 is mounted; `mount -t cgroup2 none DIRECTORY` does it"
+    )]
+    NoTree,
+    /// What is mounted is a part of the tree.
+    #[error(
+        "find the cgroups: {} is not the top of their tree, as in a container; programs there would miss whoever is outside of it", directory.display()
+    )]
+    NoTop {
+        /// Where it is mounted.
+        directory: PathBuf,
+    },
+    /// The mounts cannot be read.
+    #[error("read /proc/self/mountinfo: {0}")]
+    Mounts(#[source] io::Error),
+}
+
+/// The top of the tree of cgroups of version 2.
+pub fn top() -> Result<PathBuf, TopError> {
+    let trees = Hierarchies::find().map_err(TopError::Mounts)?;
+    let directory = trees.directory("/").ok_or(TopError::NoTree)?;
+    // Every group has this file but the top one, which says what `cgroup_namespaces(7)` hides.
+    if directory.join("cgroup.events").exists() {
+        return Err(TopError::NoTop { directory });
+    }
+    Ok(directory)
+}
+
 /// One tree of groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hierarchy {

@@ -8,6 +8,7 @@
 use std::{
     fs::File,
     io,
+    net::{Ipv4Addr, UdpSocket},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
@@ -15,12 +16,13 @@ use std::{
 };
 
 use nix::{
+    libc,
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, setns, unshare},
 };
 
 /// `_IO(0xb7, 3)`.
-const NS_GET_NSTYPE: nix::libc::c_ulong = 0xb703;
+const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
 
 /// Why a namespace could not be made or entered.
 #[derive(Debug, thiserror::Error)]
@@ -160,6 +162,32 @@ impl NetNamespace {
         })
     }
 
+    /// By what the kernel tells it from all others of this boot, `SO_NETNS_COOKIE` (Linux 5.14).
+    pub fn cookie(&self) -> Result<io::Result<u64>, NamespaceError> {
+        /// `include/uapi/asm-generic/socket.h`.
+        const SO_NETNS_COOKIE: libc::c_int = 71;
+        self.run(|| {
+            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+            let mut cookie = 0_u64;
+            let mut bytes: libc::socklen_t = 8;
+            // SAFETY: the answer is a number of eight bytes, for which there is room, and is written before the call
+            // returns.
+            let got = unsafe {
+                libc::getsockopt(
+                    socket.as_raw_fd(),
+                    libc::SOL_SOCKET,
+                    SO_NETNS_COOKIE,
+                    (&raw mut cookie).cast(),
+                    &raw mut bytes,
+                )
+            };
+            if got < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(cookie)
+        })
+    }
+
     /// Its number, which no other namespace of this kernel has while this one lives.
     pub fn inode(&self) -> io::Result<u64> {
         Ok(rustix::fs::fstat(self)?.st_ino)
@@ -292,7 +320,7 @@ fn is_number(path: &Path) -> bool {
 /// Which kind of namespace a file stands for; see `ioctl_ns(2)`.
 fn ioctl_ns_type(file: &File) -> io::Result<i32> {
     // SAFETY: the call takes no argument and writes no memory.
-    let kind = unsafe { nix::libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) };
+    let kind = unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) };
     if kind < 0 {
         return Err(io::Error::last_os_error());
     }

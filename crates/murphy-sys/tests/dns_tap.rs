@@ -23,7 +23,9 @@ use hickory_proto::{
     },
 };
 use murphy_sys::{
-    dns_tap::{self, Code, Dns, DnsTap, Names, Outcome, RecordKind, Resolution, Resolutions},
+    dns_tap::{
+        self, Code, Dns, DnsTap, Names, Outcome, RecordKind, Resolution, Resolutions, sockets,
+    },
     link::{Prefixed, add_bridge, join_bridge},
     namespace::NetNamespace,
 };
@@ -280,6 +282,43 @@ fn over_a_link_all_is_heard_once() {
     for is_v4 in [true, false] {
         converses(&wire.a, &wire.b, address(is_v4, 2));
     }
+}
+
+#[test]
+fn at_sockets_a_question_and_its_answer_are_heard_once() {
+    if let Err(error) = sockets::trial() {
+        let _ = writeln!(std::io::stderr(), "skipped: {error}");
+        return;
+    }
+    let wire = wire();
+    let mut all = sockets::DnsSockets::listen().expect("the trial could");
+    for (is_v4, id) in [(true, 500), (false, 501)] {
+        let server = Server::start(&wire.b, address(is_v4, 2));
+        let socket = bind(&wire.a, (address(is_v4, 1), 0).into());
+        let local = socket.local_addr().expect("it is bound");
+        let took = ask(
+            &socket,
+            server.at,
+            &query(id, "db.test.", RecordType::A),
+            true,
+        );
+        // Other tests are heard as well: it is of the whole machine.
+        let heard = all.hear().into_iter();
+        let heard: Vec<_> = heard.filter(|one| one.dns.local == local).collect();
+        let here = wire.a.cookie().expect("a namespace").expect("a cookie");
+        for one in &heard {
+            assert!(one.namespace.is_none_or(|cookie| cookie == here), "{one:?}");
+        }
+        let heard: Vec<Dns> = heard.into_iter().map(|one| one.dns).collect();
+        assert_eq!(ids(&heard), [(false, id), (true, id)], "{heard:?}");
+        assert!(heard.iter().all(|dns| dns.server == server.at));
+        let passed = Duration::from_nanos(heard[1].at_ns - heard[0].at_ns);
+        assert!(
+            passed >= LATENCY * 9 / 10 && passed <= took,
+            "{passed:?} of {took:?}"
+        );
+    }
+    assert_eq!(all.dropped(), 0);
 }
 
 #[test]

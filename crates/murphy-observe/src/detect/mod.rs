@@ -1,5 +1,6 @@
 //! Detectors are pure: each looks at what has happened on an edge, and at the pings of its peer, and claims what is wrong.
 
+mod dns;
 mod latency;
 mod loss;
 mod partition;
@@ -9,7 +10,13 @@ mod stall;
 
 use std::time::Duration;
 
-use crate::{edge::Edge, finding::Claim, pings::Pings, slice::History};
+use crate::{
+    edge::Edge,
+    finding::{Claim, Kind},
+    lookups::Lookups,
+    pings::Pings,
+    slice::History,
+};
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -22,6 +29,8 @@ pub struct Sight<'a> {
     pub history: &'a History,
     /// The pings of its peer, if it is pinged.
     pub pings: Option<&'a Pings>,
+    /// The names that were looked up there, if any were.
+    pub lookups: Option<&'a Lookups>,
     /// Now, in nanoseconds since boot.
     pub now_ns: u64,
     /// When nothing came through for the last time: what was lost until then was no loss among other packets.
@@ -41,12 +50,13 @@ impl Sight<'_> {
 type Detector = fn(&Sight<'_>) -> Vec<Claim>;
 
 /// All but the one that is asked first.
-const DETECTORS: [Detector; 5] = [
+const DETECTORS: [Detector; 6] = [
     stall::detect,
     loss::detect,
     latency::detect,
     resets::detect,
     refusals::detect,
+    dns::detect,
 ];
 
 /// What is wrong on an edge now. Where nothing comes through, nothing else is claimed that follows from that.
@@ -55,7 +65,16 @@ pub fn detect(sight: &Sight<'_>) -> Vec<Claim> {
     if !partitions.is_empty() {
         return partitions;
     }
-    DETECTORS.iter().flat_map(|detect| detect(sight)).collect()
+    let mut claims: Vec<Claim> = DETECTORS.iter().flat_map(|detect| detect(sight)).collect();
+    // Where all takes long, so does asking for names, and where packets are lost, questions and answers are among them.
+    let has = |kind: Kind| claims.iter().any(|claim| claim.kind == kind);
+    let (is_slow, is_lossy) = (has(Kind::Latency) || has(Kind::Loss), has(Kind::Loss));
+    claims.retain(|claim| match claim.kind {
+        Kind::SlowDns => !is_slow,
+        Kind::FailingDns => !is_lossy,
+        _ => true,
+    });
+    claims
 }
 
 #[cfg(test)]

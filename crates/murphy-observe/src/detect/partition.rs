@@ -3,6 +3,7 @@
 use super::{SECOND_NS, Sight};
 use crate::{
     finding::{Claim, Direction, Kind, Size},
+    lookups::Lookups,
     pings::{Outcome, Ping, Pings},
     slice::Slice,
 };
@@ -21,14 +22,17 @@ const QUIET_NS: u64 = 2 * SECOND_NS;
 /// Claims a partition.
 pub fn detect(sight: &Sight<'_>) -> Vec<Claim> {
     let recent = sight.history.sum_since(sight.ago(WINDOW_S));
-    let Some(last) = sight.history.last() else {
-        return Vec::new();
-    };
+    // Where only names are asked for there are no connections.
+    let last = sight.history.last().copied().unwrap_or_default();
     let in_vain = recent.in_vain();
     let is_tried = in_vain >= TRIES && (last.stalled > 0 || last.asking > 0);
     let passed_ns = passed_last(sight);
     // What connections say is as old as the last look at them.
-    let is_quiet = last.looked_ns.saturating_sub(passed_ns) >= QUIET_NS;
+    let until_ns = match last.looked_ns {
+        0 => sight.now_ns,
+        looked_ns => looked_ns,
+    };
+    let is_quiet = until_ns.saturating_sub(passed_ns) >= QUIET_NS;
     let row: Vec<&Ping> = sight
         .pings
         .filter(|pings| pings.has_answered())
@@ -92,7 +96,12 @@ fn passed_last(sight: &Sight<'_>) -> u64 {
         // What comes from the peer does so also where nothing comes there.
         tally.delivered + tally.connected + tally.accepted + tally.refused > 0
     });
-    passes.map_or(0, |slice| slice.at_ns)
+    let answered = sight.lookups.into_iter().flat_map(Lookups::latest);
+    let answered = answered
+        .filter(|lookup| lookup.took.is_some())
+        .map(|lookup| lookup.at_ns);
+    let answered_ns = answered.max().unwrap_or(0);
+    passes.map_or(0, |slice| slice.at_ns).max(answered_ns)
 }
 
 /// Which way nothing comes through, by whether pings arrive at the peer.

@@ -17,6 +17,7 @@ struct Scene {
     edge: Edge,
     history: History,
     pings: Pings,
+    lookups: Lookups,
     now_ns: u64,
     number: u16,
 }
@@ -46,6 +47,7 @@ impl Scene {
             },
             history: History::default(),
             pings: Pings::default(),
+            lookups: Lookups::default(),
             now_ns: 1000 * SECOND_NS,
             number: 0,
         }
@@ -91,11 +93,23 @@ impl Scene {
         }
     }
 
+    /// A name is looked up twice a second, and answered after so long, if ever.
+    fn looks_up(&mut self, us: Option<u64>) {
+        self.now_ns += SLICE_NS;
+        self.ping(QUICK);
+        self.lookups.push(crate::lookups::Lookup {
+            at_ns: self.now_ns,
+            took: us.map(Duration::from_micros),
+            is_refused: false,
+        });
+    }
+
     fn claims(&self) -> Vec<Claim> {
         detect(&Sight {
             edge: &self.edge,
             history: &self.history,
             pings: Some(&self.pings),
+            lookups: Some(&self.lookups),
             now_ns: self.now_ns,
             cut_until_ns: 0,
             latency_max: Duration::from_millis(10),
@@ -531,4 +545,51 @@ fn resets_that_were_always_there_are_none_however_short_it_is_observed() {
         scene.passes(halves, &slice, QUICK);
         assert_eq!(scene.kinds(), [], "{halves}");
     }
+}
+
+#[test]
+fn names_that_are_looked_up_slowly_are_found_and_those_that_are_asked_for_elsewhere_now_and_then_are_not()
+ {
+    let mut scene = Scene::new();
+    // Every third is not known to the server, which asks for it elsewhere.
+    for number in 0..60 {
+        scene.looks_up(Some(if number % 3 == 0 { 40_000 } else { 300 }));
+    }
+    assert_eq!(scene.kinds(), []);
+    for _ in 0..2 {
+        scene.looks_up(Some(60_300));
+    }
+    assert_eq!(scene.kinds(), [], "two of ten");
+    for _ in 0..8 {
+        scene.looks_up(Some(60_300));
+    }
+    assert_eq!(scene.kinds(), [(Kind::SlowDns, Direction::Unknown)]);
+    let claims = scene.claims();
+    assert!(
+        claims[0].since_ns <= scene.now_ns - 4 * SECOND_NS,
+        "{claims:?}"
+    );
+    for _ in 0..20 {
+        scene.looks_up(Some(300));
+    }
+    assert_eq!(scene.kinds(), []);
+}
+
+#[test]
+fn names_that_nobody_has_are_no_failure_and_servers_that_do_not_answer_are() {
+    let mut scene = Scene::new();
+    for _ in 0..20 {
+        scene.looks_up(Some(300));
+    }
+    for _ in 0..4 {
+        scene.looks_up(None);
+    }
+    assert_eq!(scene.kinds(), [(Kind::FailingDns, Direction::Unknown)]);
+    let [claim] = &scene.claims()[..] else {
+        panic!("one claim")
+    };
+    assert!(
+        claim.evidence[0].contains("4 were not answered"),
+        "{claim:?}"
+    );
 }

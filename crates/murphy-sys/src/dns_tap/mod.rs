@@ -16,7 +16,7 @@
 //!   server, 127.0.0.11: only the answers are heard there, which is enough for [`Names`].
 //! - How long messages wait in the namespace itself: a query is heard behind the queues of its device (`tc-netem(8)`), an
 //!   answer before what is redirected where it arrives. A delay put on a device of the same namespace lengthens what a
-//!   program waits, and is not, or only in part, in the times here.
+//!   program waits, and is not, or only in part, in the times here; it is in those of [`sockets`].
 //!
 //! It hears what passes: messages that the namespace forwards for others are among the rest, with their
 //! [`Dns::local`]. Whoever can send packets here can pretend an answer, and checksums are not looked at.
@@ -33,6 +33,7 @@ mod recent;
 mod resolutions;
 mod sightings;
 mod socket;
+pub mod sockets;
 
 pub use message::{ADDRESSES_MAX, Code, Message, RecordKind};
 pub use names::{NAMES_MAX, Names};
@@ -149,15 +150,20 @@ pub fn trial() -> Result<(), DnsTapError> {
 /// What a packet says; nothing where it is no DNS after all. The filter lets pass what goes out to port 53 and what comes in
 /// from there; between two ports 53 only the message can say which of both it is.
 fn read(packet: &Packet<'_>) -> Option<Dns> {
-    let datagram = packet::read(packet.bytes)?;
+    heard_at(packet.at_ns, packet.is_outgoing, packet.bytes)
+}
+
+/// The same of a packet from its network header on, which left or came at a time, as in [`Dns::at_ns`].
+fn heard_at(at_ns: u64, is_outgoing: bool, bytes: &[u8]) -> Option<Dns> {
+    let datagram = packet::read(bytes)?;
     let message = message::read(datagram.payload)?;
-    let (local, server) = if packet.is_outgoing {
+    let (local, server) = if is_outgoing {
         (datagram.source, datagram.destination)
     } else {
         (datagram.destination, datagram.source)
     };
-    (message.is_answer != packet.is_outgoing).then_some(Dns {
-        at_ns: packet.at_ns,
+    (message.is_answer != is_outgoing).then_some(Dns {
+        at_ns,
         local,
         server,
         message,

@@ -35,11 +35,10 @@ use std::{
 };
 
 use libbpf_rs::{MapCore, MapFlags, Object, query::LinkInfo};
-use nix::libc;
 
 use crate::{
     bpf,
-    cgroup::Hierarchies,
+    cgroup::{self, TopError},
     namespace::{NamespaceError, NetNamespace},
     traffic::{Network, PEERS_MAX, Peers, PeersError, is_attached, link_to},
 };
@@ -123,22 +122,9 @@ pub enum RefusalError {
         /// The kernel's answer.
         source: io::Error,
     },
-    /// No tree of cgroups of version 2.
-    #[error(
-        "find the cgroups: no tree of version 2 is mounted; `mount -t cgroup2 none DIRECTORY` does it"
-    )]
-    NoTree,
-    /// What is mounted is a part of the tree.
-    #[error(
-        "find the cgroups: {} is not the top of their tree, as in a container; the programs would miss whoever is outside of it", directory.display()
-    )]
-    NoTop {
-        /// Where it is mounted.
-        directory: PathBuf,
-    },
-    /// The mounts cannot be read.
-    #[error("read /proc/self/mountinfo: {0}")]
-    Mounts(#[source] io::Error),
+    /// There is no top of the cgroups to attach to.
+    #[error(transparent)]
+    Top(#[from] TopError),
     /// More peers than fit.
     #[error("refuse connections: at most {PEERS_MAX} networks of each family may be peers")]
     Peers,
@@ -211,7 +197,9 @@ impl Refusal {
     pub fn opened(who: Who<'_>, order: &Order) -> Result<Self, RefusalError> {
         let (namespace, directory) = match who {
             Who::Group(directory) => (None, directory.to_owned()),
-            Who::Namespace(namespace) | Who::Processes(namespace) => (Some(namespace), top()?),
+            Who::Namespace(namespace) | Who::Processes(namespace) => {
+                (Some(namespace), cgroup::top()?)
+            }
         };
         let by_process = matches!(who, Who::Processes(_));
         if by_process && !is_first_pid_namespace() {
@@ -408,51 +396,18 @@ fn of_libbpf(error: libbpf_rs::Error) -> io::Error {
     io::Error::new(bpf::kind(&error), error)
 }
 
-/// The top of the tree of cgroups of version 2.
-fn top() -> Result<PathBuf, RefusalError> {
-    let trees = Hierarchies::find().map_err(RefusalError::Mounts)?;
-    let directory = trees.directory("/").ok_or(RefusalError::NoTree)?;
-    // Every group has this file but the top one, which says what `cgroup_namespaces(7)` hides.
-    if directory.join("cgroup.events").exists() {
-        return Err(RefusalError::NoTop { directory });
-    }
-    Ok(directory)
-}
-
 fn is_first_pid_namespace() -> bool {
     fs::metadata("/proc/self/ns/pid").is_ok_and(|meta| meta.ino() == FIRST_PID_NAMESPACE)
 }
 
-/// By what the kernel tells a network namespace from all others of this boot, `SO_NETNS_COOKIE`.
+/// By what the programs know a network namespace.
 fn cookie(namespace: &NetNamespace) -> Result<u64, RefusalError> {
-    let asked = namespace.run(|| -> io::Result<u64> {
-        let socket = std::net::UdpSocket::bind(("0.0.0.0", 0))?;
-        let mut cookie = 0_u64;
-        let mut bytes: libc::socklen_t = 8;
-        // SAFETY: the answer is a number of eight bytes, for which there is room, and is written before the call returns.
-        let got = unsafe {
-            libc::getsockopt(
-                socket.as_raw_fd(),
-                libc::SOL_SOCKET,
-                SO_NETNS_COOKIE,
-                (&raw mut cookie).cast(),
-                &raw mut bytes,
-            )
-        };
-        if got < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(cookie)
-    })?;
-    asked.map_err(|source| RefusalError::Refused {
+    namespace.cookie()?.map_err(|source| RefusalError::Refused {
         side: Side::Opened,
         what: "ask for the cookie of a network namespace",
         source,
     })
 }
-
-/// Since Linux 5.14, `include/uapi/asm-generic/socket.h`.
-const SO_NETNS_COOKIE: libc::c_int = 71;
 
 /// Asks this kernel whether connections that somebody is asked for can be refused: it loads the programs.
 pub fn trial_accepted() -> Result<(), RefusalError> {

@@ -237,11 +237,7 @@ impl TcpEvents {
 
     /// How many events were not told of, because nobody had taken what had been said before.
     pub fn lost(&self) -> u64 {
-        let mut maps = self.object.maps();
-        let bss = maps.find(|map| map.name().to_string_lossy().ends_with(".bss"));
-        let value = bss.and_then(|bss| bss.lookup(&0_u32.to_ne_bytes(), MapFlags::ANY).ok()?);
-        let lost = value.and_then(|value| value.get(..8)?.try_into().ok());
-        lost.map_or(0, u64::from_ne_bytes)
+        bpf::lost(&self.object)
     }
 
     /// How often nothing could be told because the processor was telling something of the same kind just then, and was

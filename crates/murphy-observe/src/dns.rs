@@ -1,0 +1,224 @@
+//! The DNS of a target: whom it asks for names, or who asks it, and what came of that.
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+
+use murphy_fault::{
+    conn::Side,
+    net::{Neighbours, Place},
+};
+use murphy_sys::{
+    clock::{boottime_ns, realtime_ns},
+    dns_tap::{
+        DnsTap, Names, Resolution, Resolutions,
+        sockets::{AtSocket, DnsSockets},
+    },
+};
+
+use crate::{
+    edge::Edge,
+    lookups::{Lookup, Lookups},
+};
+
+/// An answer that takes longer is none: whoever asks has asked again, or goes without.
+pub const WITHIN: Duration = Duration::from_millis(2500);
+/// So many questions may wait for their answers at a time.
+const WAITING_MAX: usize = 10_000;
+/// Of so many addresses names are known.
+const NAMES_MAX: usize = 10_000;
+/// Servers, or who asks, beyond so many are not told apart: they are not looked at.
+const EDGES_MAX: usize = 200;
+/// What was asked longer ago is forgotten, in nanoseconds.
+const REMEMBERED_NS: u64 = 120_000_000_000;
+
+/// One namespace of a target's.
+#[derive(Debug)]
+struct Seat {
+    container: Arc<str>,
+    cookie: Option<u64>,
+    tap: DnsTap,
+    /// What it asks for.
+    asking: Resolutions,
+    /// What it is asked for.
+    asked: Resolutions,
+}
+
+impl Seat {
+    fn edge(&self, side: Side, resolution: &Resolution) -> Edge {
+        let peer = match side {
+            Side::Opened => resolution.server.ip(),
+            Side::Accepted => resolution.local.ip(),
+        };
+        Edge {
+            container: Arc::clone(&self.container),
+            side,
+            peer: peer.to_canonical(),
+            port: resolution.server.port(),
+        }
+    }
+}
+
+/// Hears the DNS of a target: at the sockets of whoever asks where the kernel lets it, else as packets pass.
+#[derive(Debug)]
+pub struct DnsEar {
+    sockets: Option<DnsSockets>,
+    seats: BTreeMap<u64, Seat>,
+    names: Names,
+    /// What came of it, by who has asked whom.
+    lookups: BTreeMap<Edge, Lookups>,
+}
+
+impl DnsEar {
+    /// Begins to listen at sockets; says why not, if it cannot.
+    pub fn begin() -> (Self, Option<String>) {
+        let (sockets, why_not) = match DnsSockets::listen() {
+            Ok(sockets) => (Some(sockets), None),
+            Err(error) => (
+                None,
+                Some(format!(
+                    "{error}; how long DNS waits on the target's own devices is not seen without it"
+                )),
+            ),
+        };
+        let ear = Self {
+            sockets,
+            seats: BTreeMap::new(),
+            names: Names::new(NAMES_MAX),
+            lookups: BTreeMap::new(),
+        };
+        (ear, why_not)
+    }
+
+    /// Listens in these places from now on, and no longer in others. Gives back why not where it cannot.
+    pub fn sit<'a>(&mut self, places: impl Iterator<Item = &'a Place>) -> Vec<String> {
+        let mut gone: Vec<u64> = self.seats.keys().copied().collect();
+        let mut refused = Vec::new();
+        for place in places {
+            gone.retain(|inode| *inode != place.inode);
+            if self.seats.contains_key(&place.inode) {
+                continue;
+            }
+            match DnsTap::listen(&place.namespace) {
+                Ok(tap) => {
+                    let cookie = place.namespace.cookie().ok().and_then(Result::ok);
+                    let seat = Seat {
+                        container: place.name.as_str().into(),
+                        cookie,
+                        tap,
+                        asking: Resolutions::new(WITHIN, WAITING_MAX),
+                        asked: Resolutions::new(WITHIN, WAITING_MAX),
+                    };
+                    self.seats.insert(place.inode, seat);
+                }
+                Err(error) => refused.push(error.to_string()),
+            }
+        }
+        for inode in gone {
+            self.seats.remove(&inode);
+        }
+        refused
+    }
+
+    /// Takes in what was said since it was asked last.
+    pub fn hear(&mut self, neighbours: &Neighbours) {
+        let mut ended: Vec<(Edge, Resolution)> = Vec::new();
+        let at_sockets = self.sockets.as_mut().map(DnsSockets::hear);
+        for heard in at_sockets.into_iter().flatten() {
+            let AtSocket { dns, namespace } = heard;
+            let asker = match namespace {
+                Some(cookie) => self.of_cookie(cookie),
+                None => only_with(neighbours, dns.local.ip()),
+            };
+            let asker = asker.filter(|inode| self.seats.contains_key(inode));
+            if let Some(seat) = asker.and_then(|inode| self.seats.get_mut(&inode)) {
+                self.names.learn(&dns);
+                let resolution = seat.asking.hear(&dns);
+                ended.extend(resolution.map(|one| (seat.edge(Side::Opened, &one), one)));
+            }
+            let server = only_with(neighbours, dns.server.ip());
+            let server = server.filter(|inode| asker != Some(*inode));
+            if let Some(seat) = server.and_then(|inode| self.seats.get_mut(&inode)) {
+                let resolution = seat.asked.hear(&dns);
+                ended.extend(resolution.map(|one| (seat.edge(Side::Accepted, &one), one)));
+            }
+        }
+        let says_namespace = self.sockets.as_ref().map(DnsSockets::says_namespace);
+        for (inode, seat) in &mut self.seats {
+            for dns in seat.tap.hear() {
+                self.names.learn(&dns);
+                let local = dns.local.ip();
+                let is_told_at_socket = says_namespace.is_some_and(|says_namespace| {
+                    let is_known = says_namespace && seat.cookie.is_some();
+                    is_known || only_with(neighbours, local) == Some(*inode)
+                });
+                // What is only forwarded is somebody else's.
+                if is_told_at_socket || !is_own(neighbours, *inode, local) {
+                    continue;
+                }
+                let resolution = seat.asking.hear(&dns);
+                ended.extend(resolution.map(|one| (seat.edge(Side::Opened, &one), one)));
+            }
+            let now_ns = realtime_ns();
+            for one in seat.asking.missing(now_ns) {
+                ended.push((seat.edge(Side::Opened, &one), one));
+            }
+            for one in seat.asked.missing(now_ns) {
+                ended.push((seat.edge(Side::Accepted, &one), one));
+            }
+        }
+        let now_ns = boottime_ns();
+        for (edge, resolution) in ended {
+            if self.lookups.len() < EDGES_MAX || self.lookups.contains_key(&edge) {
+                let lookup = Lookup::of(&resolution, now_ns);
+                self.lookups.entry(edge).or_default().push(lookup);
+            }
+        }
+        let earliest_ns = now_ns.saturating_sub(REMEMBERED_NS);
+        self.lookups
+            .retain(|_, lookups| lookups.since(earliest_ns).next().is_some());
+    }
+
+    /// The place of a cookie.
+    fn of_cookie(&self, cookie: u64) -> Option<u64> {
+        let mut seats = self.seats.iter();
+        let found = seats.find(|(_, seat)| seat.cookie == Some(cookie));
+        found.map(|(inode, _)| *inode)
+    }
+
+    /// What came of what was asked for, by who has asked whom.
+    pub fn lookups(&self) -> &BTreeMap<Edge, Lookups> {
+        &self.lookups
+    }
+
+    /// What an address is called, by what was asked for last.
+    pub fn name(&self, address: IpAddr) -> Option<&str> {
+        self.names.of(address).next()
+    }
+
+    /// How many messages were not heard, because nobody had taken those before.
+    pub fn dropped(&self) -> u64 {
+        let at_sockets = self.sockets.as_ref().map_or(0, DnsSockets::dropped);
+        let taps = self.seats.values().map(|seat| seat.tap.dropped());
+        at_sockets + taps.sum::<u64>()
+    }
+}
+
+/// The namespace of this machine with an address, if only one has it.
+fn only_with(neighbours: &Neighbours, address: IpAddr) -> Option<u64> {
+    let address = address.to_canonical();
+    if address.is_loopback() {
+        return None;
+    }
+    let mut all = neighbours.iter();
+    let mut with = all
+        .by_ref()
+        .filter(|(_, one)| one.addresses.contains(&address));
+    let (inode, _) = with.next()?;
+    with.next().is_none().then_some(inode)
+}
+
+/// Whether an address is a namespace's own; where its addresses are not known, it is taken for one.
+fn is_own(neighbours: &Neighbours, inode: u64, address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    let known = neighbours.get(inode);
+    address.is_loopback() || known.is_none_or(|one| one.addresses.contains(&address))
+}

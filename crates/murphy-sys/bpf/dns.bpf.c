@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0 */
+/*
+ * Hears DNS over UDP where it leaves a socket and where a socket gets it: before any queue of a device, and behind.
+ * Nothing is changed: every packet passes.
+ */
+#include "skb.h"
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#define PASS 1
+#define DNS_PORT 53
+/* As in src/dns_tap/sockets.rs: headers and a message of 512 bytes, or the beginning of a longer one. */
+#define PACKET_BYTES 640
+#define RING_BYTES (1 << 20)
+
+struct heard {
+	__u64 at_ns;
+	/* Of the socket's network namespace; 0 where the kernel does not say. */
+	__u64 namespace;
+	__u32 bytes;
+	__u32 is_outgoing;
+	__u8 packet[PACKET_BYTES];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, RING_BYTES);
+} events SEC(".maps");
+
+/* Whether the kernel says whose namespace it is. */
+const volatile __u8 says_namespace;
+
+/* Packets for which there was no room. */
+__u64 lost;
+
+static __always_inline int hear(struct __sk_buff *skb, __u32 is_outgoing)
+{
+	__u8 first, protocol;
+	__u32 header, bytes = skb->len;
+	__be16 port;
+	struct heard *heard;
+
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		if (bpf_skb_load_bytes(skb, 9, &protocol, 1) || protocol != IPPROTO_UDP)
+			return PASS;
+		if (bpf_skb_load_bytes(skb, 0, &first, 1))
+			return PASS;
+		header = (first & 15) * 4;
+	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+		if (bpf_skb_load_bytes(skb, 6, &protocol, 1) || protocol != IPPROTO_UDP)
+			return PASS;
+		header = 40;
+	} else {
+		return PASS;
+	}
+	/* Who asks sends to the port, and gets from there. */
+	if (bpf_skb_load_bytes(skb, header + (is_outgoing ? 2 : 0), &port, 2) || port != bpf_htons(DNS_PORT))
+		return PASS;
+	if (bytes > PACKET_BYTES)
+		bytes = PACKET_BYTES;
+	heard = bpf_ringbuf_reserve(&events, sizeof(*heard), 0);
+	if (!heard) {
+		__sync_fetch_and_add(&lost, 1);
+		return PASS;
+	}
+	heard->at_ns = bpf_ktime_get_boot_ns();
+	heard->namespace = says_namespace ? bpf_get_netns_cookie(skb) : 0;
+	heard->bytes = bytes;
+	heard->is_outgoing = is_outgoing;
+	/* The verifier wants to see that there is something to copy. */
+	if (bytes < 28 || bpf_skb_load_bytes(skb, 0, heard->packet, bytes)) {
+		bpf_ringbuf_discard(heard, 0);
+		return PASS;
+	}
+	bpf_ringbuf_submit(heard, 0);
+	return PASS;
+}
+
+SEC("cgroup_skb/egress")
+int murphy_dns_to(struct __sk_buff *skb)
+{
+	return hear(skb, 1);
+}
+
+SEC("cgroup_skb/ingress")
+int murphy_dns_from(struct __sk_buff *skb)
+{
+	return hear(skb, 0);
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

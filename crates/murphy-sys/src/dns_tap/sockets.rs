@@ -1,0 +1,219 @@
+//! Hears DNS where it leaves a socket and where a socket gets it, of every namespace of the machine: what a device of the
+//! namespace delays is in its times, as it is in what a program waits.
+//!
+//! These are two programs at the top of the cgroups (version 2), which every packet of every socket passes; they look at
+//! its protocol and at its port, copy what is DNS, and let everything pass. Whose a message is the kernel says where it can
+//! (`bpf_get_netns_cookie` for packets; not in Linux 6.12), else only its addresses do. Needs Linux 5.8 with
+//! `CONFIG_CGROUP_BPF`, and `CAP_BPF` with `CAP_NET_ADMIN`, or root. All of it is held by descriptors of this process and
+//! goes with it. See `bpf/dns.bpf.c`.
+
+use std::{
+    fmt,
+    fs::File,
+    io,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use libbpf_rs::{MapCore, Object, RingBuffer, RingBufferBuilder};
+
+use super::{Dns, heard_at};
+use crate::{
+    bpf,
+    cgroup::{self, TopError},
+    clock::{boottime_ns, realtime_ns},
+    traffic::link_to,
+};
+
+#[cfg(target_arch = "x86_64")]
+const OBJECT: Option<&[u8]> = Some(include_bytes!(concat!(env!("OUT_DIR"), "/dns.bpf.o")));
+#[cfg(not(target_arch = "x86_64"))]
+const OBJECT: Option<&[u8]> = None;
+
+/// The programs, and where each of them is attached.
+const PROGRAMS: [(&str, libbpf_sys::bpf_attach_type); 2] = [
+    ("murphy_dns_to", libbpf_sys::BPF_CGROUP_INET_EGRESS),
+    ("murphy_dns_from", libbpf_sys::BPF_CGROUP_INET_INGRESS),
+];
+/// How much of a packet there is in a record, and what stands before it, as in `bpf/dns.bpf.c`.
+const PACKET_BYTES: usize = 640;
+const HEAD_BYTES: usize = 24;
+/// How many messages are taken at once, at most: so many a full ring holds.
+const TAKEN_MAX: usize = (1 << 20) / PACKET_BYTES;
+
+/// Why it cannot be heard at sockets.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketsError {
+    /// The programs are not written for this architecture.
+    #[error(
+        "hear DNS at sockets on {}: Murphy's BPF programs are built for x86_64 only",
+        std::env::consts::ARCH
+    )]
+    Architecture,
+    /// There is nothing to attach the programs to.
+    #[error(transparent)]
+    Top(#[from] TopError),
+    /// The cgroup takes no programs.
+    #[error("attach to the cgroup {}: {source}", directory.display())]
+    Cgroup {
+        /// Its directory.
+        directory: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The kernel refused a program, a map, or their use.
+    #[error(
+        "hear DNS at sockets: {what}: {source}; it needs Linux 5.8 with CONFIG_CGROUP_BPF, and CAP_BPF with CAP_NET_ADMIN or root"
+    )]
+    Refused {
+        /// What.
+        what: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+}
+
+/// Hears the DNS of every socket of the machine, from when it was made on.
+pub struct DnsSockets {
+    /// Attached while they are here; dropped before what they belong to.
+    _links: Vec<OwnedFd>,
+    ring: RingBuffer<'static>,
+    heard: Arc<Mutex<Vec<AtSocket>>>,
+    says_namespace: bool,
+    object: Object,
+}
+
+/// A message that was heard at the socket of whoever asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AtSocket {
+    /// What was heard.
+    pub dns: Dns,
+    /// The [cookie](crate::namespace::NetNamespace::cookie) of the socket's network namespace, where the kernel says so.
+    pub namespace: Option<u64>,
+}
+
+// SAFETY: libbpf binds none of these to a thread, the callback of the ring may be sent, and no other owner of the
+// pointers inside is left outside: `DnsSockets` gives none of them away.
+unsafe impl Send for DnsSockets {}
+
+impl fmt::Debug for DnsSockets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DnsSockets").finish_non_exhaustive()
+    }
+}
+
+fn refused(what: &'static str) -> impl Fn(libbpf_rs::Error) -> SocketsError {
+    move |error| SocketsError::Refused {
+        what,
+        source: io::Error::new(bpf::kind(&error), error),
+    }
+}
+
+impl DnsSockets {
+    /// Listens from now on.
+    pub fn listen() -> Result<Self, SocketsError> {
+        let object = OBJECT.ok_or(SocketsError::Architecture)?;
+        // A kernel that does not know whose a packet is refuses a program that asks.
+        let (object, says_namespace) = match load(object, true) {
+            Ok(object) => (object, true),
+            Err(_) => (load(object, false)?, false),
+        };
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let ring = ring(&object, Arc::clone(&heard))?;
+        let directory = cgroup::top()?;
+        let mut links = Vec::new();
+        for (name, hook) in PROGRAMS {
+            let program = object.progs().find(|program| program.name() == name);
+            let attached = program.ok_or(io::ErrorKind::NotFound.into());
+            let attached = attached.and_then(|program| {
+                let group = File::open(&directory)?;
+                link_to(program.as_fd().as_raw_fd(), group.as_raw_fd(), hook)
+            });
+            links.push(attached.map_err(|source| SocketsError::Cgroup {
+                directory: directory.clone(),
+                source,
+            })?);
+        }
+        Ok(Self {
+            _links: links,
+            ring,
+            heard,
+            says_namespace,
+            object,
+        })
+    }
+
+    /// What was said since this was asked last, in the order in which it was; no more at once than what can wait. Does not
+    /// wait.
+    pub fn hear(&mut self) -> Vec<AtSocket> {
+        // It could only fail by an answer of what listens, which gives none.
+        let _ = self.ring.consume_raw_n(TAKEN_MAX);
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *heard)
+    }
+
+    /// Whether the kernel says whose each message is.
+    pub fn says_namespace(&self) -> bool {
+        self.says_namespace
+    }
+
+    /// How many messages were not heard since this is here, because nobody had taken those before.
+    pub fn dropped(&self) -> u64 {
+        bpf::lost(&self.object)
+    }
+}
+
+fn load(object: &[u8], says_namespace: bool) -> Result<Object, SocketsError> {
+    let mut object = bpf::open(object).map_err(refused("read the BPF programs"))?;
+    for mut map in object.maps_mut() {
+        if map.name().to_string_lossy().ends_with(".rodata") {
+            map.set_initial_value(&[u8::from(says_namespace)])
+                .map_err(refused("prepare the BPF programs"))?;
+        }
+    }
+    bpf::load(object).map_err(|source| SocketsError::Refused {
+        what: "load the BPF programs",
+        source,
+    })
+}
+
+fn ring(
+    object: &Object,
+    heard: Arc<Mutex<Vec<AtSocket>>>,
+) -> Result<RingBuffer<'static>, SocketsError> {
+    let hear = move |record: &[u8]| {
+        let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.extend(read(record));
+        0
+    };
+    let events = object.maps().find(|map| map.name() == "events");
+    let events = events.ok_or(SocketsError::Refused {
+        what: "find a BPF map",
+        source: io::ErrorKind::NotFound.into(),
+    })?;
+    let mut ring = RingBufferBuilder::new();
+    ring.add(&events, hear)
+        .map_err(refused("listen to the BPF programs"))?;
+    ring.build().map_err(refused("listen to the BPF programs"))
+}
+
+/// The message of a record, if it is one.
+fn read(record: &[u8]) -> Option<AtSocket> {
+    let (head, packet) = record.split_first_chunk::<HEAD_BYTES>()?;
+    let number = |at: usize| Some(u64::from_ne_bytes(*head.get(at..)?.first_chunk()?));
+    let half = |at: usize| Some(u32::from_ne_bytes(*head.get(at..)?.first_chunk()?));
+    let bytes = usize::try_from(half(16)?).ok()?;
+    let is_outgoing = half(20)? != 0;
+    // Everything else here is by the clock that packets have.
+    let at_ns = number(0)?.wrapping_add(realtime_ns().wrapping_sub(boottime_ns()));
+    Some(AtSocket {
+        dns: heard_at(at_ns, is_outgoing, packet.get(..bytes)?)?,
+        namespace: number(8).filter(|cookie| *cookie != 0),
+    })
+}
+
+/// Asks this kernel whether DNS can be heard at sockets: it is, for a moment.
+pub fn trial() -> Result<(), SocketsError> {
+    DnsSockets::listen().map(drop)
+}
