@@ -15,6 +15,7 @@ mod edge;
 mod finding;
 mod lookups;
 mod observer;
+mod pinging;
 mod pings;
 mod share;
 mod slice;

@@ -3,7 +3,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
-    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -15,7 +14,6 @@ use murphy_fault::{
 use murphy_sys::{
     clock::boottime_ns,
     connections::SocketId,
-    ping::{Ear, Pinger, Reply},
     tcp_events::{Filter, TcpEvents, TcpEventsError},
 };
 use serde::Serialize;
@@ -27,7 +25,8 @@ use crate::{
     edge::Edge,
     finding::{Finding, Findings, Kind},
     lookups::times_us,
-    pings::{Outcome, Pings, UnderWay, median_us},
+    pinging::Pinging,
+    pings::{Outcome, median_us},
     slice::History,
     tally::Tally,
 };
@@ -41,10 +40,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const LOOK_SHARE: u32 = 20;
 /// Edges beyond so many are one other.
 const EDGES_MAX: usize = 1000;
-/// No more peers are pinged.
-const PEERS_MAX: usize = 256;
-/// A peer is listened for in no more namespaces that have its address.
-const EARS_MAX: usize = 16;
 /// What happened longer ago is forgotten.
 const REMEMBERED_NS: u64 = 120_000_000_000;
 /// An edge on which nothing happens for so long, and which has no connections, is not pinged any more.
@@ -185,9 +180,8 @@ pub struct Observer {
     histories: BTreeMap<Edge, History>,
     /// From when to when nothing came through an edge, the last time.
     cuts: BTreeMap<Edge, (u64, u64)>,
-    pingers: BTreeMap<u64, Pinging>,
+    pinging: Pinging,
     neighbours: Neighbours,
-    ears: BTreeMap<u64, Ear>,
     /// The names that are asked for, where nobody else is in the target's network namespaces.
     dns: Option<DnsEar>,
     findings: Findings,
@@ -235,15 +229,6 @@ impl Whose for Seats {
     }
 }
 
-/// The pings of one namespace.
-#[derive(Debug)]
-struct Pinging {
-    pinger: Pinger,
-    peers: BTreeMap<IpAddr, Pings>,
-    under_way: UnderWay,
-    pinged_at: Option<Instant>,
-}
-
 impl Observer {
     /// Begins to observe a target.
     pub fn begin(hit: &Hit<'_>, spec: Spec) -> Result<Self, ObserveError> {
@@ -286,9 +271,8 @@ impl Observer {
             watched: BTreeSet::new(),
             histories: BTreeMap::new(),
             cuts: BTreeMap::new(),
-            pingers: BTreeMap::new(),
+            pinging: Pinging::default(),
             neighbours: Neighbours::default(),
-            ears: BTreeMap::new(),
             dns,
             findings: Findings::default(),
             lost: (0, 0),
@@ -310,8 +294,7 @@ impl Observer {
     /// How long until [`step`](Self::step) has something to do.
     pub fn until_next(&self) -> Duration {
         let hear = HEAR_EVERY.saturating_sub(self.heard_at.elapsed());
-        let pinged = self.pingers.values().filter_map(|one| one.pinged_at);
-        let next = self.spec.ping_every.zip(pinged.min());
+        let next = self.spec.ping_every.zip(self.pinging.pinged_at());
         next.map_or(hear, |(every, at)| {
             hear.min(every.saturating_sub(at.elapsed()))
         })
@@ -368,26 +351,10 @@ impl Observer {
             }
         }
         if self.spec.ping_every.is_some() {
-            self.pingers
-                .retain(|inode, _| self.seats.containers.contains_key(inode));
-            for place in &places {
-                if self.pingers.contains_key(&place.inode) {
-                    continue;
-                }
-                match Pinger::new(&place.namespace, None) {
-                    Ok(pinger) => {
-                        let pinging = Pinging {
-                            pinger,
-                            peers: BTreeMap::new(),
-                            under_way: UnderWay::default(),
-                            pinged_at: None,
-                        };
-                        self.pingers.insert(place.inode, pinging);
-                    }
-                    Err(error) => self.do_without(error.to_string()),
-                }
+            for refused in self.pinging.sit(&places) {
+                self.do_without(refused);
             }
-            self.mode.is_pinging = !self.pingers.is_empty();
+            self.mode.is_pinging = !self.pinging.is_empty();
         }
         Ok(())
     }
@@ -412,28 +379,7 @@ impl Observer {
             dns.hear(&self.neighbours);
             self.lost.1 += dns.dropped();
         }
-        for pinging in self.pingers.values_mut() {
-            for answer in pinging.pinger.hear() {
-                let peer = pinging.under_way.of(answer.number);
-                // Who says that a host cannot be reached is somebody else, and that is no answer.
-                if let (Some(peer), Reply::Echo) = (peer, answer.kind)
-                    && let Some(pings) = pinging.peers.get_mut(&peer)
-                {
-                    pings.answer(answer.number, answer.at_ns);
-                }
-            }
-        }
-        for ear in self.ears.values_mut() {
-            for request in ear.hear() {
-                let mut pingers = self.pingers.values_mut();
-                let asker = pingers.find(|one| one.pinger.identifier() == request.identifier);
-                let Some(pinging) = asker else { continue };
-                let peer = pinging.under_way.of(request.number);
-                if let Some(pings) = peer.and_then(|peer| pinging.peers.get_mut(&peer)) {
-                    pings.arrive(request.number, request.at_ns);
-                }
-            }
-        }
+        self.pinging.hear();
     }
 
     /// Looks at the connections that there are.
@@ -457,36 +403,8 @@ impl Observer {
         let Some(every) = self.spec.ping_every.filter(|_| !self.pool.is_deserted()) else {
             return;
         };
-        let now_ns = boottime_ns();
-        let within_ns = u64::try_from(self.spec.ping_within.as_nanos()).unwrap_or(u64::MAX);
-        let given_up_ns = now_ns.saturating_sub(within_ns);
-        for pinging in self.pingers.values_mut() {
-            for pings in pinging.peers.values_mut() {
-                pings.give_up_before(given_up_ns);
-            }
-            if pinging.pinged_at.is_some_and(|at| at.elapsed() < every) {
-                continue;
-            }
-            pinging.pinged_at = Some(Instant::now());
-            pinging
-                .under_way
-                .forget_before(given_up_ns.saturating_sub(within_ns));
-            let peers: Vec<IpAddr> = pinging.peers.keys().copied().collect();
-            for peer in peers {
-                let sent = pinging.pinger.send(peer);
-                let Some(pings) = pinging.peers.get_mut(&peer) else {
-                    continue;
-                };
-                let at_ns = boottime_ns();
-                match sent {
-                    Ok(sent) => {
-                        pinging.under_way.send(sent.number, peer, at_ns);
-                        pings.push(sent.number, at_ns, Some(sent.at_ns));
-                    }
-                    Err(_) => pings.push(0, at_ns, None),
-                }
-            }
-        }
+        self.pinging
+            .ping(every, self.spec.ping_within, &self.neighbours);
     }
 
     /// Slices what has happened, and asks the detectors.
@@ -532,7 +450,7 @@ impl Observer {
                 edge,
                 history: self.histories.get(edge).unwrap_or(&none),
                 lookups,
-                pings: pings_of(&self.pingers, &self.seats, edge),
+                pings: self.pinging.of(edge),
                 now_ns,
                 cut_until_ns: self.cuts.get(edge).map_or(0, |cut| over(*cut)),
                 latency_max: self.spec.latency_max,
@@ -555,57 +473,18 @@ impl Observer {
             let mut recent = history.since(now_ns.saturating_sub(IDLE_NS));
             recent.any(|slice| !slice.is_idle())
         };
-        if self.pingers.is_empty() {
+        if self.pinging.is_empty() {
             return;
         }
-        let mut heard = BTreeSet::new();
-        for (inode, pinging) in &mut self.pingers {
-            let Some(container) = self.seats.containers.get(inode) else {
-                continue;
-            };
-            let is_peer =
-                |ip: &IpAddr| !(ip.is_unspecified() || ip.is_loopback() || ip.is_multicast());
-            let busy = self
-                .histories
-                .iter()
-                .filter(|(_, history)| is_busy(history));
-            let busy = busy.map(|(edge, _)| edge);
-            let edges: Vec<&Edge> = busy.chain(asked_names(self.dns.as_ref())).collect();
-            let peers_of = |side: Side| {
-                let edges = edges
-                    .iter()
-                    .filter(move |edge| edge.container == *container && edge.side == side);
-                edges.map(|edge| edge.peer).filter(is_peer)
-            };
-            // Whom the target asks comes first: there may be many who ask it.
-            let mut peers = BTreeSet::new();
-            for peer in peers_of(Side::Opened).chain(peers_of(Side::Accepted)) {
-                if peers.len() < PEERS_MAX {
-                    peers.insert(peer);
-                }
-            }
-            pinging.peers.retain(|peer, _| peers.contains(peer));
-            for peer in peers {
-                pinging.peers.entry(peer).or_default();
-                if are_found {
-                    // Several may have the address; only where it is meant ours arrive.
-                    let there = self.neighbours.with_address(*inode, peer);
-                    let there = there.into_iter().filter(|there| there != inode);
-                    heard.extend(there.take(EARS_MAX));
-                }
-            }
-        }
-        self.ears.retain(|inode, _| heard.contains(inode));
-        for inode in heard {
-            if self.ears.contains_key(&inode) {
-                continue;
-            }
-            let neighbour = self.neighbours.get(inode);
-            // Whoever has just vanished has no ears.
-            if let Some(Ok(ear)) = neighbour.map(|neighbour| Ear::listen(&neighbour.namespace)) {
-                self.ears.insert(inode, ear);
-            }
-        }
+        let busy = self
+            .histories
+            .iter()
+            .filter(|(_, history)| is_busy(history));
+        let busy = busy.map(|(edge, _)| edge);
+        let edges: Vec<&Edge> = busy.chain(asked_names(self.dns.as_ref())).collect();
+        let neighbours = are_found.then_some(&self.neighbours);
+        self.pinging
+            .choose(&self.seats.containers, &edges, neighbours);
     }
 
     /// Whether all of the target's processes have ended, and nobody may come in their place.
@@ -634,7 +513,7 @@ impl Observer {
             let lookups = || lookups.into_iter().flat_map(|all| all.since(since_ns));
             let times = times_us(lookups());
             let history = self.histories.get(edge);
-            let pings = pings_of(&self.pingers, &self.seats, edge);
+            let pings = self.pinging.of(edge);
             let recent_pings = || pings.into_iter().flat_map(|pings| pings.since(since_ns));
             let is_lost = |outcome: Outcome| matches!(outcome, Outcome::Lost | Outcome::Unsent);
             let rtts = history
@@ -680,16 +559,4 @@ fn over((from_ns, until_ns): (u64, u64)) -> u64 {
 /// Who was asked for names, and by whom.
 fn asked_names(dns: Option<&DnsEar>) -> impl Iterator<Item = &Edge> {
     dns.into_iter().flat_map(|dns| dns.lookups().keys())
-}
-
-/// The pings of the peer of an edge.
-fn pings_of<'a>(
-    pingers: &'a BTreeMap<u64, Pinging>,
-    seats: &Seats,
-    edge: &Edge,
-) -> Option<&'a Pings> {
-    let mut all = pingers.iter();
-    let (_, pinging) =
-        all.find(|(inode, _)| seats.containers.get(inode) == Some(&edge.container))?;
-    pinging.peers.get(&edge.peer)
 }

@@ -43,6 +43,12 @@ pub struct Pings {
     is_heard_there: bool,
     /// Whether ever an answer came: who never answers may not want to, and says nothing of the network.
     has_answered: bool,
+    /// Whether they ask for connections, as nobody has answered echo requests.
+    is_by_syn: bool,
+    /// From which address they came there.
+    from: Option<IpAddr>,
+    /// Pings the other way, by their numbers: when they were sent, and whether they have come.
+    returns: Vec<(u16, u64, bool)>,
 }
 
 /// Pings that are under way, by their numbers: whose they are.
@@ -69,6 +75,12 @@ impl UnderWay {
 impl Pings {
     /// No more pings are kept.
     pub const MAX: usize = 600;
+    /// What has waited for so long for its answer may well be lost, in nanoseconds.
+    const DOUBTFUL_NS: u64 = 400_000_000;
+    /// A ping the other way that has not come for so long is lost, in nanoseconds.
+    const RETURN_NS: u64 = 700_000_000;
+    /// So many of them are kept.
+    const RETURNS_MAX: usize = 50;
 
     /// One was sent, or could not be. `at_ns` is in nanoseconds since boot, `sent_ns` by the clock that answers have.
     pub fn push(&mut self, number: u16, at_ns: u64, sent_ns: Option<u64>) {
@@ -105,8 +117,69 @@ impl Pings {
         }
     }
 
+    /// Whether they ask for connections, as nobody has answered echo requests.
+    pub fn is_by_syn(&self) -> bool {
+        self.is_by_syn
+    }
+
+    /// From now on they ask for connections. What was not answered before says nothing.
+    pub fn set_by_syn(&mut self) {
+        if !self.is_by_syn {
+            self.is_by_syn = true;
+            self.all.clear();
+        }
+    }
+
+    /// Whether it may be that nothing comes through: the last ones that could be answered were not.
+    pub fn is_doubtful(&self, now_ns: u64) -> bool {
+        let is_old = |ping: &&Ping| now_ns.saturating_sub(ping.at_ns) > Self::DOUBTFUL_NS;
+        let mut old = self.all.iter().rev().filter(is_old);
+        let (last, before) = (old.next(), old.next());
+        let is_silent = |ping: Option<&Ping>| ping.is_some_and(|ping| ping.took().is_none());
+        is_silent(last) && is_silent(before)
+    }
+
+    /// From which address they came to the peer.
+    pub fn from(&self) -> Option<IpAddr> {
+        self.from
+    }
+
+    /// One was sent the other way, at a time in nanoseconds since boot.
+    pub fn send_back(&mut self, number: u16, at_ns: u64) {
+        if self.returns.len() >= Self::RETURNS_MAX {
+            self.returns.remove(0);
+        }
+        self.returns.push((number, at_ns, false));
+    }
+
+    /// One of those has come.
+    pub fn come_back(&mut self, number: u16) {
+        let mut latest = self.returns.iter_mut().rev();
+        if let Some(one) = latest.find(|(sent, ..)| *sent == number) {
+            one.2 = true;
+        }
+    }
+
+    /// Nobody asks the other way any more.
+    pub fn end_returns(&mut self) {
+        self.returns.clear();
+    }
+
+    /// How many of those that were sent the other way have come, of how many of which that is known; none where none was
+    /// sent.
+    pub fn returns(&self, now_ns: u64) -> Option<(usize, usize)> {
+        if self.returns.is_empty() {
+            return None;
+        }
+        let came = self.returns.iter().filter(|one| one.2).count();
+        let is_lost = |sent_ns: u64| now_ns.saturating_sub(sent_ns) > Self::RETURN_NS;
+        let lost = self.returns.iter().filter(|one| !one.2 && is_lost(one.1));
+        Some((came, came + lost.count()))
+    }
+
     /// One has arrived at the peer, at a time by the clock that answers have.
-    pub fn arrive(&mut self, number: u16, received_ns: u64) {
+    pub fn arrive(&mut self, number: u16, received_ns: u64, from: IpAddr) {
+        self.from = Some(from);
         if let Some(ping) = self.waiting(number)
             && ping.arrived.is_none()
         {
@@ -192,7 +265,7 @@ mod tests {
         assert_eq!((pings.value(), pings.has_answered()), (None, false));
         pings.push(1, 10 * MS, Some(1000 * MS));
         assert_eq!(pings.value(), None, "it is under way");
-        pings.arrive(1, 1001 * MS);
+        pings.arrive(1, 1001 * MS, [10, 0, 0, 1].into());
         pings.answer(1, 1003 * MS);
         // Once more, by two ways at once.
         pings.answer(1, 1005 * MS);

@@ -14,6 +14,10 @@ const PINGS_LOST: usize = 13;
 const PINGS_LOST_TOO: usize = 3;
 /// A connection says so once it has asked, or sent, so often in vain.
 const TRIES: u64 = 2;
+/// So many pings from the other end tell whether they come.
+const RETURNS: usize = 3;
+/// Those are waited for until so many pings in a row were lost.
+const PINGS_WAITING_MAX: usize = 40;
 /// What is looked at, in seconds.
 const WINDOW_S: u64 = 4;
 /// Nothing has passed for so long, in nanoseconds.
@@ -50,6 +54,13 @@ pub fn detect(sight: &Sight<'_>) -> Vec<Claim> {
     }
     let is_trying =
         |slice: &&Slice| slice.tally.in_vain() > 0 || slice.stalled > 0 || slice.asking > 0;
+    let is_waited_for = sight.pings.and_then(|pings| {
+        let (_, known) = pings.returns(sight.now_ns)?;
+        Some(known < RETURNS && row.len() < PINGS_WAITING_MAX)
+    });
+    if is_waited_for == Some(true) {
+        return Vec::new();
+    }
     let first_tried = sight.history.since(passed_ns).find(is_trying);
     let first_lost = row.last().map(|ping| ping.at_ns);
     let since_ns = first_lost.or(first_tried.map(|slice| slice.at_ns));
@@ -116,8 +127,19 @@ fn direction(sight: &Sight<'_>, row: &[&Ping], evidence: &mut Vec<String>) -> Di
     let arrived = row.iter().filter(|ping| ping.arrived.is_some()).count();
     evidence.push(format!("{arrived} of them have arrived at the peer"));
     if 2 * arrived > row.len() {
-        Direction::From
-    } else {
-        Direction::To
+        return Direction::From;
+    }
+    match sight.pings.and_then(|pings| pings.returns(sight.now_ns)) {
+        Some((came, known)) if known >= RETURNS => {
+            evidence.push(format!(
+                "{came} of {known} pings came that were sent from there"
+            ));
+            if 2 * came > known {
+                Direction::To
+            } else {
+                Direction::Both
+            }
+        }
+        _ => Direction::To,
     }
 }

@@ -9,6 +9,8 @@ use crate::{
     tally::Tally,
 };
 
+/// From where pings come to the peer.
+const HERE: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
 /// A slice of half a second each.
 const SLICE_NS: u64 = SECOND_NS / 2;
 
@@ -85,10 +87,10 @@ impl Scene {
         self.pings.push(number, at_ns, sent);
         match fate {
             Fate::Comes { to_us, from_us } => {
-                self.pings.arrive(number, at_ns + to_us * 1000);
+                self.pings.arrive(number, at_ns + to_us * 1000, HERE);
                 self.pings.answer(number, at_ns + (to_us + from_us) * 1000);
             }
-            Fate::LostOnItsWayBack => self.pings.arrive(number, at_ns + 100_000),
+            Fate::LostOnItsWayBack => self.pings.arrive(number, at_ns + 100_000, HERE),
             Fate::LostOnItsWay | Fate::Unsent => {}
         }
     }
@@ -457,7 +459,7 @@ fn pings_that_are_sent_seldom_or_come_late_tell_of_latency_and_not_of_a_partitio
     let (first, last) = (80, scene.number);
     let sent: Vec<u64> = scene.pings.latest().map(|ping| ping.at_ns).collect();
     for (number, at_ns) in (first..last).rev().zip(sent) {
-        scene.pings.arrive(number, at_ns + 1_500_000_000);
+        scene.pings.arrive(number, at_ns + 1_500_000_000, HERE);
         scene.pings.answer(number, at_ns + 1_500_100_000);
     }
     assert_eq!(scene.kinds(), [(Kind::Latency, Direction::To)]);
@@ -592,4 +594,28 @@ fn names_that_nobody_has_are_no_failure_and_servers_that_do_not_answer_are() {
         claim.evidence[0].contains("4 were not answered"),
         "{claim:?}"
     );
+}
+
+#[test]
+fn whether_nothing_comes_either_way_pings_from_the_other_end_tell() {
+    let cut = || {
+        let mut scene = Scene::new();
+        scene.passes(20, &idle(), QUICK);
+        scene.passes(7, &idle(), Fate::LostOnItsWay);
+        scene
+    };
+    let direction = |scene: &Scene| scene.kinds();
+    assert_eq!(direction(&cut()), [(Kind::Partition, Direction::To)]);
+    let mut scene = cut();
+    for number in 0..4 {
+        scene.pings.send_back(number, scene.now_ns - SECOND_NS);
+    }
+    assert_eq!(direction(&scene), [(Kind::Partition, Direction::Both)]);
+    for number in 0..4 {
+        scene.pings.come_back(number);
+    }
+    assert_eq!(direction(&scene), [(Kind::Partition, Direction::To)]);
+    let mut scene = cut();
+    scene.pings.send_back(1, scene.now_ns);
+    assert_eq!(direction(&scene), [], "it is waited for");
 }
