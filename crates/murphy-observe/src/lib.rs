@@ -20,6 +20,7 @@ mod pings;
 mod share;
 mod slice;
 mod tally;
+mod unseen;
 
 pub use book::{Book, Whose};
 pub use detect::{Sight, detect};
@@ -31,3 +32,4 @@ pub use pings::{Outcome, Ping, Pings, median_us};
 pub use share::Share;
 pub use slice::{History, Rtt, Slice};
 pub use tally::Tally;
+pub use unseen::Unseen;

@@ -29,6 +29,7 @@ use crate::{
     pings::{Outcome, median_us},
     slice::History,
     tally::Tally,
+    unseen::Unseen,
 };
 
 /// A slice of time lasts so long.
@@ -150,8 +151,29 @@ pub struct EdgeNow {
     pub lookup_us: Option<u64>,
     /// What the peer is called, by what was asked for last.
     pub name: Option<String>,
+    /// What would not show.
+    pub unseen: Unseen,
     /// What is wrong now.
     pub findings: Vec<Finding>,
+}
+
+impl EdgeNow {
+    /// How it is, for people: what is wrong, or that nothing is, as far as that would show.
+    pub fn state(&self) -> String {
+        let wrong: Vec<&str> = self
+            .findings
+            .iter()
+            .map(|one| one.claim.kind.name())
+            .collect();
+        if !wrong.is_empty() {
+            return wrong.join(", ").to_uppercase();
+        }
+        match self.unseen.text() {
+            None => "ok".into(),
+            Some(text) if self.unseen.way => text,
+            Some(text) => format!("ok ({text})"),
+        }
+    }
 }
 
 /// All edges as they are now.
@@ -508,12 +530,13 @@ impl Observer {
             totals.entry(edge).or_insert(&nothing);
         }
         let now = |(edge, total): (&Edge, &Tally)| {
-            let dns = self.dns.as_ref();
-            let lookups = dns.and_then(|dns| dns.lookups().get(edge));
-            let lookups = || lookups.into_iter().flat_map(|all| all.since(since_ns));
-            let times = times_us(lookups());
             let history = self.histories.get(edge);
             let pings = self.pinging.of(edge);
+            let dns = self.dns.as_ref();
+            let asked = dns.and_then(|dns| dns.lookups().get(edge));
+            let unseen = Unseen::of(history, pings, asked, at_ns);
+            let lookups = || asked.into_iter().flat_map(|all| all.since(since_ns));
+            let times = times_us(lookups());
             let recent_pings = || pings.into_iter().flat_map(|pings| pings.since(since_ns));
             let is_lost = |outcome: Outcome| matches!(outcome, Outcome::Lost | Outcome::Unsent);
             let rtts = history
@@ -538,6 +561,7 @@ impl Observer {
                 lookups_failed: lookups().filter(|one| one.has_failed()).count() as u64,
                 lookup_us: times.get(times.len() / 2).copied(),
                 name: dns.and_then(|dns| dns.name(edge.peer)).map(str::to_owned),
+                unseen,
                 findings: self.findings.of(edge).cloned().collect(),
             }
         };

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use murphy_observe::{EdgeNow, Finding, News, Observer, Snapshot, Tally};
+use murphy_observe::{EdgeNow, Finding, News, Observer, Snapshot};
 use murphy_sys::clock::boottime_ns;
 use serde_json::json;
 
@@ -114,19 +114,8 @@ fn row(now: &EdgeNow, width: usize) -> String {
         0 => "–".to_owned(),
         of => format!("{:.1} %", 100.0 * recent.lost() as f64 / of as f64),
     };
-    let state: Vec<&str> = now
-        .findings
-        .iter()
-        .map(|one| one.claim.kind.name())
-        .collect();
-    let is_silent = now.pings == 0 && *recent == Tally::default();
-    let state = match &state[..] {
-        [] if is_silent => "insufficient traffic".to_owned(),
-        [] => "ok".to_owned(),
-        state => state.join(", ").to_uppercase(),
-    };
     format!(
-        "{:width$}  {:>6} {:>7.1} {:>5} {:>9} {:>9} {:>8} {:>7}  {state}",
+        "{:width$}  {:>6} {:>7.1} {:>5} {:>9} {:>9} {:>8} {:>7}  {}",
         now.edge.to_string(),
         now.active,
         (recent.connected + recent.accepted) as f64 / now.recent_s as f64,
@@ -135,5 +124,6 @@ fn row(now: &EdgeNow, width: usize) -> String {
         ping,
         resent,
         recent.resets_sent + recent.resets_received,
+        now.state(),
     )
 }
