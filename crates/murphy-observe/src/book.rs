@@ -29,6 +29,8 @@ const ASKING_NS: u64 = 1_000_000_000;
 const STALLED_TIMEOUTS: u8 = 2;
 /// After so long without anything passing, what was sent again meanwhile is no loss among other packets.
 const STALLED_LONG_NS: u64 = 2_500_000_000;
+/// When something passes again after that, what was sent meanwhile is sent again for so long.
+const MENDING_NS: u64 = 2_000_000_000;
 /// An established connection that so many looks in a row do not find is gone, though the kernel has not said so.
 const MISSED_LOOKS: u64 = 2;
 /// One that is not established is not looked at; so long none is, but somebody would have said so.
@@ -93,27 +95,45 @@ struct Track {
     unconfirmed: u64,
     /// Since when nothing passes it, as looks have it.
     stalled_ns: Option<u64>,
+    /// Until when what did not pass it for long is sent again.
+    mending_ns: u64,
     look: u64,
 }
 
 impl Track {
     /// What it has sent again that may be a loss among other packets: where nothing passed for long it was none.
     fn unconfirmed(&self, at_ns: u64) -> u64 {
-        let is_long = |since_ns: u64| at_ns.saturating_sub(since_ns) > STALLED_LONG_NS;
-        if self.stalled_ns.is_some_and(is_long) {
+        if self.is_mending(at_ns) {
             0
         } else {
             self.unconfirmed
         }
+    }
+
+    /// Whether what it sends again did not pass because nothing did.
+    fn is_mending(&self, at_ns: u64) -> bool {
+        let is_long = |since_ns: u64| at_ns.saturating_sub(since_ns) > STALLED_LONG_NS;
+        self.stalled_ns.is_some_and(is_long) || at_ns < self.mending_ns
     }
 }
 
 impl Account {
     /// Adds what a socket has carried between two looks; `unconfirmed` it had sent again before, after which nothing had
     /// passed, and gives back what of that is still so.
-    fn carry(&mut self, before: &Figures, now: &Figures, unconfirmed: u64) -> u64 {
-        // What passed between the looks may have passed before what was sent again between them.
+    fn carry(
+        &mut self,
+        before: &Figures,
+        now: &Figures,
+        unconfirmed: u64,
+        is_mending: bool,
+    ) -> u64 {
+        let (duplicated, out_of_order) = (self.total.duplicated, self.total.out_of_order);
         let again = self.total.carry(before, now);
+        if is_mending {
+            (self.total.duplicated, self.total.out_of_order) = (duplicated, out_of_order);
+            return 0;
+        }
+        // What passed between the looks may have passed before what was sent again between them.
         if now.delivered == before.delivered {
             return unconfirmed + again;
         }
@@ -278,8 +298,11 @@ impl Book {
         let (is_reset, unconfirmed) = known.as_ref().map_or((false, 0), |track| {
             (track.is_reset, track.unconfirmed(event.at_ns))
         });
+        let is_mending = known
+            .as_ref()
+            .is_some_and(|track| track.is_mending(event.at_ns));
         let account = self.account(&edge);
-        let unconfirmed = account.carry(&before, &figures, unconfirmed);
+        let unconfirmed = account.carry(&before, &figures, unconfirmed, is_mending);
         let total = &mut account.total;
         if to == State::Close && said.error.is_none() && said.unacknowledged == 0 {
             // All that it has sent has come.
@@ -313,6 +336,7 @@ impl Book {
                 is_reset,
                 figures,
                 unconfirmed,
+                mending_ns: known.as_ref().map_or(0, |track| track.mending_ns),
                 stalled_ns: known.and_then(|track| track.stalled_ns),
                 look: self.looks,
             };
@@ -353,6 +377,7 @@ impl Book {
                 },
                 unconfirmed: 0,
                 stalled_ns: None,
+                mending_ns: 0,
                 look: 0,
             });
             let figures = latest(&track.figures, &activity.figures);
@@ -364,8 +389,8 @@ impl Book {
                     Side::Accepted => account.total.accepted += 1,
                 }
             }
-            let unconfirmed = track.unconfirmed(at_ns);
-            track.unconfirmed = account.carry(&track.figures, &figures, unconfirmed);
+            let (unconfirmed, is_mending) = (track.unconfirmed(at_ns), track.is_mending(at_ns));
+            track.unconfirmed = account.carry(&track.figures, &figures, unconfirmed, is_mending);
             let has_passed = figures.delivered != track.figures.delivered;
             if figures.rtt_us > 0 && has_passed && account.rtts_us.len() < RTTS_MAX {
                 account.rtts_us.push(figures.rtt_us);
@@ -373,6 +398,9 @@ impl Book {
             // The same timer asks whether a window has opened again, while nothing is under way.
             let is_stalled = activity.timeouts >= STALLED_TIMEOUTS && figures.unacknowledged > 0;
             account.stalled += u32::from(is_stalled);
+            if is_mending && !is_stalled && track.stalled_ns.is_some() {
+                track.mending_ns = at_ns + MENDING_NS;
+            }
             track.stalled_ns = is_stalled.then(|| track.stalled_ns.unwrap_or(at_ns));
             track.figures = figures;
             track.heard_ns = at_ns;

@@ -6,6 +6,7 @@ use crate::{
     finding::{Claim, Direction, Kind, Size},
     pings::{Outcome, Ping},
     share::Share,
+    tally::Tally,
 };
 
 /// What is looked at, in seconds.
@@ -25,42 +26,118 @@ const RATIO_MIN: f64 = 0.001;
 /// The same of pings, of which there are few.
 const PING_RATIO_MIN: f64 = 0.01;
 
+/// So many segments came before one that was sent earlier.
+const AHEAD_MIN: u64 = 5;
+/// A share of these below this is none to speak of: now and then one overtakes another.
+const AHEAD_RATIO_MIN: f64 = 0.004;
+
+/// Of more than this share it is waited for how much it is: what is lost is sent again only after a while.
+const MUCH: f64 = 0.05;
+/// For so long, in nanoseconds.
+const MEASURED_NS: u64 = 3 * SECOND_NS / 2;
+
 /// Claims a loss, by segments where there are any, else by pings.
 pub fn detect(sight: &Sight<'_>) -> Vec<Claim> {
-    by_segments(sight)
-        .or_else(|| by_pings(sight))
-        .into_iter()
-        .collect()
+    let claim = match (by_segments(sight), by_arrivals(sight)) {
+        (Some(to), Some(_)) if to.direction == Direction::To => Some(Claim {
+            direction: Direction::Both,
+            ..to
+        }),
+        (to, from) => to.or(from),
+    };
+    claim.or_else(|| by_pings(sight)).into_iter().collect()
+}
+
+/// Since when something happens again and again, without a longer while between; none if that is over.
+fn since(sight: &Sight<'_>, happens: impl Fn(&Tally) -> bool) -> Option<u64> {
+    let mut since_ns = None;
+    let mut last_ns = 0;
+    let mut begin = sight.ago(WINDOW_S).max(sight.cut_until_ns);
+    for slice in sight.history.since(begin) {
+        let is_over = since_ns.is_none() || slice.at_ns.saturating_sub(last_ns) > CLEAN_NS;
+        if happens(&slice.tally) {
+            if is_over {
+                since_ns = Some(begin);
+            }
+            last_ns = slice.at_ns;
+        } else if is_over {
+            begin = slice.at_ns;
+        }
+    }
+    since_ns.filter(|_| sight.now_ns.saturating_sub(last_ns) <= CLEAN_NS)
+}
+
+/// The end of the first slice after a time in which something happens.
+fn first_end(sight: &Sight<'_>, since_ns: u64, happens: impl Fn(&Tally) -> bool) -> u64 {
+    let mut slices = sight.history.since(since_ns);
+    let first = slices.find(|slice| happens(&slice.tally));
+    first.map_or(since_ns, |slice| slice.at_ns)
+}
+
+/// What is lost on its way here, the segments behind it come before.
+fn by_arrivals(sight: &Sight<'_>) -> Option<Claim> {
+    let since_ns = since(sight, |tally| tally.out_of_order > 0)?;
+    let sum = sight.history.sum_since(since_ns);
+    let share = Share {
+        hit: sum.out_of_order.min(sum.segments_received),
+        of: sum.segments_received,
+    };
+    if share.hit < AHEAD_MIN || share.interval()[0] < AHEAD_RATIO_MIN {
+        return None;
+    }
+    // At first nobody knows whether behind each that is lost one waits, or many.
+    if first_end(sight, since_ns, |tally| tally.out_of_order > 0) + MEASURED_NS > sight.now_ns {
+        return None;
+    }
+    let mut claim = Claim {
+        kind: Kind::Loss,
+        direction: Direction::From,
+        size: Size::of_share(share),
+        since_ns,
+        evidence: vec![format!(
+            "{} of {} segments came before one that was sent earlier",
+            sum.out_of_order, sum.segments_received
+        )],
+    };
+    let heard = sight.pings.filter(|pings| pings.has_answered());
+    if let Some(pings) = heard.filter(|_| share.ratio() > MUCH) {
+        let of = pings.since(since_ns).count() as u64;
+        let is_lost = |ping: &&Ping| ping.outcome == Outcome::Lost;
+        let hit = pings.since(since_ns).filter(is_lost).count() as u64;
+        if hit < LOST_MIN {
+            return None;
+        }
+        claim
+            .evidence
+            .push(format!("{hit} of {of} pings were not answered"));
+        claim.size = Size::of_share(Share { hit, of });
+    }
+    Some(claim)
 }
 
 fn by_segments(sight: &Sight<'_>) -> Option<Claim> {
     // From the first that was lost after a while without.
-    let mut since_ns = None;
-    let mut clean_since = 0;
-    let mut begin = sight.ago(WINDOW_S).max(sight.cut_until_ns);
-    for slice in sight.history.since(begin) {
-        if slice.tally.lost() > 0 {
-            if since_ns.is_none() || slice.at_ns.saturating_sub(clean_since) > CLEAN_NS {
-                since_ns = Some(begin);
-            }
-            clean_since = slice.at_ns;
-        } else if since_ns.is_none() || slice.at_ns.saturating_sub(clean_since) > CLEAN_NS {
-            begin = slice.at_ns;
-        }
-    }
-    let since_ns = since_ns?;
-    if sight.now_ns.saturating_sub(clean_since) > CLEAN_NS {
-        return None;
-    }
+    let since_ns = since(sight, |tally| tally.lost() > 0)?;
     let sum = sight.history.sum_since(since_ns);
     let share = sum.loss();
     if share.hit < LOST_MIN || share.interval()[0] < RATIO_MIN {
         return None;
     }
+    // Of the slice in which it began a part was without.
+    let begun_ns = first_end(sight, since_ns, |tally| tally.lost() > 0);
+    let settled = sight.history.sum_since(begun_ns).loss();
+    if share.ratio() > MUCH && begun_ns + MEASURED_NS > sight.now_ns {
+        return None;
+    }
+    let measured = if settled.hit < LOST_MIN {
+        share
+    } else {
+        settled
+    };
     let mut claim = Claim {
         kind: Kind::Loss,
         direction: Direction::To,
-        size: Size::of_share(share),
+        size: Size::of_share(measured),
         since_ns,
         evidence: vec![format!(
             "{} segments were sent again, of which {} had come already; {} were acknowledged",

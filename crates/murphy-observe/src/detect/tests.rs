@@ -619,3 +619,21 @@ fn whether_nothing_comes_either_way_pings_from_the_other_end_tell() {
     scene.pings.send_back(1, scene.now_ns);
     assert_eq!(direction(&scene), [], "it is waited for");
 }
+
+#[test]
+fn what_is_lost_on_its_way_here_is_told_by_what_comes_before_it() {
+    let mut scene = Scene::new();
+    scene.passes(20, &healthy(), QUICK);
+    let mut ahead = healthy();
+    ahead.tally.out_of_order = 1;
+    scene.passes(3, &ahead, QUICK);
+    assert_eq!(scene.kinds(), [], "now and then one overtakes another");
+    scene.passes(6, &ahead, QUICK);
+    assert_eq!(scene.kinds(), [(Kind::Loss, Direction::From)]);
+    let mut both = ahead;
+    both.tally.resent = 2;
+    scene.passes(10, &both, QUICK);
+    assert_eq!(scene.kinds(), [(Kind::Loss, Direction::Both)]);
+    scene.passes(11, &healthy(), QUICK);
+    assert_eq!(scene.kinds(), []);
+}
