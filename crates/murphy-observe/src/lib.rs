@@ -14,6 +14,7 @@ mod edge;
 mod finding;
 mod observer;
 mod pings;
+pub mod score;
 mod share;
 mod slice;
 mod tally;
