@@ -56,7 +56,9 @@ impl Alarm {
             What::Finding(finding) => format!("{}  {}", finding.claim.kind.name(), finding.edge),
             What::Alert { name, labels } => {
                 let said = labels.iter().filter(|(name, _)| is_of_culprit(name));
-                let said: Vec<String> = said.map(|(name, value)| format!("{name}={value}")).collect();
+                let said: Vec<String> = said
+                    .map(|(name, value)| format!("{name}={value}"))
+                    .collect();
                 if said.is_empty() {
                     name.clone()
                 } else {

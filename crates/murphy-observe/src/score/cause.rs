@@ -95,7 +95,9 @@ impl Cause {
 
     /// Whether some kind of finding is right for it.
     pub fn has_detector(self) -> bool {
-        KINDS.iter().any(|kind| answer(*kind, self) == Answer::Right)
+        KINDS
+            .iter()
+            .any(|kind| answer(*kind, self) == Answer::Right)
     }
 
     /// What is done to packets.
@@ -116,7 +118,10 @@ impl Cause {
             (spec.loss.is_some(), Self::Loss),
             (spec.loss.is_some_and(|loss| loss.ratio() >= CUT), cut),
             (spec.partition == Some(net::spec::Partition::Drop), cut),
-            (spec.partition == Some(net::spec::Partition::Reject), Self::Reject),
+            (
+                spec.partition == Some(net::spec::Partition::Reject),
+                Self::Reject,
+            ),
             (spec.duplicate.is_some(), Self::Duplicate),
             (spec.corrupt.is_some(), Self::Corrupt),
             (spec.rate.is_some(), Self::Rate),
@@ -216,12 +221,11 @@ fn seen_by(kind: Kind) -> (&'static [Cause], &'static [Cause]) {
         // What waits to be sent again, or for a turn, is late.
         Kind::Latency => (
             &[Delay, Rate],
-            &[Loss, Corrupt, Jitter, Reorder, Partition, Blocked, Stall, Pause],
+            &[
+                Loss, Corrupt, Jitter, Reorder, Partition, Blocked, Stall, Pause,
+            ],
         ),
-        Kind::Jitter => (
-            &[Jitter, Reorder],
-            &[Delay, Rate, Loss, Corrupt, Pause],
-        ),
+        Kind::Jitter => (&[Jitter, Reorder], &[Delay, Rate, Loss, Corrupt, Pause]),
         // Who has waited in vain for too long resets.
         Kind::Resets => (
             &[Reset, HalfReset, Kill, Reject],

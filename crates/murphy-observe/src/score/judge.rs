@@ -317,8 +317,11 @@ impl Court<'_> {
         let right: Vec<usize> = (0..words.len())
             .filter(|place| words[*place] == Some(Word::Right))
             .collect();
-        let is_in_force =
-            |place: &&usize| self.faults[**place].end_ns.is_none_or(|end| alarm.begin_ns <= end);
+        let is_in_force = |place: &&usize| {
+            self.faults[**place]
+                .end_ns
+                .is_none_or(|end| alarm.begin_ns <= end)
+        };
         let mut names: Vec<usize> = right.iter().filter(is_in_force).copied().collect();
         if names.is_empty() {
             // Of those that are over the last one is nearest.
@@ -338,7 +341,9 @@ impl Court<'_> {
 
     /// Whether an alarm that was there before a fault names it, too: long enough to have been about it.
     fn goes_on(&self, alarm: &Alarm, fault: &Injected) -> bool {
-        let soon = fault.begin_ns.saturating_add(nanos(self.limits.detect_within));
+        let soon = fault
+            .begin_ns
+            .saturating_add(nanos(self.limits.detect_within));
         let needed = fault.end_ns.map_or(soon, |end| end.min(soon));
         alarm.begin_ns < fault.begin_ns.saturating_sub(EARLY_NS)
             && alarm.end_ns.is_none_or(|end| end >= needed)
@@ -428,7 +433,10 @@ impl Court<'_> {
         }
         if !fault.has_detector() {
             let names: Vec<&str> = fault.causes.iter().map(|cause| cause.name()).collect();
-            return Some(format!("there is no detector of {} yet", names.join(" and ")));
+            return Some(format!(
+                "there is no detector of {} yet",
+                names.join(" and ")
+            ));
         }
         let seats = &self.watch.seats;
         let mut edges = self.watch.edges.iter();
@@ -457,13 +465,18 @@ fn nanos(time: Duration) -> u64 {
 }
 
 fn is_within(spans: &[(u64, u64)], at_ns: u64) -> bool {
-    spans.iter().any(|(from, until)| (*from..=*until).contains(&at_ns))
+    spans
+        .iter()
+        .any(|(from, until)| (*from..=*until).contains(&at_ns))
 }
 
 /// How long some spans are that do not overlap.
 fn watched(spans: &[(u64, u64)]) -> u64 {
     let lengths = joined(spans.to_vec());
-    lengths.iter().map(|(from, until)| until.saturating_sub(*from)).sum()
+    lengths
+        .iter()
+        .map(|(from, until)| until.saturating_sub(*from))
+        .sum()
 }
 
 /// Those that touch each other become one.
@@ -483,7 +496,9 @@ fn joined(mut spans: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
 fn overlaps(a: &[(u64, u64)], b: &[(u64, u64)]) -> Vec<(u64, u64)> {
     let (a, b) = (joined(a.to_vec()), joined(b.to_vec()));
     let common = a.iter().flat_map(|one| {
-        let both = b.iter().map(|other| (one.0.max(other.0), one.1.min(other.1)));
+        let both = b
+            .iter()
+            .map(|other| (one.0.max(other.0), one.1.min(other.1)));
         both.filter(|(from, until)| from < until)
     });
     common.collect()

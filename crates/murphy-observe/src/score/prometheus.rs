@@ -45,10 +45,14 @@ pub struct Url {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadUrl {
     /// Not one at all.
-    #[error("read the URL {0:?}: expected one such as http://127.0.0.1:9090, also with a path or with user:password@")]
+    #[error(
+        "read the URL {0:?}: expected one such as http://127.0.0.1:9090, also with a path or with user:password@"
+    )]
     Form(String),
     /// Encrypted.
-    #[error("read the URL {0:?}: Murphy asks by http only; say http, or put a proxy of this machine before it")]
+    #[error(
+        "read the URL {0:?}: Murphy asks by http only; say http, or put a proxy of this machine before it"
+    )]
     Tls(String),
 }
 
@@ -158,7 +162,10 @@ impl std::str::FromStr for Url {
             },
         };
         let port = port.map_or(Ok(PORT), |port| port.parse().map_err(|_| form()))?;
-        let is_plain = |text: &str| text.bytes().all(|b| b.is_ascii_graphic() && !b"?#".contains(&b));
+        let is_plain = |text: &str| {
+            text.bytes()
+                .all(|b| b.is_ascii_graphic() && !b"?#".contains(&b))
+        };
         if host.is_empty() || !is_plain(host) || !is_plain(path) {
             return Err(form());
         }
@@ -277,7 +284,9 @@ async fn ask(url: &Url, question: String) -> Result<Bytes, PrometheusError> {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             "; say who asks: http://user:password@…"
         }
-        StatusCode::NOT_FOUND => "; has it a path before /api, such as http://host:9090/prometheus?",
+        StatusCode::NOT_FOUND => {
+            "; has it a path before /api, such as http://host:9090/prometheus?"
+        }
         _ => "",
     };
     Err(wrong(&format_args!("it answers {status}: {said}{advice}")))
@@ -311,7 +320,9 @@ fn parse(body: &[u8], range: &Range, clocks: &Clocks) -> Result<Vec<Alarm>, Stri
         return Err(format!("it answers {}: {why}", answer.status));
     };
     let series = data.result.into_iter();
-    Ok(series.flat_map(|series| alarms_of(series, range, clocks)).collect())
+    Ok(series
+        .flat_map(|series| alarms_of(series, range, clocks))
+        .collect())
 }
 
 fn alarms_of(series: Series, range: &Range, clocks: &Clocks) -> Vec<Alarm> {
@@ -367,11 +378,24 @@ mod tests {
         assert_eq!((url.host.as_str(), url.port), ("::1", 9090));
         assert_eq!(url.prefix, "/prom");
         assert_eq!(url.authorization.as_deref(), Some("Basic bWU6cEBzcw=="));
-        assert_eq!(format!("{url} {url:?}"), "http://[::1]:9090/prom \"http://[::1]:9090/prom\"");
+        assert_eq!(
+            format!("{url} {url:?}"),
+            "http://[::1]:9090/prom \"http://[::1]:9090/prom\""
+        );
         let url: Url = "http://prometheus".parse().unwrap();
         assert_eq!((url.port, url.prefix.as_str()), (80, ""));
-        for text in ["127.0.0.1:9090", "http://", "http://a:b", "http://a?x=1", "http://[::1"] {
-            assert_eq!(text.parse::<Url>(), Err(BadUrl::Form(text.into())), "{text}");
+        for text in [
+            "127.0.0.1:9090",
+            "http://",
+            "http://a:b",
+            "http://a?x=1",
+            "http://[::1",
+        ] {
+            assert_eq!(
+                text.parse::<Url>(),
+                Err(BadUrl::Form(text.into())),
+                "{text}"
+            );
         }
         assert!(matches!("https://a".parse::<Url>(), Err(BadUrl::Tls(_))));
     }
@@ -397,15 +421,26 @@ mod tests {
             {"__name__":"ALERTS","alertname":"Slow","alertstate":"firing","destination_ip":"10.0.0.2"},
             "values":[[1700000010,"1"],[1700000011,"1"],[1700000020.5,"1"],[1700000059.5,"1"]]}]}}"#;
         let alarms = parse(body, &range, &CLOCKS).unwrap();
-        let spans: Vec<_> = alarms.iter().map(|one| (one.begin_ns / 1_000_000, one.end_ns)).collect();
+        let spans: Vec<_> = alarms
+            .iter()
+            .map(|one| (one.begin_ns / 1_000_000, one.end_ns))
+            .collect();
         let ended = |ms: u64| Some(ms * 1_000_000);
         assert_eq!(
             spans,
-            [(10_000, ended(11_000)), (20_500, ended(20_500)), (59_500, None)]
+            [
+                (10_000, ended(11_000)),
+                (20_500, ended(20_500)),
+                (59_500, None)
+            ]
         );
         assert_eq!(alarms[0].text(), "Slow  destination_ip=10.0.0.2");
         let error = parse(br#"{"status":"error","error":"bad step"}"#, &range, &CLOCKS);
         assert_eq!(error, Err("it answers error: bad step".into()));
-        assert!(parse(b"<html>", &range, &CLOCKS).unwrap_err().contains("no Prometheus"));
+        assert!(
+            parse(b"<html>", &range, &CLOCKS)
+                .unwrap_err()
+                .contains("no Prometheus")
+        );
     }
 }

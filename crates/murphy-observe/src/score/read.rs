@@ -210,9 +210,8 @@ impl Log {
                 break;
             }
             file.line += 1;
-            let text = std::str::from_utf8(&bytes).map_err(|error| {
-                file.wrong(error.valid_up_to() + 1, "bytes that are no UTF-8")
-            })?;
+            let text = std::str::from_utf8(&bytes)
+                .map_err(|error| file.wrong(error.valid_up_to() + 1, "bytes that are no UTF-8"))?;
             if !text.trim().is_empty() {
                 self.take_line(&mut file, text.trim_end())?;
             }
@@ -224,7 +223,13 @@ impl Log {
     }
 
     /// Takes in who has watched, and what he has found: in the place of lines.
-    pub fn watched(&mut self, seats: &[Seat], span: (u64, u64), edges: BTreeSet<Edge>, findings: &[Finding]) {
+    pub fn watched(
+        &mut self,
+        seats: &[Seat],
+        span: (u64, u64),
+        edges: BTreeSet<Edge>,
+        findings: &[Finding],
+    ) {
         self.watch.seats.extend_from_slice(seats);
         self.watch.spans.push(span);
         self.watch.edges.extend(edges);
@@ -290,7 +295,11 @@ impl Log {
         at_ns: Option<u64>,
     ) -> Result<(), ReadError> {
         file.is_nameless &= boot.is_none();
-        if self.boot.zip(boot).is_some_and(|(known, boot)| known != boot) {
+        if self
+            .boot
+            .zip(boot)
+            .is_some_and(|(known, boot)| known != boot)
+        {
             return Err(file.wrong(
                 1,
                 "of another boot of the machine, or of another machine: its times cannot be compared with the others",
@@ -298,7 +307,10 @@ impl Log {
         }
         self.boot = self.boot.or(boot);
         if self.now_ns.zip(at_ns).is_some_and(|(now, at)| at > now) {
-            return Err(file.wrong(1, "of a time that is yet to come: it is of another boot of the machine"));
+            return Err(file.wrong(
+                1,
+                "of a time that is yet to come: it is of another boot of the machine",
+            ));
         }
         Ok(())
     }
@@ -309,7 +321,12 @@ impl Log {
         self.findings.insert(key, finding);
     }
 
-    fn take_fault(&mut self, file: &mut File<'_>, event: &str, text: &str) -> Result<(), ReadError> {
+    fn take_fault(
+        &mut self,
+        file: &mut File<'_>,
+        event: &str,
+        text: &str,
+    ) -> Result<(), ReadError> {
         let line: FaultLine = file.parse(text)?;
         let Some(id) = line.id.clone() else {
             // Why a command has ended, which is no fault.
@@ -340,11 +357,13 @@ impl Log {
             texts.iter().filter_map(|text| text.parse().ok()).collect()
         };
         let peers = line.effect["peers"].as_array().into_iter().flatten();
-        told.peers.extend(networks(peers.filter_map(Value::as_str).collect()));
+        told.peers
+            .extend(networks(peers.filter_map(Value::as_str).collect()));
         let cuts = line.effect["connections"].as_array().into_iter().flatten();
         let remotes = cuts.filter_map(|cut| cut["remote"].as_str());
         let remotes = remotes.filter_map(|text| text.parse::<std::net::SocketAddr>().ok());
-        told.remotes.extend(remotes.map(|remote| Cidr::of(remote.ip())));
+        told.remotes
+            .extend(remotes.map(|remote| Cidr::of(remote.ip())));
         if !line.asked.is_null() {
             told.asked = line.asked.clone();
         }
@@ -390,7 +409,11 @@ impl Log {
 
 impl Told {
     fn injected(&self, id: &str) -> Injected {
-        let begin_ns = self.active_ns.or(self.planned_ns).or(self.end_ns).unwrap_or(0);
+        let begin_ns = self
+            .active_ns
+            .or(self.planned_ns)
+            .or(self.end_ns)
+            .unwrap_or(0);
         let named = self.last.targets.iter().map(|name| Seat::named(name));
         let mut injected = Injected {
             id: id.to_owned(),
@@ -401,7 +424,9 @@ impl Told {
                 self.places.clone()
             },
             begin_ns,
-            end_ns: self.end_ns.or(self.for_ns.map(|lasts| begin_ns.saturating_add(lasts))),
+            end_ns: self
+                .end_ns
+                .or(self.for_ns.map(|lasts| begin_ns.saturating_add(lasts))),
             void: self.has_failed.then(|| "it had no effect".into()),
             ..Injected::default()
         };
@@ -414,10 +439,9 @@ impl Told {
         let (spec, scope) = (&self.asked["spec"], &self.asked["scope"]);
         match self.last.family.as_str() {
             "net" => {
-                if let (Ok(spec), Ok(scope)) = (
-                    net::Spec::deserialize(spec),
-                    net::Scope::deserialize(scope),
-                ) {
+                if let (Ok(spec), Ok(scope)) =
+                    (net::Spec::deserialize(spec), net::Scope::deserialize(scope))
+                {
                     self.fill_net(injected, &spec, &scope);
                     return;
                 }

@@ -222,23 +222,38 @@ fn an_alarm_that_was_there_before_is_no_detection() {
     // A fault acts a little before its line is written.
     let mut early = lost(12, 25);
     early.begin_ns = 10 * S - S / 4;
-    assert_eq!(verdicts(&[loss("a", 10, Some(20))], &[early]), [detected(0)]);
+    assert_eq!(
+        verdicts(&[loss("a", 10, Some(20))], &[early]),
+        [detected(0)]
+    );
 }
 
 #[test]
 fn an_alarm_that_goes_on_over_two_faults_has_seen_both() {
     let faults = [loss("a", 10, Some(20)), loss("b", 22, Some(30))];
-    assert_eq!(verdicts(&faults, &[lost(12, 30)]), [detected(2), detected(0)]);
+    assert_eq!(
+        verdicts(&faults, &[lost(12, 30)]),
+        [detected(2), detected(0)]
+    );
     // It ended before it can have been about the second.
-    assert_eq!(verdicts(&faults, &[lost(12, 23)]), [detected(2), Verdict::Missed]);
+    assert_eq!(
+        verdicts(&faults, &[lost(12, 23)]),
+        [detected(2), Verdict::Missed]
+    );
     // One that began in the second is not of the first, though that has not settled.
-    assert_eq!(verdicts(&faults, &[lost(24, 30)]), [Verdict::Missed, detected(2)]);
+    assert_eq!(
+        verdicts(&faults, &[lost(24, 30)]),
+        [Verdict::Missed, detected(2)]
+    );
 }
 
 #[test]
 fn a_fault_without_an_end_goes_on() {
     let faults = [loss("a", 10, None)];
-    assert_eq!(verdicts(&faults, &[lost(12, 150), lost(160, 170)]), [detected(2)]);
+    assert_eq!(
+        verdicts(&faults, &[lost(12, 150), lost(160, 170)]),
+        [detected(2)]
+    );
     let score = judged(&faults, &[lost(12, 150), lost(160, 170)]);
     assert!(score.is_perfect(), "{score:?}");
     assert_eq!(score.false_alarms.healthy_ns, 10 * S - S / 2);
@@ -289,7 +304,9 @@ fn lost_events_make_an_alarm_say_nothing_against_anybody() {
 }
 
 fn alert(labels: &[(&str, &str)], begin_s: u64) -> Alarm {
-    let labels = labels.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+    let labels = labels
+        .iter()
+        .map(|(name, value)| ((*name).into(), (*value).into()));
     Alarm {
         what: What::Alert {
             name: "Lossy".into(),
@@ -330,7 +347,10 @@ fn an_alert_is_of_whom_its_labels_name() {
         &[("instance", "10.0.0.2:9100")],
     ];
     for labels in others {
-        assert!(matches!(of(labels), Verdict::WrongCulprit { .. }), "{labels:?}");
+        assert!(
+            matches!(of(labels), Verdict::WrongCulprit { .. }),
+            "{labels:?}"
+        );
     }
 }
 
@@ -399,7 +419,10 @@ fn what_is_no_event_is_refused_with_its_place() {
     };
     assert_eq!(place("\n{\"event\":\"pla"), (2, 13));
     assert_eq!(place("{\"event\":\"hello\"}"), (1, 1));
-    assert_eq!(place("{\"murphy\":\"history\",\"version\":1,\"boottime_ns\":1}"), (1, 1));
+    assert_eq!(
+        place("{\"murphy\":\"history\",\"version\":1,\"boottime_ns\":1}"),
+        (1, 1)
+    );
     assert_eq!(place("{\"event\":\"active\",\"id\":7}"), (1, 24));
     // Without its time nothing can be told of it.
     let old = r#"{"event":"active","id":"a","family":"net","fault":"loss","engine":"tcx","targets":[],"effect":{}}"#;
@@ -414,9 +437,16 @@ fn what_is_no_event_is_refused_with_its_place() {
 
 #[test]
 fn another_boot_and_a_time_to_come_are_refused() {
-    let other = INJECTED.replace("4f09a2", "4f09a3").replace("11111111-", "22222222-");
+    let other = INJECTED
+        .replace("4f09a2", "4f09a3")
+        .replace("11111111-", "22222222-");
     let error = read(&format!("{INJECTED}{other}")).unwrap_err();
-    assert!(error.to_string().starts_with("read events f:5:1: of another boot"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .starts_with("read events f:5:1: of another boot"),
+        "{error}"
+    );
     let mut log = Log::of_now(S);
     assert!(log.take("f", INJECTED.as_bytes(), false).is_err());
     let mut log = Log::of_now(S);
