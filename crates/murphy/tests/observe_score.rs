@@ -198,7 +198,7 @@ fn unseen(guard: &Guard) -> (PathBuf, u64) {
         line("recovered", begin_ns + 10 * S),
         json!({"event": "ended", "findings": [], "snapshot": {"at_ns": now_ns, "edges": [edge]}}),
     ];
-    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let text = lines.map(|line| line.to_string() + "\n").concat();
     let file = guard.dir().join("unseen.jsonl");
     fs::write(&file, text).expect("a file");
     (file, begin_ns)
@@ -281,7 +281,7 @@ fn the_alerts_of_a_prometheus_are_scored_by_their_labels() {
         json!({"alertname": "Lossy", "container_id": "c", "destination_ip": "10.0.0.2"}),
         3,
     );
-    let (server, served) = prometheus(Some(answer(json!([right]))));
+    let (server, question) = prometheus(Some(answer(json!([right]))));
     let url = format!("http://me:secret@{server}/prom/");
     let ended = guard
         .murphy(["observe", "--score", file, "--alerts", &url, "--json"])
@@ -297,7 +297,7 @@ fn the_alerts_of_a_prometheus_are_scored_by_their_labels() {
     );
     let after_ns = score["faults"][0]["after_ns"].as_u64().expect("a time");
     assert!((2 * S..4 * S).contains(&after_ns), "{score}");
-    let head = served.join().expect("it answered");
+    let head = question.join().expect("it answered");
     assert!(
         head[0].starts_with("GET /prom/api/v1/query_range?query=ALERTS"),
         "{head:?}"
@@ -312,7 +312,7 @@ fn the_alerts_of_a_prometheus_are_scored_by_their_labels() {
         3,
     );
     let false_alarm = fired(json!({"alertname": "Noise"}), 40);
-    let (server, served) = prometheus(Some(answer(json!([other, false_alarm]))));
+    let (server, question) = prometheus(Some(answer(json!([other, false_alarm]))));
     let url = format!("http://{server}");
     let ended = guard
         .murphy(["observe", "--score", file, "--alerts", &url, "--json"])
@@ -323,7 +323,7 @@ fn the_alerts_of_a_prometheus_are_scored_by_their_labels() {
         score["false_alarms"]["healthy"][0]["alert"]["name"], "Noise",
         "{score}"
     );
-    served.join().expect("it answered");
+    question.join().expect("it answered");
 }
 
 #[test]
@@ -331,7 +331,7 @@ fn a_prometheus_that_does_not_answer_is_said_and_the_rest_is_scored() {
     let guard = Guard::new();
     let (file, _) = unseen(&guard);
     let file = file.to_str().expect("a path");
-    let (server, served) = prometheus(None);
+    let (server, question) = prometheus(None);
     let url = format!("http://{server}");
     let ended = guard
         .murphy(["observe", "--score", file, "--alerts", &url])
@@ -344,7 +344,7 @@ fn a_prometheus_that_does_not_answer_is_said_and_the_rest_is_scored() {
             .contains(&format!("Prometheus at {url}: no answer within")),
         "{ended:?}"
     );
-    served.join().expect("it was asked");
+    question.join().expect("it was asked");
 
     // Nobody watched, so that only alerts could be scored.
     let text = fs::read_to_string(file).expect("it was written");

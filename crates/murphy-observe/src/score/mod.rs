@@ -11,6 +11,7 @@ mod injected;
 mod judge;
 pub mod prometheus;
 mod read;
+mod told;
 
 pub use alarm::{Alarm, What};
 pub use cause::{Answer, Cause, answer};

@@ -2,7 +2,7 @@
 //!
 //! See "HTTP API", `GET /api/v1/query_range`: it answers with at most 11,000 points a series.
 
-use std::{collections::BTreeMap, fmt, io, time::Duration};
+use std::{collections::BTreeMap, fmt, io, thread, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http_body_util::{BodyExt, Empty, Limited};
@@ -63,7 +63,7 @@ pub enum PrometheusError {
     #[error("ask Prometheus at {url}: {source}; is it running, and is this where it listens?")]
     Connect {
         /// Where.
-        url: Url,
+        url: String,
         /// Why not.
         source: io::Error,
     },
@@ -73,7 +73,7 @@ pub enum PrometheusError {
     )]
     Silent {
         /// Where.
-        url: Url,
+        url: String,
         /// So long it was waited for.
         limit: u64,
     },
@@ -81,7 +81,7 @@ pub enum PrometheusError {
     #[error("ask Prometheus at {url}: {detail}")]
     Answer {
         /// Where.
-        url: Url,
+        url: String,
         /// What is wrong with it.
         detail: String,
     },
@@ -116,7 +116,7 @@ impl Range {
 
 impl Url {
     /// The question of a range of time.
-    fn question(&self, range: &Range, clocks: &Clocks) -> String {
+    fn question(&self, range: &Range, clocks: Clocks) -> String {
         let seconds = |at_ns: u64| {
             let ms = (clocks.booted_ns + at_ns) / 1_000_000;
             format!("{}.{:03}", ms / 1000, ms % 1000)
@@ -200,60 +200,65 @@ fn unescaped(text: &str) -> Vec<u8> {
     while let [first, more @ ..] = rest {
         let digits = more.get(..2).and_then(|two| std::str::from_utf8(two).ok());
         let escaped = digits.and_then(|two| u8::from_str_radix(two, 16).ok());
-        match escaped.filter(|_| *first == b'%') {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &more[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = more;
-            }
+        if let Some(byte) = escaped.filter(|_| *first == b'%') {
+            bytes.push(byte);
+            rest = &more[2..];
+        } else {
+            bytes.push(*first);
+            rest = more;
         }
     }
     bytes
 }
 
 /// Asks which alerts fired from one time to another, both in nanoseconds since boot. Waits no longer than `limit`.
+///
+/// It runs on a thread of its own, so that it can be called from within an asynchronous runtime too.
 pub fn alerts(
     url: &Url,
     (from_ns, until_ns): (u64, u64),
-    clocks: &Clocks,
+    clocks: Clocks,
     limit: Duration,
 ) -> Result<Vec<Alarm>, PrometheusError> {
     let range = Range::of(from_ns, until_ns);
+    let wrong = |detail: String| PrometheusError::Answer {
+        url: url.to_string(),
+        detail,
+    };
+    let asked = thread::scope(|scope| {
+        let asking = scope.spawn(|| ask_within(url, url.question(&range, clocks), limit));
+        asking.join()
+    });
+    let body = asked.map_err(|_| wrong("a bug: asking has panicked".into()))??;
+    parse(&body, &range, clocks).map_err(wrong)
+}
+
+fn ask_within(url: &Url, question: String, limit: Duration) -> Result<Bytes, PrometheusError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let runtime = runtime.map_err(|source| PrometheusError::Connect {
-        url: url.clone(),
+        url: url.to_string(),
         source,
     })?;
-    let body = runtime.block_on(async {
-        let asked = timeout(limit, ask(url, url.question(&range, clocks))).await;
-        asked.unwrap_or_else(|_| {
-            Err(PrometheusError::Silent {
-                url: url.clone(),
-                limit: limit.as_secs(),
-            })
-        })
-    })?;
+    let silent = || PrometheusError::Silent {
+        url: url.to_string(),
+        limit: limit.as_secs(),
+    };
+    let asked = runtime.block_on(async { timeout(limit, ask(url, question)).await });
     // A name that is still being looked up is waited for by nobody.
     runtime.shutdown_background();
-    parse(&body, &range, clocks).map_err(|detail| PrometheusError::Answer {
-        url: url.clone(),
-        detail,
-    })
+    asked.unwrap_or_else(|_| Err(silent()))
 }
 
 async fn ask(url: &Url, question: String) -> Result<Bytes, PrometheusError> {
     let wrong = |error: &dyn fmt::Display| PrometheusError::Answer {
-        url: url.clone(),
+        url: url.to_string(),
         detail: error.to_string(),
     };
     let connected = TcpStream::connect((url.host.as_str(), url.port)).await;
     let stream = connected.map_err(|source| PrometheusError::Connect {
-        url: url.clone(),
+        url: url.to_string(),
         source,
     })?;
     let made = http1::handshake(TokioIo::new(stream)).await;
@@ -312,7 +317,7 @@ struct Series {
 }
 
 /// Reads an answer: each time without a gap in which an alert fired is an alarm.
-fn parse(body: &[u8], range: &Range, clocks: &Clocks) -> Result<Vec<Alarm>, String> {
+fn parse(body: &[u8], range: &Range, clocks: Clocks) -> Result<Vec<Alarm>, String> {
     let answer: Answer = serde_json::from_slice(body)
         .map_err(|error| format!("it answers what no Prometheus does: {error}"))?;
     let Some(data) = answer.data.filter(|_| answer.status == "success") else {
@@ -325,7 +330,7 @@ fn parse(body: &[u8], range: &Range, clocks: &Clocks) -> Result<Vec<Alarm>, Stri
         .collect())
 }
 
-fn alarms_of(series: Series, range: &Range, clocks: &Clocks) -> Vec<Alarm> {
+fn alarms_of(series: Series, range: &Range, clocks: Clocks) -> Vec<Alarm> {
     let mut labels = series.metric;
     labels.remove("__name__");
     labels.remove("alertstate");
@@ -357,7 +362,7 @@ fn alarms_of(series: Series, range: &Range, clocks: &Clocks) -> Vec<Alarm> {
 }
 
 /// To the millisecond, as Prometheus has it.
-fn since_boot(seconds: f64, clocks: &Clocks) -> u64 {
+fn since_boot(seconds: f64, clocks: Clocks) -> u64 {
     // Times of day are positive, and in milliseconds far below 2^53.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let ms = (seconds * 1000.0).round() as u64;
@@ -409,7 +414,7 @@ mod tests {
         let url: Url = "http://a:1/p".parse().unwrap();
         let range = Range::of(500_000_000, 60 * second);
         assert_eq!(
-            url.question(&range, &CLOCKS),
+            url.question(&range, CLOCKS),
             "/p/api/v1/query_range?query=ALERTS%7Balertstate%3D%22firing%22%7D&start=1700000000.500&end=1700000060.000&step=1.000"
         );
     }
@@ -420,7 +425,7 @@ mod tests {
         let body = br#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":
             {"__name__":"ALERTS","alertname":"Slow","alertstate":"firing","destination_ip":"10.0.0.2"},
             "values":[[1700000010,"1"],[1700000011,"1"],[1700000020.5,"1"],[1700000059.5,"1"]]}]}}"#;
-        let alarms = parse(body, &range, &CLOCKS).unwrap();
+        let alarms = parse(body, &range, CLOCKS).unwrap();
         let spans: Vec<_> = alarms
             .iter()
             .map(|one| (one.begin_ns / 1_000_000, one.end_ns))
@@ -435,10 +440,10 @@ mod tests {
             ]
         );
         assert_eq!(alarms[0].text(), "Slow  destination_ip=10.0.0.2");
-        let error = parse(br#"{"status":"error","error":"bad step"}"#, &range, &CLOCKS);
+        let error = parse(br#"{"status":"error","error":"bad step"}"#, &range, CLOCKS);
         assert_eq!(error, Err("it answers error: bad step".into()));
         assert!(
-            parse(b"<html>", &range, &CLOCKS)
+            parse(b"<html>", &range, CLOCKS)
                 .unwrap_err()
                 .contains("no Prometheus")
         );

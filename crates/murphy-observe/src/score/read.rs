@@ -2,27 +2,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::{self, BufRead},
+    io::{self, BufRead, Read},
 };
 
-use murphy_fault::{
-    conn,
-    net::{
-        self,
-        scope::{Cidr, Peer},
-        spec,
-    },
-    process,
-};
 use murphy_sys::process::BootId;
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::{
     alarm::Alarm,
-    cause::Cause,
-    injected::{Injected, Only, Seat},
+    injected::{Injected, Seat},
     judge::Watch,
+    told::{FaultLine, Told},
 };
 use crate::{
     edge::Edge,
@@ -31,6 +21,8 @@ use crate::{
 
 /// The newest version of a run's events that is read.
 const EVENTS_VERSION: u32 = 1;
+/// No longer line is read: a snapshot of a thousand edges has about one megabyte.
+const LINE_MAX: u64 = 64 << 20;
 
 /// Why events cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -70,21 +62,6 @@ pub struct Log {
     nameless: BTreeSet<String>,
 }
 
-/// What was told of one fault.
-#[derive(Debug, Default)]
-struct Told {
-    last: FaultLine,
-    planned_ns: Option<u64>,
-    active_ns: Option<u64>,
-    end_ns: Option<u64>,
-    has_failed: bool,
-    places: Vec<Seat>,
-    asked: Value,
-    for_ns: Option<u64>,
-    peers: BTreeSet<Cidr>,
-    remotes: BTreeSet<Cidr>,
-}
-
 /// By what a line is told from others.
 #[derive(Deserialize)]
 struct Tag {
@@ -98,28 +75,6 @@ struct Header {
     version: u32,
     boottime_ns: u64,
     boot: Option<BootId>,
-}
-
-/// The line of a fault, of `murphy inject` or of a run.
-#[derive(Debug, Default, Deserialize)]
-struct FaultLine {
-    id: Option<String>,
-    #[serde(default)]
-    family: String,
-    #[serde(default)]
-    fault: String,
-    #[serde(default)]
-    targets: Vec<String>,
-    #[serde(default)]
-    effect: Value,
-    boottime_ns: Option<u64>,
-    time: Option<u64>,
-    boot: Option<BootId>,
-    #[serde(default)]
-    asked: Value,
-    #[serde(default)]
-    places: Vec<Seat>,
-    for_ns: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -200,7 +155,7 @@ impl Log {
         let mut bytes = Vec::new();
         loop {
             bytes.clear();
-            let read = lines.read_until(b'\n', &mut bytes);
+            let read = lines.by_ref().take(LINE_MAX).read_until(b'\n', &mut bytes);
             let length = read.map_err(|source| ReadError::Io {
                 name: name.to_owned(),
                 source,
@@ -210,6 +165,9 @@ impl Log {
                 break;
             }
             file.line += 1;
+            if !is_whole && length as u64 == LINE_MAX {
+                return Err(file.wrong(1, "a line of more than 64 MiB"));
+            }
             let text = std::str::from_utf8(&bytes)
                 .map_err(|error| file.wrong(error.valid_up_to() + 1, "bytes that are no UTF-8"))?;
             if !text.trim().is_empty() {
@@ -233,7 +191,7 @@ impl Log {
         self.watch.seats.extend_from_slice(seats);
         self.watch.spans.push(span);
         self.watch.edges.extend(edges);
-        findings.iter().for_each(|one| self.find(one.clone()));
+        self.find_all(findings.iter().cloned());
     }
 
     fn take_line(&mut self, file: &mut File<'_>, text: &str) -> Result<(), ReadError> {
@@ -252,13 +210,12 @@ impl Log {
         }
         let event = tag.event.as_deref().unwrap_or_default();
         match (event, tag.kind.as_deref()) {
-            // Of a run, what became of it and of its nodes.
-            (_, Some("run" | "node" | "verdict")) => Ok(()),
             ("planned" | "active" | "effect" | "recovered" | "failed", None | Some("fault")) => {
                 self.take_fault(file, event, text)
             }
             ("found" | "over", _) => {
-                self.find(file.parse(text)?);
+                let finding = file.parse(text)?;
+                self.find_all([finding]);
                 Ok(())
             }
             ("observing", None) => {
@@ -276,10 +233,12 @@ impl Log {
                     None => self.watch.spans.push((since_ns, at_ns)),
                 }
                 self.watch.edges.extend(seen.snapshot.edges);
-                seen.findings.into_iter().for_each(|one| self.find(one));
+                self.find_all(seen.findings);
                 Ok(())
             }
-            ("score" | "alerts", None) => Ok(()),
+            // What was scored before; what became of a run and of its nodes.
+            ("score", None) => Ok(()),
+            (event, Some("run" | "node" | "verdict")) if !event.is_empty() => Ok(()),
             _ => Err(file.wrong(
                 1,
                 "no event of Murphy's: expected a line of `murphy inject --json`, of a run's events, or of `murphy observe --json`",
@@ -315,10 +274,13 @@ impl Log {
         Ok(())
     }
 
-    fn find(&mut self, finding: Finding) {
-        let key = (finding.edge.clone(), finding.claim.kind, finding.found_ns);
-        // What is said later is what it came to.
-        self.findings.insert(key, finding);
+    /// What is said later of a finding is what it came to.
+    fn find_all(&mut self, findings: impl IntoIterator<Item = Finding>) {
+        let keyed = findings.into_iter().map(|finding| {
+            let key = (finding.edge.clone(), finding.claim.kind, finding.found_ns);
+            (key, finding)
+        });
+        self.findings.extend(keyed);
     }
 
     fn take_fault(
@@ -340,38 +302,7 @@ impl Log {
         if line.boot.is_some() || file.zero_ns.is_none() {
             self.of_boot(file, line.boot, Some(at_ns))?;
         }
-        let told = self.faults.entry(id).or_default();
-        match event {
-            "planned" => told.planned_ns = Some(at_ns),
-            "active" => told.active_ns = told.active_ns.or(Some(at_ns)),
-            "recovered" => told.end_ns = Some(at_ns),
-            "failed" => {
-                told.end_ns = Some(at_ns);
-                // What has acted and left something behind has had its effect.
-                let left = line.effect["left"].as_array();
-                told.has_failed = left.is_none_or(Vec::is_empty);
-            }
-            _ => {}
-        }
-        let networks = |texts: Vec<&str>| -> Vec<Cidr> {
-            texts.iter().filter_map(|text| text.parse().ok()).collect()
-        };
-        let peers = line.effect["peers"].as_array().into_iter().flatten();
-        told.peers
-            .extend(networks(peers.filter_map(Value::as_str).collect()));
-        let cuts = line.effect["connections"].as_array().into_iter().flatten();
-        let remotes = cuts.filter_map(|cut| cut["remote"].as_str());
-        let remotes = remotes.filter_map(|text| text.parse::<std::net::SocketAddr>().ok());
-        told.remotes
-            .extend(remotes.map(|remote| Cidr::of(remote.ip())));
-        if !line.asked.is_null() {
-            told.asked = line.asked.clone();
-        }
-        if !line.places.is_empty() {
-            told.places.clone_from(&line.places);
-        }
-        told.for_ns = told.for_ns.or(line.for_ns);
-        told.last = line;
+        self.faults.entry(id).or_default().take(event, at_ns, line);
         Ok(())
     }
 
@@ -404,117 +335,5 @@ impl Log {
     /// What was found.
     pub fn alarms(&self) -> Vec<Alarm> {
         self.findings.values().cloned().map(Alarm::of).collect()
-    }
-}
-
-impl Told {
-    fn injected(&self, id: &str) -> Injected {
-        let begin_ns = self
-            .active_ns
-            .or(self.planned_ns)
-            .or(self.end_ns)
-            .unwrap_or(0);
-        let named = self.last.targets.iter().map(|name| Seat::named(name));
-        let mut injected = Injected {
-            id: id.to_owned(),
-            fault: format!("{} {}", self.last.family, self.last.fault),
-            targets: if self.places.is_empty() {
-                named.collect()
-            } else {
-                self.places.clone()
-            },
-            begin_ns,
-            end_ns: self
-                .end_ns
-                .or(self.for_ns.map(|lasts| begin_ns.saturating_add(lasts))),
-            void: self.has_failed.then(|| "it had no effect".into()),
-            ..Injected::default()
-        };
-        self.fill(&mut injected);
-        injected
-    }
-
-    /// What was done, and to what.
-    fn fill(&self, injected: &mut Injected) {
-        let (spec, scope) = (&self.asked["spec"], &self.asked["scope"]);
-        match self.last.family.as_str() {
-            "net" => {
-                if let (Ok(spec), Ok(scope)) =
-                    (net::Spec::deserialize(spec), net::Scope::deserialize(scope))
-                {
-                    self.fill_net(injected, &spec, &scope);
-                    return;
-                }
-            }
-            "conn" => {
-                if let (Ok(spec), Ok(scope)) = (
-                    conn::Spec::deserialize(spec),
-                    conn::Scope::deserialize(scope),
-                ) {
-                    injected.causes = Cause::of_conn(&spec);
-                    injected.only = Only {
-                        peers: self.peers_of(&scope.peers, &self.remotes),
-                        ports: scope.ports,
-                        local_ports: scope.local_ports,
-                        remote_ports: scope.remote_ports,
-                        side: scope.side,
-                    };
-                    return;
-                }
-            }
-            "process" => {
-                if let Ok(spec) = process::Spec::deserialize(spec) {
-                    injected.causes = vec![Cause::of_process(&spec)];
-                    return;
-                }
-            }
-            _ => {}
-        }
-        match Cause::of_words(&self.last.family, &self.last.fault) {
-            Some(cause) => injected.causes = vec![cause],
-            None => {
-                injected.causes = vec![Cause::Other];
-                let why = "its events do not say what was asked: they are of an older Murphy";
-                injected.void = Some(why.into());
-            }
-        }
-    }
-
-    fn fill_net(&self, injected: &mut Injected, spec: &net::Spec, scope: &net::Scope) {
-        injected.causes = Cause::of_net(spec, scope);
-        let has_way = injected.causes.iter().all(|cause| cause.has_way());
-        injected.direction = has_way.then_some(spec.direction);
-        let is_even = match spec.loss {
-            Some(spec::Loss::Random(chance)) => chance.correlation.is_zero(),
-            Some(spec::Loss::Every(_)) => true,
-            // What is lost in bursts is told by fewer draws than packets.
-            Some(spec::Loss::GilbertElliott(_)) | None => false,
-        };
-        let is_alone = injected.causes == [Cause::Loss] && spec.direction != spec::Direction::Both;
-        let ratio = spec.loss.filter(|_| is_even && is_alone);
-        injected.share = ratio.map(spec::Loss::ratio);
-        injected.only = Only {
-            peers: self.peers_of(&scope.peers, &self.peers),
-            ports: scope.ports.clone(),
-            local_ports: scope.local_ports.clone(),
-            remote_ports: scope.remote_ports.clone(),
-            side: None,
-        };
-    }
-
-    /// The networks of peers; those that were named otherwise have the addresses that were seen.
-    fn peers_of(&self, peers: &[Peer], seen: &BTreeSet<Cidr>) -> Option<Vec<Cidr>> {
-        if peers.is_empty() {
-            return None;
-        }
-        let mut networks = Vec::new();
-        for peer in peers {
-            match peer {
-                Peer::Network(network) => networks.push(*network),
-                Peer::Target(_) | Peer::Host(_) if seen.is_empty() => return None,
-                Peer::Target(_) | Peer::Host(_) => networks.extend(seen),
-            }
-        }
-        Some(networks)
     }
 }

@@ -31,16 +31,16 @@ pub struct Said<'a> {
 /// What was asked, and where: by what `murphy observe --score` tells whether it was found.
 #[derive(Debug, Default)]
 pub struct Asked {
-    asked: Value,
+    words: Value,
     places: Vec<Seat>,
     for_ns: Option<u64>,
 }
 
 impl Asked {
-    /// What was asked of some places, until when. `asked` has a `spec`, and a `scope` where there is one.
-    pub fn of(asked: Value, places: &[Place], until: Option<Until>) -> Self {
+    /// What was asked of some places, until when. `words` have a `spec`, and a `scope` where there is one.
+    pub fn of(words: Value, places: &[Place], until: Option<Until>) -> Self {
         Self {
-            asked,
+            words,
             places: places.iter().map(Seat::of).collect(),
             for_ns: match until {
                 Some(Until::After(Span(time))) => u64::try_from(time.as_nanos()).ok(),
@@ -58,7 +58,7 @@ impl Said<'_> {
         }
         let mut line = self.line("planned", &Value::Null);
         line["boot"] = json!(BootId::current());
-        line["asked"] = self.asked.asked.clone();
+        line["asked"] = self.asked.words.clone();
         line["places"] = json!(self.asked.places);
         if let Some(for_ns) = self.asked.for_ns {
             line["for_ns"] = json!(for_ns);

@@ -223,7 +223,7 @@ fn alerts(url: &Url, log: &Log, watch: &Watch) -> Result<Vec<Alarm>, String> {
     let clocks = Clocks {
         booted_ns: realtime_ns().saturating_sub(boottime_ns()),
     };
-    prometheus::alerts(url, span, &clocks, ANSWER_LIMIT).map_err(|error| error.to_string())
+    prometheus::alerts(url, span, clocks, ANSWER_LIMIT).map_err(|error| error.to_string())
 }
 
 fn say(by: &str, whose: &str, score: &Score, json: bool) {
