@@ -52,6 +52,29 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// All of them.
+    pub const ALL: [Self; 19] = [
+        Self::Loss,
+        Self::Delay,
+        Self::Jitter,
+        Self::Partition,
+        Self::Blocked,
+        Self::Reject,
+        Self::Duplicate,
+        Self::Corrupt,
+        Self::Reorder,
+        Self::Rate,
+        Self::Reset,
+        Self::HalfReset,
+        Self::Close,
+        Self::Refuse,
+        Self::Stall,
+        Self::Skew,
+        Self::Kill,
+        Self::Pause,
+        Self::Other,
+    ];
+
     /// Its name, for people.
     pub fn name(self) -> &'static str {
         match self {
@@ -73,7 +96,7 @@ impl Cause {
             Self::Skew => "skew",
             Self::Kill => "kill",
             Self::Pause => "pause",
-            Self::Other => "signal",
+            Self::Other => "something else",
         }
     }
 
@@ -262,6 +285,33 @@ mod tests {
         for cause in [Cause::Loss, Cause::Delay, Cause::Kill, Cause::Stall] {
             assert!(cause.has_detector(), "{cause:?}");
         }
+    }
+
+    /// The page has the table, which is made from what stands here.
+    #[test]
+    fn the_table_of_the_page_is_the_one_that_holds() {
+        const PAGE: &str = include_str!("../../../../docs/score.md");
+        let head = "| injected | right | may follow |\n|---|---|---|\n";
+        let rows = Cause::ALL.map(|cause| {
+            let kinds = |wanted: Answer| {
+                let all = KINDS.iter().filter(|kind| answer(**kind, cause) == wanted);
+                all.map(|kind| kind.name()).collect::<Vec<_>>().join(", ")
+            };
+            let right = match kinds(Answer::Right) {
+                none if none.is_empty() => "nothing yet".to_owned(),
+                kinds => kinds,
+            };
+            let follows = match kinds(Answer::Follows) {
+                none if none.is_empty() => "–".to_owned(),
+                kinds => kinds,
+            };
+            format!("| {} | {right} | {follows} |\n", cause.name())
+        });
+        let table = format!("{head}{}", rows.concat());
+        assert!(
+            PAGE.contains(&table),
+            "docs/score.md needs this table:\n{table}"
+        );
     }
 
     #[test]

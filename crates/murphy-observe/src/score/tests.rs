@@ -412,6 +412,22 @@ fn the_events_of_a_run_are_on_the_same_clock() {
 }
 
 #[test]
+fn whoever_was_killed_is_down_until_a_run_has_started_him_again() {
+    let text = r#"{"event":"planned","id":"1","family":"process","fault":"kill","targets":["7 web"],"engine":"signal","boottime_ns":2000000000,"asked":{"spec":"kill"},"places":[{"name":"7 web","inode":1,"addresses":["10.0.0.1"]}]}
+{"event":"recovered","id":"1","family":"process","fault":"kill","targets":["7 web"],"engine":"signal","boottime_ns":2100000000}"#;
+    let faults = read(text).unwrap().faults();
+    assert_eq!((faults[0].begin_ns, faults[0].end_ns), (2 * S, None));
+    // Seen from the other end, long after.
+    let refused = found(Kind::Refusals, Direction::From, opposite(), 90, None);
+    let score = judged(&faults, &[refused]);
+    assert!(
+        matches!(score.faults[0].verdict, Verdict::Late { .. }),
+        "{score:?}"
+    );
+    assert!(score.false_alarms.meanwhile.is_empty());
+}
+
+#[test]
 fn what_is_no_event_is_refused_with_its_place() {
     let place = |text: &str| match read(text).unwrap_err() {
         ReadError::Line { line, column, .. } => (line, column),

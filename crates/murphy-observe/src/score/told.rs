@@ -121,6 +121,11 @@ impl Told {
             ..Injected::default()
         };
         self.fill(&mut injected);
+        // Whoever was killed is down until somebody starts him again; only a run says when that was.
+        let is_down = self.last.family == "process" && self.last.fault != "restart";
+        if is_down && injected.causes == [Cause::Kill] && self.last.time.is_none() {
+            injected.end_ns = None;
+        }
         injected
     }
 
