@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use harness::{Ended, Guard, patience, say_skipped};
+use harness::{Ended, Guard, patience, say_skipped, wait_until};
 use murphy_sys::{
     clock::{boottime_ns, realtime_ns},
     ping::Pinger,
@@ -367,4 +367,66 @@ fn a_prometheus_that_does_not_answer_is_said_and_the_rest_is_scored() {
             .run();
         assert_eq!(ended.code, 2, "{ended:?}");
     }
+}
+
+#[test]
+fn a_real_prometheus_tells_which_alerts_fired() {
+    let guard = Guard::new();
+    let prometheus = Path::new("/usr/bin/prometheus");
+    if !prometheus.exists() {
+        say_skipped("prometheus");
+        return;
+    }
+    let (file, begin_ns) = unseen(&guard);
+    // A fault of now, which nobody watches but Prometheus.
+    let text = fs::read_to_string(file).expect("it was written");
+    let now_ns = (boottime_ns() + S).to_string();
+    let fault = text.lines().skip(1).take(2);
+    let fault = fault.map(|line| line.replace(&begin_ns.to_string(), &now_ns) + "\n");
+    let events = guard.dir().join("events.jsonl");
+    fs::write(&events, fault.collect::<Vec<_>>().concat()).expect("a file");
+    // The rule fires from a second after the fault on.
+    let fires_at = realtime_ns() / S + 2;
+    let rules = format!(
+        "groups:\n- name: g\n  rules:\n  - alert: Lossy\n    expr: vector(time()) > {fires_at}\n    labels: {{container_id: c}}\n"
+    );
+    fs::write(guard.dir().join("rules.yml"), rules).expect("a file");
+    let config = "global: {evaluation_interval: 1s}\nrule_files: [rules.yml]\n";
+    let config_file = guard.dir().join("prometheus.yml");
+    fs::write(&config_file, config).expect("a file");
+    let free = TcpListener::bind("127.0.0.1:0").expect("a socket");
+    let at = free.local_addr().expect("it is bound");
+    drop(free);
+    let words = [
+        format!("--config.file={}", config_file.display()),
+        format!("--storage.tsdb.path={}", guard.dir().join("data").display()),
+        format!("--web.listen-address={at}"),
+        "--web.external-url=http://localhost/prom".to_owned(),
+        "--log.level=error".to_owned(),
+    ];
+    let running = guard.program(prometheus).args(words).start();
+    let url = format!("http://{at}/prom");
+    let events = events.to_str().expect("a path");
+    let words = ["observe", "--score", events, "--alerts", &url, "--json"];
+    let words = words.into_iter().chain(["--detect-within", "30s"]);
+    let score = || guard.murphy(words.clone()).run();
+    wait_until("the alert is scored", || score().code == 0);
+    let ended = score();
+    let score = score_of(&ended, "alerts");
+    assert_eq!(verdicts(&score), ["detected"], "{score}");
+    assert_eq!(
+        score["faults"][0]["found"]["alert"]["name"], "Lossy",
+        "{score}"
+    );
+    let labels = &score["faults"][0]["found"]["alert"]["labels"];
+    assert_eq!(labels, &json!({"container_id": "c"}), "{score}");
+    // Where there is no such path it is said.
+    let wrong = format!("http://{at}/other");
+    let ended = guard
+        .murphy(["observe", "--score", events, "--alerts", &wrong])
+        .run();
+    assert_eq!(ended.code, 4, "{ended:?}");
+    assert!(ended.stderr.contains("404"), "{ended:?}");
+    running.signal("TERM");
+    running.wait();
 }
