@@ -4,13 +4,13 @@ use std::{fmt, net::IpAddr, sync::Arc};
 
 use murphy_fault::conn::Side;
 use murphy_sys::connections::SocketId;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Who talks with whom. All connections between the two for the same service are of one edge.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Edge {
     /// Who is observed: a container, or what else a target is called.
-    #[serde(serialize_with = "as_text")]
+    #[serde(serialize_with = "as_text", deserialize_with = "of_text")]
     pub container: Arc<str>,
     /// Who asks for the connections.
     pub side: Side,
@@ -22,6 +22,10 @@ pub struct Edge {
 
 fn as_text<S: Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(text)
+}
+
+fn of_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
+    String::deserialize(deserializer).map(Into::into)
 }
 
 impl Edge {

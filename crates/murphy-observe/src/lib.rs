@@ -17,6 +17,7 @@ mod lookups;
 mod observer;
 mod pinging;
 mod pings;
+pub mod score;
 mod share;
 mod slice;
 mod tally;

@@ -1,12 +1,12 @@
 //! A share is how many of some were hit, with the interval in which the chance lies.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The quantile of the normal distribution that 95 % lie within.
 const Z: f64 = 1.959_964;
 
 /// How many of some were hit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Share {
     /// Those that were hit.
     pub hit: u64,

@@ -3,6 +3,8 @@
 //! Boottime never jumps and also counts while the machine sleeps (`clock_gettime(2)`, `CLOCK_BOOTTIME`), so
 //! that everything a run writes down can be put on one axis, whoever wrote it.
 
+use std::fs;
+
 use jiff::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -41,6 +43,12 @@ impl Clock {
     pub fn started_compact(&self) -> String {
         self.started.strftime("%Y%m%dT%H%M%SZ").to_string()
     }
+}
+
+/// The kernel's random id of this boot; none where `/proc` is not there.
+pub(crate) fn boot() -> Option<String> {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(text.trim().to_owned())
 }
 
 fn boottime_ns() -> u64 {

@@ -14,7 +14,7 @@ use murphy_check::verdict::Verdict;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 
 /// Version of the format this crate writes, and the newest it reads.
 pub const VERSION: u32 = 1;
@@ -30,6 +30,9 @@ pub struct Header {
     pub started: String,
     /// Boottime of time 0.
     pub boottime_ns: u64,
+    /// The boot of the machine that this is of, by the kernel's random id; unknown in older files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<String>,
 }
 
 /// One line of an event file.
@@ -213,6 +216,7 @@ impl EventLog {
             version: VERSION,
             started: clock.started_rfc3339(),
             boottime_ns: clock.zero_boottime_ns(),
+            boot: clock::boot(),
         })?;
         Ok(log)
     }

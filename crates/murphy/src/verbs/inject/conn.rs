@@ -29,7 +29,7 @@ use crate::{
     verbs::{
         inject::aim::{Aim, interrupts, say_left_out, say_plan_and},
         injector,
-        said::Said,
+        said::{self, Said},
     },
 };
 
@@ -256,6 +256,8 @@ pub fn run(args: &ConnArgs, json: bool) -> Result<Exit, Failure> {
     let injector = injector()?;
     let fault = conn::words(&asked);
     let seed = asked.seed;
+    let spoken = json!({"spec": asked.spec, "scope": asked.scope});
+    let spoken = said::Asked::of(spoken, &hit.places, until);
     let names: Vec<_> = hit.places.iter().map(|place| place.name.clone()).collect();
     let mut disconnection =
         Disconnection::prepare(&injector, &hit, asked, until).map_err(failure)?;
@@ -267,6 +269,7 @@ pub fn run(args: &ConnArgs, json: bool) -> Result<Exit, Failure> {
         id: &id,
         fault: &fault,
         targets: &names,
+        asked: spoken,
         json,
     };
     said.planned();

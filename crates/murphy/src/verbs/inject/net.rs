@@ -32,7 +32,7 @@ use crate::{
     verbs::{
         inject::aim::{Aim, interrupts, launch_failure, say_left_out, say_plan, target_failure},
         injector,
-        said::Said,
+        said::{self, Said},
     },
 };
 
@@ -401,6 +401,8 @@ impl Stage {
     ) -> Result<Exit, Failure> {
         let fault = net::words(&asked.spec, &asked.scope);
         let seed = asked.seed;
+        let spoken = json!({"spec": asked.spec, "scope": asked.scope});
+        let spoken = said::Asked::of(spoken, &hit.places, Some(self.until));
         let names: Vec<_> = hit.places.iter().map(|place| place.name.clone()).collect();
         let disturbance = Disturbance::inject(&self.injector, hit, asked, self.until);
         let mut disturbance = disturbance.map_err(failure)?;
@@ -411,6 +413,7 @@ impl Stage {
             id: &id,
             fault: &fault,
             targets: &names,
+            asked: spoken,
             json: self.json,
         };
         said.planned();

@@ -8,6 +8,7 @@ use std::{
 use clap::Args;
 use murphy_fault::{
     injector::Injector,
+    net::Place,
     plan::Plan,
     process::{ENGINE, Launched, Pause, Restarted, Signalled, Spec, name_of, plan, send},
     span::{Span, Until},
@@ -26,7 +27,7 @@ use crate::{
     verbs::{
         inject::aim::{Aim, interrupts, launch_failure, say_left_out, say_plan, target_failure},
         injector,
-        said::Said,
+        said::{self, Said},
     },
 };
 
@@ -226,6 +227,12 @@ fn hit(
     }
 }
 
+/// What was asked of whom.
+fn asked_of(spec: &Spec, target: &Target, until: Option<Until>) -> said::Asked {
+    let places = Place::of_members(&target.members);
+    said::Asked::of(json!({ "spec": spec }), &places, until)
+}
+
 /// The way of every fault that is over at once.
 fn once(injector: &Injector, target: &Target, spec: &Spec, json: bool) -> Result<Exit, Failure> {
     let patience = match spec {
@@ -233,6 +240,8 @@ fn once(injector: &Injector, target: &Target, spec: &Spec, json: bool) -> Result
         Spec::Term => TERM_PATIENCE,
         Spec::Signal(_) | Spec::Pause => SIGNAL_PATIENCE,
     };
+    // Who is gone is nowhere: it is asked before.
+    let asked = asked_of(spec, target, None);
     // A family is held while it is killed: a child born meanwhile would be nobody's, and live.
     let found: Vec<_> = target.processes().map(name_of).collect();
     let held = match spec {
@@ -256,6 +265,7 @@ fn once(injector: &Injector, target: &Target, spec: &Spec, json: bool) -> Result
         id: entry.id(),
         fault: spec.name(),
         targets: &names,
+        asked,
         json,
     };
     said.planned();
@@ -309,6 +319,7 @@ fn pause(
         id: &id,
         fault: "pause",
         targets: &names,
+        asked: asked_of(&Spec::Pause, target, Some(until)),
         json,
     };
     said.planned();
@@ -412,6 +423,7 @@ fn hit_launched(
         let target = Target::of_processes("launch", &[process], []).map_err(target_failure)?;
         return hit(injector, interrupts, &target, spec, until, json);
     };
+    let target = Target::of_processes("launch", &[process], []).map_err(target_failure)?;
     let names = [name_of(process)];
     let id = launched.id().to_owned();
     let said = Said {
@@ -420,6 +432,7 @@ fn hit_launched(
         id: &id,
         fault: "restart",
         targets: &names,
+        asked: asked_of(spec, &target, None),
         json,
     };
     said.planned();

@@ -6,6 +6,7 @@ use clap::Args;
 use murphy_fault::{
     injector::Injector,
     journal::Journal,
+    net::Place,
     plan::{EndsBy, Plan},
     process::{Launched, Start, name_of},
     span::{Shift, Span, Until},
@@ -27,7 +28,7 @@ use crate::{
     verbs::{
         inject::aim::{Aim, interrupts, launch_failure, say_left_out, say_plan, target_failure},
         injector,
-        said::Said,
+        said::{self, Said},
     },
 };
 
@@ -297,6 +298,7 @@ impl Stage {
             id,
             fault: &fault,
             targets: names,
+            asked: said::Asked::of(json!({ "spec": spec }), &[], Some(self.until)),
             json: self.json,
         };
         let effect = json!({ "in_namespace": self.in_namespace });
@@ -331,6 +333,8 @@ impl Stage {
         say_left_out(target);
         let names: Vec<_> = target.processes().map(name_of).collect();
         let fault = spec.to_string();
+        let places = Place::of_members(&target.members);
+        let asked = said::Asked::of(json!({ "spec": spec }), &places, Some(self.until));
         let mut skew = Skew::inject(
             &self.injector,
             target,
@@ -348,6 +352,7 @@ impl Stage {
             id: &id,
             fault: &fault,
             targets: &names,
+            asked,
             json: self.json,
         };
         said.planned();

@@ -2,20 +2,23 @@
 
 use std::time::Instant;
 
-use murphy_observe::{EdgeNow, Finding, News, Observer, Snapshot};
-use murphy_sys::clock::boottime_ns;
+use murphy_observe::{EdgeNow, Finding, News, Observer, Snapshot, score::Seat};
+use murphy_sys::{clock::boottime_ns, process::BootId};
 use serde_json::json;
 
 use crate::output;
 
 /// Says how it is observed.
-pub fn begun(observer: &Observer, names: &[String], json: bool) {
+pub fn begun(observer: &Observer, names: &[String], seats: &[Seat], json: bool) {
     let mode = observer.mode();
     for without in &mode.without {
         output::note(&format!("murphy: warning: failed to {without}"));
     }
     if json {
-        output::json(&json!({"event": "observing", "targets": names, "mode": mode}));
+        output::json(&json!({
+            "event": "observing", "targets": names, "mode": mode, "boottime_ns": boottime_ns(),
+            "boot": BootId::current(), "places": seats,
+        }));
     } else {
         output::line(&format!("observing {} ({})", names.join(", "), mode.text()));
     }

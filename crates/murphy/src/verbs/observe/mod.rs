@@ -1,6 +1,7 @@
 //! `murphy observe` watches the network of a target, and says what is wrong there, between whom, and since when.
 
 mod lines;
+mod score;
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use murphy_fault::{
     net::{Hit, Place},
     span::{Span, Until},
 };
-use murphy_observe::{ObserveError, Observer, Spec};
+use murphy_observe::{ObserveError, Observer, Spec, score::Seat};
 use murphy_sys::clock::realtime_ns;
 use murphy_target::{Mode, Selector};
 use serde_json::json;
@@ -36,13 +37,22 @@ Examples:
   murphy observe -t container:web --for 30s --json
   murphy observe -t netns:n1 --once             five seconds, then all edges
   murphy observe -t pid:42 --ping-every 1s --latency 50ms
+  murphy observe -t container:web --for 2m --score events.jsonl
+                                                hold what is found against what was injected meanwhile
+  murphy observe --score inject.jsonl --score observe.jsonl --alerts http://127.0.0.1:9090
+                                                the same afterwards, and the alerts of a Prometheus, too
 
 An edge is who talks with whom: the target, a peer, and the port of whoever is asked. What the
 kernel tells of its connections (eBPF) is counted, connections are looked at, and peers are pinged
 from inside the target's network namespace; nothing else is sent. More: docs/observe.md.")]
 pub struct ObserveArgs {
     /// Whose network: container:web, pid:42, netns:n1, … (docs/targets.md); repeatable.
-    #[arg(short, long = "target", value_name = "TARGET", required = true)]
+    #[arg(
+        short,
+        long = "target",
+        value_name = "TARGET",
+        required_unless_present = "score"
+    )]
     pub targets: Vec<Selector>,
 
     /// How long: 30s, 10m, or `forever`.
@@ -50,12 +60,13 @@ pub struct ObserveArgs {
         long = "for",
         value_name = "TIME",
         default_value = "forever",
+        requires = "targets",
         conflicts_with = "once"
     )]
     pub time: Until,
 
     /// Look for five seconds, and say how everything is.
-    #[arg(long)]
+    #[arg(long, requires = "targets")]
     pub once: bool,
 
     /// Ping each peer so often.
@@ -69,6 +80,10 @@ pub struct ObserveArgs {
     /// A round trip that takes longer is too long, whatever it took before.
     #[arg(long, value_name = "TIME", default_value = "10ms")]
     pub latency: Span,
+
+    /// What was injected, and how well it is found.
+    #[command(flatten)]
+    pub score: score::ScoreArgs,
 }
 
 impl ObserveArgs {
@@ -123,6 +138,9 @@ impl ObserveArgs {
 /// Observes.
 pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
     let (spec, lasts) = (args.spec()?, args.lasts()?);
+    if args.targets.is_empty() {
+        return args.score.afterwards(json);
+    }
     let (places, target) = args.aim().find_places(realtime_ns())?;
     if let Some(target) = &target {
         say_left_out(target);
@@ -136,6 +154,7 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
         .iter()
         .map(|place: &Place| place.name.clone())
         .collect();
+    let mut watching = score::Watching::begin(places.iter().map(Seat::of).collect());
     let hit = Hit {
         places,
         target: target.as_ref(),
@@ -143,7 +162,7 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
     };
     let interrupts = interrupts()?;
     let mut observer = Observer::begin(&hit, spec).map_err(failure)?;
-    lines::begun(&observer, &names, json);
+    lines::begun(&observer, &names, watching.seats(), json);
     let began = Instant::now();
     // What nobody lives to see is no end.
     let until = lasts.and_then(|lasts| began.checked_add(lasts));
@@ -184,6 +203,7 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
                 return Err(failure(error));
             }
         }
+        watching.look(&observer);
         if observer.is_gone() {
             output::note("murphy: the target is gone: nobody is there any more");
             break;
@@ -195,7 +215,7 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
         }
     }
     lines::ended(&observer, json);
-    Ok(Exit::Held)
+    args.score.now(watching, &observer, json)
 }
 
 fn failure(error: ObserveError) -> Failure {

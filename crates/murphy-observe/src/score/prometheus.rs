@@ -1,0 +1,451 @@
+//! Prometheus is asked over HTTP which alerts fired when.
+//!
+//! See "HTTP API", `GET /api/v1/query_range`: it answers with at most 11,000 points a series.
+
+use std::{collections::BTreeMap, fmt, io, thread, time::Duration};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::{
+    Request, StatusCode,
+    body::Bytes,
+    client::conn::http1,
+    header::{AUTHORIZATION, HOST},
+};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use tokio::{net::TcpStream, time::timeout};
+
+use super::alarm::{Alarm, What};
+
+/// Which alerts fired, as a range of time is asked for.
+const QUERY: &str = "ALERTS%7Balertstate%3D%22firing%22%7D";
+/// No more points of a series are asked for than Prometheus gives.
+const POINTS_MAX: u64 = 10_000;
+/// How long Prometheus may take for everything.
+pub const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// No longer answer is read.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+const PORT: u16 = 80;
+
+/// Where a Prometheus is.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Url {
+    /// As it is said, without who asks.
+    text: String,
+    host: String,
+    port: u16,
+    /// Before `/api`, without a slash at its end.
+    prefix: String,
+    /// What is said to prove who asks.
+    authorization: Option<String>,
+}
+
+/// Not the URL of a Prometheus.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadUrl {
+    /// Not one at all.
+    #[error(
+        "read the URL {0:?}: expected one such as http://127.0.0.1:9090, also with a path or with user:password@"
+    )]
+    Form(String),
+    /// Encrypted.
+    #[error(
+        "read the URL {0:?}: Murphy asks by http only; say http, or put a proxy of this machine before it"
+    )]
+    Tls(String),
+}
+
+/// Why it is not known which alerts fired.
+#[derive(Debug, thiserror::Error)]
+pub enum PrometheusError {
+    /// Nobody is there.
+    #[error("ask Prometheus at {url}: {source}; is it running, and is this where it listens?")]
+    Connect {
+        /// Where.
+        url: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It does not answer.
+    #[error(
+        "ask Prometheus at {url}: no answer within {limit} s; is it a Prometheus, and has it time? ask again when it answers {url}/api/v1/query?query=ALERTS"
+    )]
+    Silent {
+        /// Where.
+        url: String,
+        /// So long it was waited for.
+        limit: u64,
+    },
+    /// It answers something else.
+    #[error("ask Prometheus at {url}: {detail}")]
+    Answer {
+        /// Where.
+        url: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+}
+
+/// The clocks of Prometheus and of everything else here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clocks {
+    /// The time of day at the start of the machine, in nanoseconds since 1970.
+    pub booted_ns: u64,
+}
+
+/// A range of time with the distance of its points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Range {
+    from_ns: u64,
+    until_ns: u64,
+    step_ms: u64,
+}
+
+impl Range {
+    /// A point a second, or as many as Prometheus gives.
+    fn of(from_ns: u64, until_ns: u64) -> Self {
+        let length_ms = until_ns.saturating_sub(from_ns) / 1_000_000;
+        Self {
+            from_ns,
+            until_ns,
+            step_ms: length_ms.div_ceil(POINTS_MAX).max(1000),
+        }
+    }
+}
+
+impl Url {
+    /// The question of a range of time.
+    fn question(&self, range: &Range, clocks: Clocks) -> String {
+        let seconds = |at_ns: u64| {
+            let ms = (clocks.booted_ns + at_ns) / 1_000_000;
+            format!("{}.{:03}", ms / 1000, ms % 1000)
+        };
+        format!(
+            "{}/api/v1/query_range?query={QUERY}&start={}&end={}&step={}.{:03}",
+            self.prefix,
+            seconds(range.from_ns),
+            seconds(range.until_ns),
+            range.step_ms / 1000,
+            range.step_ms % 1000,
+        )
+    }
+
+    fn is_v6(&self) -> bool {
+        self.host.contains(':')
+    }
+}
+
+impl std::str::FromStr for Url {
+    type Err = BadUrl;
+
+    fn from_str(text: &str) -> Result<Self, BadUrl> {
+        let form = || BadUrl::Form(text.to_owned());
+        if text.starts_with("https://") {
+            return Err(BadUrl::Tls(text.to_owned()));
+        }
+        let rest = text.strip_prefix("http://").ok_or_else(form)?;
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let (user, authority) = match authority.rsplit_once('@') {
+            Some((user, authority)) => (Some(user), authority),
+            None => (None, authority),
+        };
+        let (host, port) = match authority.strip_prefix('[') {
+            Some(rest) => {
+                let (host, port) = rest.split_once(']').ok_or_else(form)?;
+                host.parse::<std::net::Ipv6Addr>().map_err(|_| form())?;
+                (host, port.strip_prefix(':'))
+            }
+            None => match authority.split_once(':') {
+                Some((host, port)) => (host, Some(port)),
+                None => (authority, None),
+            },
+        };
+        let port = port.map_or(Ok(PORT), |port| port.parse().map_err(|_| form()))?;
+        let is_plain = |text: &str| {
+            text.bytes()
+                .all(|b| b.is_ascii_graphic() && !b"?#".contains(&b))
+        };
+        if host.is_empty() || !is_plain(host) || !is_plain(path) {
+            return Err(form());
+        }
+        let prefix = path.trim_end_matches('/').to_owned();
+        Ok(Self {
+            text: format!("http://{authority}{prefix}"),
+            host: host.to_owned(),
+            port,
+            prefix,
+            authorization: user.map(|user| format!("Basic {}", STANDARD.encode(unescaped(user)))),
+        })
+    }
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for Url {
+    /// Without the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.text.fmt(f)
+    }
+}
+
+/// `a@b` of `a%40b`; what is no escape stays as it is.
+fn unescaped(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let [first, more @ ..] = rest {
+        let digits = more.get(..2).and_then(|two| std::str::from_utf8(two).ok());
+        let escaped = digits.and_then(|two| u8::from_str_radix(two, 16).ok());
+        if let Some(byte) = escaped.filter(|_| *first == b'%') {
+            bytes.push(byte);
+            rest = &more[2..];
+        } else {
+            bytes.push(*first);
+            rest = more;
+        }
+    }
+    bytes
+}
+
+/// Asks which alerts fired from one time to another, both in nanoseconds since boot. Waits no longer than `limit`.
+///
+/// It runs on a thread of its own, so that it can be called from within an asynchronous runtime too.
+pub fn alerts(
+    url: &Url,
+    (from_ns, until_ns): (u64, u64),
+    clocks: Clocks,
+    limit: Duration,
+) -> Result<Vec<Alarm>, PrometheusError> {
+    let range = Range::of(from_ns, until_ns);
+    let wrong = |detail: String| PrometheusError::Answer {
+        url: url.to_string(),
+        detail,
+    };
+    let asked = thread::scope(|scope| {
+        let asking = scope.spawn(|| ask_within(url, url.question(&range, clocks), limit));
+        asking.join()
+    });
+    let body = asked.map_err(|_| wrong("a bug: asking has panicked".into()))??;
+    parse(&body, &range, clocks).map_err(wrong)
+}
+
+fn ask_within(url: &Url, question: String, limit: Duration) -> Result<Bytes, PrometheusError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.map_err(|source| PrometheusError::Connect {
+        url: url.to_string(),
+        source,
+    })?;
+    let silent = || PrometheusError::Silent {
+        url: url.to_string(),
+        limit: limit.as_secs(),
+    };
+    let asked = runtime.block_on(async { timeout(limit, ask(url, question)).await });
+    // A name that is still being looked up is waited for by nobody.
+    runtime.shutdown_background();
+    asked.unwrap_or_else(|_| Err(silent()))
+}
+
+async fn ask(url: &Url, question: String) -> Result<Bytes, PrometheusError> {
+    let wrong = |error: &dyn fmt::Display| PrometheusError::Answer {
+        url: url.to_string(),
+        detail: error.to_string(),
+    };
+    let connected = TcpStream::connect((url.host.as_str(), url.port)).await;
+    let stream = connected.map_err(|source| PrometheusError::Connect {
+        url: url.to_string(),
+        source,
+    })?;
+    let made = http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = made.map_err(|error| wrong(&error))?;
+    // It ends with the sender, or with the time limit: the whole runtime goes with it.
+    tokio::spawn(connection);
+    let host = if url.is_v6() {
+        format!("[{}]:{}", url.host, url.port)
+    } else {
+        format!("{}:{}", url.host, url.port)
+    };
+    let mut request = Request::get(question).header(HOST, host);
+    if let Some(authorization) = &url.authorization {
+        request = request.header(AUTHORIZATION, authorization);
+    }
+    let request = request.body(Empty::<Bytes>::new());
+    let sent = sender.send_request(request.map_err(|error| wrong(&error))?);
+    let answer = sent.await.map_err(|error| wrong(&error))?;
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect();
+    let body = body.await.map_err(|error| wrong(&error))?.to_bytes();
+    if status.is_success() {
+        return Ok(body);
+    }
+    let said = String::from_utf8_lossy(&body);
+    let said: String = said.trim().chars().take(200).collect();
+    let advice = match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            "; say who asks: http://user:password@…"
+        }
+        StatusCode::NOT_FOUND => {
+            "; has it a path before /api, such as http://host:9090/prometheus?"
+        }
+        _ => "",
+    };
+    Err(wrong(&format_args!("it answers {status}: {said}{advice}")))
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    status: String,
+    error: Option<String>,
+    data: Option<Data>,
+}
+
+#[derive(Deserialize)]
+struct Data {
+    result: Vec<Series>,
+}
+
+#[derive(Deserialize)]
+struct Series {
+    metric: BTreeMap<String, String>,
+    /// Each with its time in seconds since 1970.
+    values: Vec<(f64, String)>,
+}
+
+/// Reads an answer: each time without a gap in which an alert fired is an alarm.
+fn parse(body: &[u8], range: &Range, clocks: Clocks) -> Result<Vec<Alarm>, String> {
+    let answer: Answer = serde_json::from_slice(body)
+        .map_err(|error| format!("it answers what no Prometheus does: {error}"))?;
+    let Some(data) = answer.data.filter(|_| answer.status == "success") else {
+        let why = answer.error.unwrap_or_default();
+        return Err(format!("it answers {}: {why}", answer.status));
+    };
+    let series = data.result.into_iter();
+    Ok(series
+        .flat_map(|series| alarms_of(series, range, clocks))
+        .collect())
+}
+
+fn alarms_of(series: Series, range: &Range, clocks: Clocks) -> Vec<Alarm> {
+    let mut labels = series.metric;
+    labels.remove("__name__");
+    labels.remove("alertstate");
+    let name = labels.remove("alertname").unwrap_or_default();
+    let step_ns = range.step_ms * 1_000_000;
+    let mut times: Vec<u64> = series
+        .values
+        .iter()
+        .map(|(seconds, _)| since_boot(*seconds, clocks))
+        .collect();
+    times.sort_unstable();
+    let mut spans: Vec<(u64, u64)> = Vec::new();
+    for at_ns in times {
+        match spans.last_mut() {
+            // A point is missed where nothing is for a step and a half.
+            Some(last) if at_ns - last.1 <= step_ns * 3 / 2 => last.1 = at_ns,
+            _ => spans.push((at_ns, at_ns)),
+        }
+    }
+    let alarm = |(begin_ns, end_ns): (u64, u64)| Alarm {
+        what: What::Alert {
+            name: name.clone(),
+            labels: labels.clone(),
+        },
+        begin_ns,
+        end_ns: (end_ns + step_ns < range.until_ns).then_some(end_ns),
+    };
+    spans.into_iter().map(alarm).collect()
+}
+
+/// To the millisecond, as Prometheus has it.
+fn since_boot(seconds: f64, clocks: Clocks) -> u64 {
+    // Times of day are positive, and in milliseconds far below 2^53.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let ms = (seconds * 1000.0).round() as u64;
+    (ms * 1_000_000).saturating_sub(clocks.booted_ns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLOCKS: Clocks = Clocks {
+        booted_ns: 1_700_000_000_000_000_000,
+    };
+
+    #[test]
+    fn a_url_is_read_and_never_said_with_its_password() {
+        let url: Url = "http://me:p%40ss@[::1]:9090/prom/".parse().unwrap();
+        assert_eq!((url.host.as_str(), url.port), ("::1", 9090));
+        assert_eq!(url.prefix, "/prom");
+        assert_eq!(url.authorization.as_deref(), Some("Basic bWU6cEBzcw=="));
+        assert_eq!(
+            format!("{url} {url:?}"),
+            "http://[::1]:9090/prom \"http://[::1]:9090/prom\""
+        );
+        let url: Url = "http://prometheus".parse().unwrap();
+        assert_eq!((url.port, url.prefix.as_str()), (80, ""));
+        for text in [
+            "127.0.0.1:9090",
+            "http://",
+            "http://a:b",
+            "http://a?x=1",
+            "http://[::1",
+        ] {
+            assert_eq!(
+                text.parse::<Url>(),
+                Err(BadUrl::Form(text.into())),
+                "{text}"
+            );
+        }
+        assert!(matches!("https://a".parse::<Url>(), Err(BadUrl::Tls(_))));
+    }
+
+    #[test]
+    fn a_long_time_is_asked_for_with_fewer_points() {
+        let second = 1_000_000_000;
+        assert_eq!(Range::of(0, 60 * second).step_ms, 1000);
+        let day = Range::of(0, 86_400 * second);
+        assert!(86_400_000 / day.step_ms < 11_000, "{day:?}");
+        let url: Url = "http://a:1/p".parse().unwrap();
+        let range = Range::of(500_000_000, 60 * second);
+        assert_eq!(
+            url.question(&range, CLOCKS),
+            "/p/api/v1/query_range?query=ALERTS%7Balertstate%3D%22firing%22%7D&start=1700000000.500&end=1700000060.000&step=1.000"
+        );
+    }
+
+    #[test]
+    fn a_series_is_an_alarm_for_each_time_without_a_gap() {
+        let range = Range::of(0, 60_000_000_000);
+        let body = br#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":
+            {"__name__":"ALERTS","alertname":"Slow","alertstate":"firing","destination_ip":"10.0.0.2"},
+            "values":[[1700000010,"1"],[1700000011,"1"],[1700000020.5,"1"],[1700000059.5,"1"]]}]}}"#;
+        let alarms = parse(body, &range, CLOCKS).unwrap();
+        let spans: Vec<_> = alarms
+            .iter()
+            .map(|one| (one.begin_ns / 1_000_000, one.end_ns))
+            .collect();
+        let ended = |ms: u64| Some(ms * 1_000_000);
+        assert_eq!(
+            spans,
+            [
+                (10_000, ended(11_000)),
+                (20_500, ended(20_500)),
+                (59_500, None)
+            ]
+        );
+        assert_eq!(alarms[0].text(), "Slow  destination_ip=10.0.0.2");
+        let error = parse(br#"{"status":"error","error":"bad step"}"#, &range, CLOCKS);
+        assert_eq!(error, Err("it answers error: bad step".into()));
+        assert!(
+            parse(b"<html>", &range, CLOCKS)
+                .unwrap_err()
+                .contains("no Prometheus")
+        );
+    }
+}
