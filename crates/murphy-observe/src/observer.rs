@@ -25,6 +25,7 @@ use crate::{
     detect::{Sight, detect},
     edge::Edge,
     finding::{Finding, Findings, Kind},
+    lately::Lately,
     pings::{Outcome, Pings, UnderWay, median_us},
     slice::History,
     tally::Tally,
@@ -143,8 +144,17 @@ pub struct EdgeNow {
     pub pings_lost: u64,
     /// The same.
     pub pings: u64,
+    /// The last half minute, slice by slice.
+    pub lately: Lately,
     /// What is wrong now.
     pub findings: Vec<Finding>,
+}
+
+impl EdgeNow {
+    /// Whether there is nothing to tell by: no ping, and nothing that has happened.
+    pub fn is_silent(&self) -> bool {
+        self.pings == 0 && self.recent == Tally::default()
+    }
 }
 
 /// All edges as they are now.
@@ -156,6 +166,8 @@ pub struct Snapshot {
     pub mode: Mode,
     /// How many events of the kernel's were lost.
     pub lost: u64,
+    /// The addresses of those that are observed, by their names, as far as they are known.
+    pub addresses: BTreeMap<String, BTreeSet<IpAddr>>,
     /// Each edge.
     pub edges: Vec<EdgeNow>,
 }
@@ -319,6 +331,10 @@ impl Observer {
             .iter()
             .map(|place| (place.inode, place.name.as_str().into()))
             .collect();
+        if self.spec.ping_every.is_none() {
+            // Who pings finds them anyway. Whose addresses are not known has none on the map.
+            let _ = self.neighbours.find(&places);
+        }
         self.seats.shared = None;
         if !self.pool.is_whole() {
             let members = self.pool.members().unwrap_or_default();
@@ -572,6 +588,18 @@ impl Observer {
         self.findings.all()
     }
 
+    /// By which addresses others know those that are observed.
+    fn addresses(&self) -> BTreeMap<String, BTreeSet<IpAddr>> {
+        let mut all: BTreeMap<String, BTreeSet<IpAddr>> = BTreeMap::new();
+        for (inode, name) in &self.seats.containers {
+            let known = self.neighbours.get(*inode);
+            let known = known.into_iter().flat_map(|one| one.addresses.iter());
+            let known = known.filter(|ip| !ip.is_loopback()).copied();
+            all.entry(name.to_string()).or_default().extend(known);
+        }
+        all
+    }
+
     /// All edges as they are now.
     pub fn snapshot(&self) -> Snapshot {
         let at_ns = boottime_ns();
@@ -599,6 +627,7 @@ impl Observer {
                 ping_us: median_us(recent_pings()),
                 pings_lost: recent_pings().filter(|ping| is_lost(ping.outcome)).count() as u64,
                 pings: recent_pings().count() as u64,
+                lately: Lately::of(history, pings),
                 findings: self.findings.of(edge).cloned().collect(),
             }
         };
@@ -606,6 +635,7 @@ impl Observer {
             at_ns,
             mode: self.mode.clone(),
             lost: self.lost.1,
+            addresses: self.addresses(),
             edges: self.book.edges().map(now).collect(),
         }
     }
