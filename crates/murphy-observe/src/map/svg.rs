@@ -315,27 +315,31 @@ impl Label {
         let (width, height) = self.size();
         let (from, to) = (plan.area(link.from), plan.area(link.to));
         let middle = |area: Area| area.y + area.height / 2.0;
-        let (x, y) = if plan.hangs(link) {
+        let before = (to.x - 22.0 - width, middle(to) - height / 2.0);
+        let behind = (from.x + NODE.0 + 22.0, middle(from) - height / 2.0);
+        let candidates = if plan.hangs(link) {
             let x = (from.x + to.x + NODE.0 - width) / 2.0;
-            (x, from.y.max(to.y) + NODE.1 + 8.0)
-        } else if plan.links_in[link.to] == 1 {
-            (to.x - 22.0 - width, middle(to) - height / 2.0)
-        } else if plan.links_out[link.from] == 1 {
-            (from.x + NODE.0 + 22.0, middle(from) - height / 2.0)
+            [(x, from.y.max(to.y) + NODE.1 + 8.0), before, behind]
+        } else if plan.links_in[link.to] > 1 && plan.links_out[link.from] == 1 {
+            [behind, before, behind]
         } else {
-            let x = f64::midpoint(from.x + NODE.0, to.x) - width / 2.0;
-            (x, f64::midpoint(middle(from), middle(to)) - height / 2.0)
+            [before, behind, before]
         };
-        let mut area = Area {
+        let areas = candidates.map(|(x, y)| Area {
             x: x.max(MARGIN).min((plan.width - MARGIN - width).max(0.0)),
             y: y.max(2.0),
             width,
             height,
-        };
+        });
+        let is_free = |area: &Area| !taken.iter().any(|other| area.meets(other));
+        if let Some(area) = areas.iter().copied().find(is_free) {
+            return area;
+        }
+        let mut area = areas[0];
         // Below all of the others there is room.
         let tries = 8 * (map.nodes.len() + map.links.len());
         for _ in 0..tries {
-            if !taken.iter().any(|other| area.meets(other)) {
+            if is_free(&area) {
                 break;
             }
             area.y += 10.0;

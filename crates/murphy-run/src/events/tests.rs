@@ -118,7 +118,7 @@ fn a_bad_line_is_named() {
         ),
         (
             format!("{header}\n{{\"time\":1,\"kind\":\"moon\"}}\n"),
-            ":2:24: unknown variant `moon`, expected one of `run`, `node`, `fault`, `verdict`",
+            ":2:24: unknown variant `moon`, expected one of `run`, `node`, `fault`, `finding`, `verdict`",
         ),
     ] {
         fs::write(&path, text).expect("written");

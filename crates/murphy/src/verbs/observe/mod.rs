@@ -1,8 +1,13 @@
 //! `murphy observe` watches the network of a target, and says what is wrong there, between whom, and since when.
 
+mod injected;
 mod lines;
+mod screen;
 
-use std::time::{Duration, Instant};
+use std::{
+    io,
+    time::{Duration, Instant},
+};
 
 use clap::Args;
 use murphy_fault::{
@@ -13,6 +18,9 @@ use murphy_observe::{ObserveError, Observer, Spec};
 use murphy_sys::clock::realtime_ns;
 use murphy_target::{Mode, Selector};
 use serde_json::json;
+
+use injected::Injected;
+use screen::Screen;
 
 use crate::{
     exit::{Exit, Failure},
@@ -32,7 +40,8 @@ const ONCE: Duration = Duration::from_secs(5);
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  murphy observe -t container:web               until Ctrl-C: what is wrong, as soon as it is known
+  murphy observe -t container:web               until q or Ctrl-C: on a terminal, a screen
+  murphy observe -t container:web --plain       what is wrong, in lines, as soon as it is known
   murphy observe -t container:web --for 30s --json
   murphy observe -t netns:n1 --once             five seconds, then all edges
   murphy observe -t pid:42 --ping-every 1s --latency 50ms
@@ -57,6 +66,10 @@ pub struct ObserveArgs {
     /// Look for five seconds, and say how everything is.
     #[arg(long)]
     pub once: bool,
+
+    /// Print lines also where a whole terminal could show it.
+    #[arg(long)]
+    pub plain: bool,
 
     /// Ping each peer so often.
     #[arg(long, value_name = "TIME", default_value = "200ms")]
@@ -144,6 +157,10 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
     let interrupts = interrupts()?;
     let mut observer = Observer::begin(&hit, spec).map_err(failure)?;
     lines::begun(&observer, &names, json);
+    let mut injected = Injected::default();
+    let is_whole = !(json || args.once || args.plain) && Screen::is_possible();
+    let opened = is_whole.then(|| Screen::open(&names)).transpose();
+    let mut screen = opened.map_err(|error| no_screen(&error))?;
     let began = Instant::now();
     // What nobody lives to see is no end.
     let until = lasts.and_then(|lasts| began.checked_add(lasts));
@@ -160,7 +177,11 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
             observer.until_next()
         };
         let wait = next.min(left.unwrap_or(Duration::MAX));
-        match interrupts.wait(wait) {
+        let waited = match &mut screen {
+            Some(screen) => screen.wait(&interrupts, wait),
+            None => interrupts.wait(wait),
+        };
+        match waited {
             Ok(true) => break,
             Ok(false) => {}
             Err(error) => {
@@ -170,21 +191,32 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
         match observer.step() {
             Ok(all) => {
                 failed = 0;
-                for news in &all {
+                for news in all.iter().filter(|_| screen.is_none()) {
                     lines::say(news, began, json);
                 }
             }
             // What fails once may work again: of a night nothing is to be lost.
             Err(error) if failed < FAILED_MAX => {
                 failed += 1;
-                output::note(&format!("murphy: warning: failed to {error}"));
+                let warning = format!("murphy: warning: failed to {error}");
+                match &mut screen {
+                    Some(screen) => screen.note(&warning),
+                    None => output::note(&warning),
+                }
             }
             Err(error) => {
+                drop(screen);
                 lines::ended(&observer, json);
                 return Err(failure(error));
             }
         }
+        injected.look();
+        if let Some(screen) = &mut screen {
+            let shown = screen.show(&observer, &injected);
+            shown.map_err(|error| no_screen(&error))?;
+        }
         if observer.is_gone() {
+            drop(screen.take());
             output::note("murphy: the target is gone: nobody is there any more");
             break;
         }
@@ -194,8 +226,14 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
             output::json(&json!({"event": "snapshot", "snapshot": snapshot}));
         }
     }
+    drop(screen);
     lines::ended(&observer, json);
     Ok(Exit::Held)
+}
+
+fn no_screen(error: &io::Error) -> Failure {
+    Failure::machine(format!("draw on the terminal: {error}"))
+        .hint("`--plain` prints lines instead")
 }
 
 fn failure(error: ObserveError) -> Failure {
