@@ -31,6 +31,18 @@ fn one_of_each(log: &EventLog) {
             round,
             text: "n0 rev 4018".into(),
         }),
+        What::Finding(FindingEvent {
+            event: FindingState::Over,
+            finding: "refusals".into(),
+            edge: serde_json::json!({"container": "web", "side": "opened", "peer": "10.0.0.2", "port": 80}),
+            direction: "unknown".into(),
+            size: serde_json::json!({"count": 3}),
+            since: 12,
+            until: Some(40),
+            evidence: vec!["3 connections were refused".into()],
+            undecided: false,
+            text: "web → 10.0.0.2:80: refusals, 3, either way".into(),
+        }),
         What::Verdict(VerdictEvent {
             event: "verdict".into(),
             promise: "members-agree".into(),

@@ -2,10 +2,12 @@
 
 mod injected;
 mod lines;
+mod out;
 mod screen;
 
 use std::{
     io,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -20,6 +22,7 @@ use murphy_target::{Mode, Selector};
 use serde_json::json;
 
 use injected::Injected;
+use out::Out;
 use screen::Screen;
 
 use crate::{
@@ -70,6 +73,10 @@ pub struct ObserveArgs {
     /// Print lines also where a whole terminal could show it.
     #[arg(long)]
     pub plain: bool,
+
+    /// A new or empty folder for what happens, how it was in the end, and a report.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
 
     /// Ping each peer so often.
     #[arg(long, value_name = "TIME", default_value = "200ms")]
@@ -155,6 +162,8 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
         allow_host: true,
     };
     let interrupts = interrupts()?;
+    let out = args.out.as_deref().map(|path| Out::begin(path, &names));
+    let out = out.transpose().map_err(Failure::machine)?;
     let mut observer = Observer::begin(&hit, spec).map_err(failure)?;
     lines::begun(&observer, &names, json);
     let mut injected = Injected::default();
@@ -191,6 +200,10 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
         match observer.step() {
             Ok(all) => {
                 failed = 0;
+                if let Some(out) = &out {
+                    let said = all.iter().try_for_each(|news| out.say(news));
+                    said.map_err(Failure::machine)?;
+                }
                 for news in all.iter().filter(|_| screen.is_none()) {
                     lines::say(news, began, json);
                 }
@@ -210,7 +223,10 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
                 return Err(failure(error));
             }
         }
-        injected.look();
+        let changed = injected.look();
+        if let Some(out) = &out {
+            out.meant(&changed).map_err(Failure::machine)?;
+        }
         if let Some(screen) = &mut screen {
             let shown = screen.show(&observer, &injected);
             shown.map_err(|error| no_screen(&error))?;
@@ -227,6 +243,9 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
         }
     }
     drop(screen);
+    if let Some(out) = &out {
+        out.end(&observer, &injected).map_err(Failure::machine)?;
+    }
     lines::ended(&observer, json);
     Ok(Exit::Held)
 }

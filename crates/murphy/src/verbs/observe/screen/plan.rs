@@ -9,9 +9,8 @@ pub struct Part {
     pub most: usize,
 }
 
-/// Gives so many lines to parts: each first the least, those that come first in `by_use` before the others, then more, the
-/// same way.
-pub fn share(lines: usize, parts: &[Part], by_use: &[usize]) -> Vec<usize> {
+/// Gives so many lines to parts: to each first the least, in the order of `by_use`, then more, in that of `by_size`.
+pub fn share(lines: usize, parts: &[Part], by_use: &[usize], by_size: &[usize]) -> Vec<usize> {
     let mut left = lines;
     let mut given = vec![0; parts.len()];
     for part in by_use.iter().copied() {
@@ -20,7 +19,7 @@ pub fn share(lines: usize, parts: &[Part], by_use: &[usize]) -> Vec<usize> {
             left -= given[part];
         }
     }
-    for part in by_use.iter().copied() {
+    for part in by_size.iter().copied() {
         if given[part] == 0 && parts[part].least > 0 {
             continue;
         }
@@ -47,7 +46,11 @@ mod tests {
             (7, [2, 4, 1]),
             (30, [9, 4, 1]),
         ] {
-            assert_eq!(share(lines, &parts, &[1, 2, 0]), given, "{lines}");
+            assert_eq!(
+                share(lines, &parts, &[1, 2, 0], &[1, 0, 2]),
+                given,
+                "{lines}"
+            );
         }
     }
 }

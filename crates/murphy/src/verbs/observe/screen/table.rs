@@ -48,7 +48,7 @@ const COLUMNS: [Column; 6] = [
     },
     Column {
         head: "retrans",
-        width: 9,
+        width: 8,
         from: 50,
         cell: |now| {
             let of = now.recent.loss();

@@ -171,8 +171,14 @@ impl View {
                 part(1, found)
             },
         ];
-        // Edges and what is wrong with them first, then how that came to be, then who is who.
-        let given = share(height.saturating_sub(2), &parts, &[1, 3, 2, 0]);
+        // Edges and what is wrong with them first, then how that came to be, then who is who; what is known by which evidence
+        // has the rest.
+        let given = share(
+            height.saturating_sub(2),
+            &parts,
+            &[1, 3, 2, 0],
+            &[1, 0, 2, 3],
+        );
         let ink = self.ink;
         let room = |part: usize| given[part].saturating_sub(airy);
         let drawn = [
