@@ -71,7 +71,9 @@ fn forward(map: &ServiceMap) -> Vec<(usize, usize)> {
         next[link.from].push(link.to);
         asked[link.to] = true;
     }
-    next.iter_mut().for_each(|all| all.sort_unstable());
+    for all in &mut next {
+        all.sort_unstable();
+    }
     let mut seen = vec![Seen::Not; map.nodes.len()];
     let mut links = Vec::new();
     // Whom nobody asks comes first: what leads back to him closes no circle.
@@ -138,9 +140,9 @@ fn order(columns: &mut [Vec<usize>], map: &ServiceMap) {
             heights[*node] = row as f64 - (column.len() as f64 - 1.0) / 2.0;
         }
     };
-    columns
-        .iter()
-        .for_each(|column| stand(column, &mut heights));
+    for column in columns.iter() {
+        stand(column, &mut heights);
+    }
     for sweep in 0..SWEEPS {
         let count = columns.len();
         for at in 0..count {

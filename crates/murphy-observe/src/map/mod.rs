@@ -149,12 +149,16 @@ impl Wrong {
 
     /// What and how much, in few words: `PACKET LOSS 27 %`.
     pub fn title(&self) -> String {
-        let name = self.kind.name().to_uppercase();
-        match Short(self.size).to_string() {
-            // That of a partition is all of it.
-            _ if self.kind == Kind::Partition => name,
-            size => format!("{name} {size}"),
-        }
+        title(self.kind, self.size)
+    }
+}
+
+/// What is wrong and how much, in few words: `PACKET LOSS 27 %`. A partition has no size: nothing comes through.
+pub fn title(kind: Kind, size: Size) -> String {
+    let name = kind.name().to_uppercase();
+    match kind {
+        Kind::Partition => name,
+        _ => format!("{name} {}", Short(size)),
     }
 }
 

@@ -10,6 +10,8 @@ const NODE: (f64, f64) = (164.0, 42.0);
 const ROW: f64 = 62.0;
 const GAP: f64 = 100.0;
 const GAP_SAYING: f64 = 224.0;
+/// A link goes by a node so far from it.
+const LANE: f64 = 10.0;
 /// Around all of it.
 const MARGIN: f64 = 14.0;
 /// Lines of a label are so high; beside them is so much room.
@@ -19,6 +21,7 @@ const PAD: f64 = 8.0;
 const LETTER: f64 = 7.0;
 const LETTER_SMALL: f64 = 6.1;
 const LETTER_NAME: f64 = 7.5;
+const LETTER_TARGET: f64 = 8.6;
 /// No more is said of one link.
 const WRONGS_MAX: usize = 3;
 
@@ -179,6 +182,33 @@ impl<'a> Plan<'a> {
         }
     }
 
+    /// Where a link goes through the layers between its ends: between the nodes there, as straight on as that is possible.
+    fn lanes(&self, link: &Link, from: (f64, f64), to: (f64, f64)) -> Vec<(f64, f64)> {
+        let [first, last] = [link.from, link.to].map(|node| self.layout.places[node].layer);
+        let lane = |layer: usize| {
+            let x = self.columns[layer];
+            let straight = from.1 + (to.1 - from.1) * (x - from.0) / (to.0 - from.0);
+            let all = self.layout.places.iter().enumerate();
+            let there = all.filter(|(_, place)| place.layer == layer);
+            let nodes: Vec<Area> = there.map(|(node, _)| self.area(node)).collect();
+            let beside = nodes
+                .iter()
+                .flat_map(|area| [area.y - LANE, area.y + area.height + LANE]);
+            let is_free = |y: &f64| {
+                let hits = |area: &Area| *y > area.y - LANE && *y < area.y + area.height + LANE;
+                !nodes.iter().any(hits)
+            };
+            let far = |y: &f64| (y - straight).abs();
+            let free = beside.chain([straight]).filter(is_free);
+            (
+                x,
+                free.min_by(|a, b| far(a).total_cmp(&far(b)))
+                    .unwrap_or(straight),
+            )
+        };
+        (first + 1..last).map(lane).collect()
+    }
+
     /// Whether a link leads back, or to whom stands in the same layer.
     fn hangs(&self, link: &Link) -> bool {
         self.layout.places[link.to].layer <= self.layout.places[link.from].layer
@@ -203,13 +233,22 @@ fn drawn(map: &ServiceMap, plan: &Plan, link: &Link) -> String {
     } else {
         let (x, y) = (from.x + from.width, from.y + from.height / 2.0);
         let (to_x, to_y) = (to.x, to.y + to.height / 2.0);
-        let half = (to_x - x) / 2.0;
-        let path = format!(
-            "M{x:.1} {y:.1}C{:.1} {y:.1} {:.1} {to_y:.1} {:.1} {to_y:.1}",
-            x + half,
-            to_x - half,
-            to_x - 6.0
-        );
+        let mut path = format!("M{x:.1} {y:.1}");
+        let mut at = (x, y);
+        let mut bend = |to: (f64, f64)| {
+            let half = f64::midpoint(at.0, to.0);
+            let ((_, y), (to_x, to_y)) = (at, to);
+            let _ = write!(
+                path,
+                "C{half:.1} {y:.1} {half:.1} {to_y:.1} {to_x:.1} {to_y:.1}"
+            );
+            at = to;
+        };
+        for (lane_x, lane_y) in plan.lanes(link, (x, y), (to_x, to_y)) {
+            bend((lane_x, lane_y));
+            bend((lane_x + NODE.0, lane_y));
+        }
+        bend((to_x - 6.0, to_y));
         (path, format!("M{to_x:.1} {to_y:.1}l-10 -5v10z"))
     };
     let title = escaped(&said(map, link));
@@ -248,7 +287,11 @@ fn boxed(node: &Node, area: Area) -> String {
     let text = x + 10.0;
     let room = width - 20.0;
     let name_y = if ports.is_empty() { y + 26.0 } else { y + 18.0 };
-    let name = escaped(&cut(&node.name, room / LETTER_NAME));
+    let letter = match node.role {
+        Role::Target => LETTER_TARGET,
+        Role::Peer | Role::Others => LETTER_NAME,
+    };
+    let name = escaped(&cut(&node.name, room / letter));
     let mut addresses: Vec<String> = node.addresses.iter().map(ToString::to_string).collect();
     addresses.insert(0, node.name.clone());
     let mut drawn = format!(
@@ -276,7 +319,7 @@ struct Label {
 
 impl Label {
     fn of(map: &ServiceMap, link: &Link, when: &dyn Fn(u64) -> String) -> Self {
-        let line = |wrong: &Wrong| {
+        let say = |wrong: &Wrong| {
             let sign = if wrong.is_over { "was" } else { "✕" };
             let port = match link.ports.len() {
                 0 | 1 => String::new(),
@@ -294,7 +337,7 @@ impl Label {
             )
         };
         Self {
-            lines: link.wrongs.iter().take(WRONGS_MAX).map(line).collect(),
+            lines: link.wrongs.iter().take(WRONGS_MAX).map(say).collect(),
             more: link.wrongs.len().saturating_sub(WRONGS_MAX),
             is_over: link.state == State::WasWrong,
         }

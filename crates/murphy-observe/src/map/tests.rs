@@ -80,6 +80,7 @@ fn shop() -> (Snapshot, Vec<Finding>) {
         now(opened("front-end", "fd00::4", 8080), 10),
         now(edge(Side::Accepted, "catalog", "10.0.0.1", 8080), 10),
         now(opened("catalog", "10.0.0.2", 5432), 40),
+        now(opened("front-end", "10.0.0.5", 53), 5),
     ]);
     let of = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect();
     all.addresses
@@ -116,12 +117,13 @@ fn several_addresses_of_a_target_are_one_node_and_both_ends_of_a_link_one_link()
             "front-end",
             "10.0.0.2",
             "10.0.0.3",
+            "10.0.0.5",
             "10.0.0.8",
             "10.0.0.9"
         ]
     );
-    let named = |link: &Link| (names[link.from], names[link.to], link.state);
-    let links: Vec<_> = map.links.iter().map(named).collect();
+    let ends = |link: &Link| (names[link.from], names[link.to], link.state);
+    let links: Vec<_> = map.links.iter().map(ends).collect();
     assert_eq!(
         links,
         [
@@ -129,6 +131,7 @@ fn several_addresses_of_a_target_are_one_node_and_both_ends_of_a_link_one_link()
             ("10.0.0.8", "front-end", State::Wrong),
             ("front-end", "catalog", State::WasWrong),
             ("catalog", "10.0.0.2", State::Ok),
+            ("front-end", "10.0.0.5", State::Ok),
             ("10.0.0.9", "front-end", State::Ok),
             ("front-end", "10.0.0.3", State::Silent),
         ]
@@ -148,7 +151,7 @@ fn whoever_asks_stands_left_of_whom_he_asks_and_always_at_the_same_place() {
     for link in &map.links {
         assert!(layout.places[link.from].layer < layout.places[link.to].layer);
     }
-    assert_eq!((layout.layers, layout.rows), (4, 2));
+    assert_eq!((layout.layers, layout.rows), (4, 3));
     // What happens meanwhile moves nobody.
     let (mut later, _) = shop();
     later.edges.reverse();
@@ -220,8 +223,8 @@ fn nothing_that_somebody_is_called_is_markup() {
 
 #[test]
 fn the_picture_is_what_it_was() {
-    let (snapshot, findings) = shop();
-    let picture = svg(&ServiceMap::of(&snapshot, &findings), &ago);
+    let (all, findings) = shop();
+    let picture = svg(&ServiceMap::of(&all, &findings), &ago);
     insta::assert_snapshot!(picture);
     // Whoever wants to look at it, and at a large one.
     if let Some(directory) = std::env::var_os("MURPHY_PICTURES") {
@@ -237,7 +240,7 @@ fn the_picture_is_what_it_was() {
             let peer = format!("10.0.0.{last}");
             now(edge(side, container, &peer, 80), 1000 - last)
         });
-        let all = super::tests::snapshot(peers.collect());
+        let all = snapshot(peers.collect());
         let bad: Vec<_> = (0..9)
             .map(|at| loss(all.edges[at * 3].edge.clone(), Direction::To, 50 * S))
             .collect();

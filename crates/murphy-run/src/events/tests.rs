@@ -81,7 +81,7 @@ fn what_is_written_reads_back() {
     let events = read(&path).expect("what was written");
     assert_eq!(events.header.started, clock.started_rfc3339());
     assert_eq!(events.header.boottime_ns, clock.zero_boottime_ns());
-    assert_eq!(events.lines.len(), 8);
+    assert_eq!(events.lines.len(), 9);
     assert_eq!(events.lines[3].0, 5, "line numbers count the header");
     assert_eq!(
         events.lines[3].1.what,

@@ -181,45 +181,54 @@ fn seconds(observed: &Observed, time_ns: u64) -> f64 {
     (time_ns.min(observed.duration_ns) as f64 / 1e6).round() / 1e3
 }
 
-fn timeline(observed: &Observed) -> String {
-    let span = seconds(observed, observed.duration_ns.max(1_000_000));
-    let bands: String = (0..)
-        .zip(observed.injected.iter().take(DRAWN_MAX))
-        .map(|(line, fault)| {
-            let (from, to) = (fault.from_ns, fault.until_ns.unwrap_or(observed.duration_ns));
-            format!(
-                "      <div class=\"span band {}\" style=\"--at:{};--to:{};--line:{}\" title=\"injected: {title}, from {}\"><span>{title}</span></div>\n",
-                family_class(&fault.family),
-                seconds(observed, from),
-                seconds(observed, to),
-                line % 3,
-                words::moment(from, 1),
-                title = escaped(&fault.text),
-            )
-        })
-        .collect();
-    let rows: String = observed
-        .findings
-        .iter()
-        .take(DRAWN_MAX)
-        .map(|one| {
-            let to = one.until_ns.unwrap_or(observed.duration_ns);
-            let class = if one.is_undecided { "undecided" } else { "broken" };
-            format!(
-                "      <div class=\"row finding {class}\"><span class=\"name\" title=\"{edge}\">{edge}</span>\
+/// A fault, behind all rows.
+fn band(observed: &Observed, line: usize, fault: &Injected) -> String {
+    let (from, to) = (
+        fault.from_ns,
+        fault.until_ns.unwrap_or(observed.duration_ns),
+    );
+    format!(
+        "      <div class=\"span band {}\" style=\"--at:{};--to:{};--line:{}\" title=\"injected: {title}, from {}\"><span>{title}</span></div>\n",
+        family_class(&fault.family),
+        seconds(observed, from),
+        seconds(observed, to),
+        line % 3,
+        words::moment(from, 1),
+        title = escaped(&fault.text),
+    )
+}
+
+/// A finding, in a row of its own.
+fn track(observed: &Observed, one: &Found) -> String {
+    let to = one.until_ns.unwrap_or(observed.duration_ns);
+    let class = if one.is_undecided {
+        "undecided"
+    } else {
+        "broken"
+    };
+    format!(
+        "      <div class=\"row finding {class}\"><span class=\"name\" title=\"{edge}\">{edge}</span>\
                  <i class=\"span\" style=\"--at:{at};--to:{to}\" title=\"{what}, {how}\"></i>\
                  <b class=\"at found\" style=\"--at:{found}\" title=\"found at {found_at}\"></b>\
                  <span class=\"at what\" style=\"--at:{at}\">{what}</span></div>\n",
-                edge = escaped(&one.edge),
-                what = escaped(&one.what),
-                how = escaped(&one.how),
-                at = seconds(observed, one.since_ns),
-                to = seconds(observed, to),
-                found = seconds(observed, one.found_ns),
-                found_at = words::moment(one.found_ns, 1),
-            )
-        })
+        edge = escaped(&one.edge),
+        what = escaped(&one.what),
+        how = escaped(&one.how),
+        at = seconds(observed, one.since_ns),
+        to = seconds(observed, to),
+        found = seconds(observed, one.found_ns),
+        found_at = words::moment(one.found_ns, 1),
+    )
+}
+
+fn timeline(observed: &Observed) -> String {
+    let span = seconds(observed, observed.duration_ns.max(1_000_000));
+    let bands = (0..).zip(observed.injected.iter().take(DRAWN_MAX));
+    let bands: String = bands
+        .map(|(line, fault)| band(observed, line, fault))
         .collect();
+    let rows = observed.findings.iter().take(DRAWN_MAX);
+    let rows: String = rows.map(|one| track(observed, one)).collect();
     let more = observed.findings.len().saturating_sub(DRAWN_MAX);
     let more = match more {
         0 => String::new(),
@@ -255,34 +264,32 @@ fn timeline(observed: &Observed) -> String {
     )
 }
 
+fn finding(one: &Found) -> String {
+    let until = match one.until_ns {
+        Some(until) => words::moment(until, 1),
+        None => "the end".into(),
+    };
+    let evidence: Vec<String> = one.evidence.iter().map(|text| sentence(text)).collect();
+    let undecided = if one.is_undecided {
+        "<br><b>undecided</b>: events of the kernel were lost"
+    } else {
+        ""
+    };
+    format!(
+        "      <tr><th>{}</th><td>{}</td><td>{}</td><td>{} to {until}</td><td class=\"wide\">{}{undecided}</td></tr>\n",
+        escaped(&one.what),
+        escaped(&one.edge),
+        sentence(&one.how),
+        words::moment(one.since_ns, 1),
+        evidence.join("<br>"),
+    )
+}
+
 fn findings(observed: &Observed) -> String {
     if observed.findings.is_empty() {
         return String::new();
     }
-    let rows: String = observed
-        .findings
-        .iter()
-        .map(|one| {
-            let until = match one.until_ns {
-                Some(until) => words::moment(until, 1),
-                None => "the end".into(),
-            };
-            let evidence: Vec<String> = one.evidence.iter().map(|text| sentence(text)).collect();
-            let undecided = if one.is_undecided {
-                "<br><b>undecided</b>: events of the kernel were lost"
-            } else {
-                ""
-            };
-            format!(
-                "      <tr><th>{}</th><td>{}</td><td>{}</td><td>{} to {until}</td><td class=\"wide\">{}{undecided}</td></tr>\n",
-                escaped(&one.what),
-                escaped(&one.edge),
-                sentence(&one.how),
-                words::moment(one.since_ns, 1),
-                evidence.join("<br>"),
-            )
-        })
-        .collect();
+    let rows: String = observed.findings.iter().map(finding).collect();
     format!(
         r#"<section aria-labelledby="findings">
   <h2 id="findings">Findings</h2>
@@ -297,28 +304,28 @@ fn findings(observed: &Observed) -> String {
     )
 }
 
+fn cells(row: &Row, tag: &str) -> String {
+    let cell = |(at, text): (usize, &String)| {
+        let class = match at {
+            0 => "",
+            _ if at + 1 == row.cells.len() => "",
+            _ => " class=\"num\"",
+        };
+        format!("<{tag}{class}>{}</{tag}>", escaped(text))
+    };
+    row.cells.iter().enumerate().map(cell).collect()
+}
+
+fn edge(row: &Row) -> String {
+    let class = if row.is_wrong { " class=\"wrong\"" } else { "" };
+    format!("      <tr{class}>{}</tr>\n", cells(row, "td"))
+}
+
 fn table(observed: &Observed) -> String {
     let Some((head, rows)) = observed.table.split_first() else {
         return String::new();
     };
-    let cells = |row: &Row, tag: &str| -> String {
-        let cell = |(at, text): (usize, &String)| {
-            let class = match at {
-                0 => "",
-                _ if at + 1 == row.cells.len() => "",
-                _ => " class=\"num\"",
-            };
-            format!("<{tag}{class}>{}</{tag}>", escaped(text))
-        };
-        row.cells.iter().enumerate().map(cell).collect()
-    };
-    let rows: String = rows
-        .iter()
-        .map(|row| {
-            let class = if row.is_wrong { " class=\"wrong\"" } else { "" };
-            format!("      <tr{class}>{}</tr>\n", cells(row, "td"))
-        })
-        .collect();
+    let rows: String = rows.iter().map(edge).collect();
     format!(
         r#"<section aria-labelledby="edges">
   <h2 id="edges">Edges</h2>

@@ -119,15 +119,15 @@ mod tests {
             until_ns: None,
         };
         let mut injected = Injected::default();
-        assert_eq!(injected.take(vec![fault.clone()], 6), [fault.clone()]);
+        assert_eq!(injected.take(vec![fault.clone()], 6), vec![fault.clone()]);
         assert_eq!(injected.take(vec![fault.clone()], 7), []);
         let over = InForce {
             until_ns: Some(8),
             ..fault
         };
-        assert_eq!(injected.take(Vec::new(), 8), [over.clone()]);
+        assert_eq!(injected.take(Vec::new(), 8), vec![over.clone()]);
         assert_eq!(injected.take(Vec::new(), 9), []);
-        assert_eq!(injected.all(), [over.clone()]);
+        assert_eq!(injected.all().to_vec(), vec![over.clone()]);
         assert_eq!(over.text(), "net loss on netns:web");
     }
 }

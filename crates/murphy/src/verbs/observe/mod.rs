@@ -163,7 +163,7 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
     };
     let interrupts = interrupts()?;
     let out = args.out.as_deref().map(|path| Out::begin(path, &names));
-    let out = out.transpose().map_err(Failure::machine)?;
+    let out = out.transpose()?;
     let mut observer = Observer::begin(&hit, spec).map_err(failure)?;
     lines::begun(&observer, &names, json);
     let mut injected = Injected::default();
@@ -201,8 +201,7 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
             Ok(all) => {
                 failed = 0;
                 if let Some(out) = &out {
-                    let said = all.iter().try_for_each(|news| out.say(news));
-                    said.map_err(Failure::machine)?;
+                    all.iter().try_for_each(|news| out.say(news))?;
                 }
                 for news in all.iter().filter(|_| screen.is_none()) {
                     lines::say(news, began, json);
@@ -225,7 +224,7 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
         }
         let changed = injected.look();
         if let Some(out) = &out {
-            out.meant(&changed).map_err(Failure::machine)?;
+            out.meant(&changed)?;
         }
         if let Some(screen) = &mut screen {
             let shown = screen.show(&observer, &injected);
@@ -244,7 +243,7 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
     }
     drop(screen);
     if let Some(out) = &out {
-        out.end(&observer, &injected).map_err(Failure::machine)?;
+        out.end(&observer, &injected)?;
     }
     lines::ended(&observer, json);
     Ok(Exit::Held)

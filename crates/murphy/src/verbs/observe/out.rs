@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use murphy_observe::{Finding, News, Observer, ServiceMap, Snapshot, map::svg};
+use murphy_observe::{Finding, Kind, News, Observer, ServiceMap, Snapshot, map::svg};
 use murphy_run::{
     Clock, EventLog, Folder,
     events::{EventsError, FaultEvent, FaultState, FindingEvent, FindingState, RunEvent},
@@ -15,6 +15,7 @@ use super::{
     injected::{InForce, Injected},
     lines,
 };
+use crate::exit::Failure;
 
 /// Version of `snapshot.json`.
 const VERSION: u32 = 1;
@@ -37,6 +38,17 @@ pub struct Out {
     clock: Clock,
     log: EventLog,
     targets: Vec<String>,
+}
+
+impl From<OutError> for Failure {
+    fn from(error: OutError) -> Self {
+        match error {
+            OutError::Folder(FolderError::NotEmpty(_) | FolderError::NotAFolder(_)) => {
+                Self::input(error)
+            }
+            _ => Self::machine(error),
+        }
+    }
 }
 
 impl Out {
@@ -116,12 +128,12 @@ impl Out {
             "findings": findings,
             "snapshot": snapshot,
         }))?;
-        let observed = self.observed(&snapshot, findings, injected, duration_ns);
-        self.folder.write_report(&observed::render(&observed))?;
+        let page = self.page(&snapshot, findings, injected, duration_ns);
+        self.folder.write_report(&observed::render(&page))?;
         Ok(())
     }
 
-    fn observed(
+    fn page(
         &self,
         snapshot: &Snapshot,
         findings: &[Finding],
@@ -169,7 +181,11 @@ impl Out {
 
 /// How much, and which way.
 fn how(finding: &Finding) -> String {
-    format!("{}, {}", finding.claim.size, finding.claim.direction.name())
+    let (claim, way) = (&finding.claim, finding.claim.direction.name());
+    match claim.kind {
+        Kind::Partition => way.into(),
+        _ => format!("{}, {way}", claim.size),
+    }
 }
 
 /// The word of JSON for something that is one word.

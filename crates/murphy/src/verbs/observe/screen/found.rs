@@ -1,6 +1,6 @@
 //! What was found, the latest first, those that are not over before the others, each with how it is known.
 
-use murphy_observe::Finding;
+use murphy_observe::{Finding, Kind};
 use ratatui::text::Line;
 
 use super::ink::Ink;
@@ -37,11 +37,14 @@ pub fn lines(
             ink.wrong()
         };
         let sign = if finding.is_over { ' ' } else { '✕' };
+        let size = match claim.kind {
+            Kind::Partition => String::new(),
+            _ => format!("{}, ", claim.size),
+        };
         let text = format!(
-            "{sign} {}  {}, {}, {}, since {}{until}{undecided}",
+            "{sign} {}  {}, {size}{}, since {}{until}{undecided}",
             finding.edge,
             claim.kind.name().to_uppercase(),
-            claim.size,
             claim.direction.name(),
             when(claim.since_ns),
         );

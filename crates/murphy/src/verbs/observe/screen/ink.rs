@@ -9,6 +9,10 @@ pub struct Ink {
     has_colours: bool,
 }
 
+#[allow(
+    clippy::unused_self,
+    reason = "all looks are asked for in one way, whether they have a colour or not"
+)]
 impl Ink {
     /// With colours, or without.
     pub fn new(has_colours: bool) -> Self {

@@ -156,7 +156,7 @@ impl Canvas {
                 link,
                 [from_x, turn, to_x],
                 [row(link.from), row(link.to)],
-                ink,
+                style_of(link.state, ink),
             );
         }
         for (node, name) in names.iter().enumerate() {
@@ -170,10 +170,9 @@ impl Canvas {
         Some(canvas)
     }
 
-    fn link(&mut self, link: &Link, x: [usize; 3], y: [usize; 2], ink: Ink) {
+    fn link(&mut self, link: &Link, x: [usize; 3], y: [usize; 2], style: Style) {
         let [from_x, turn, to_x] = x;
         let [from_y, to_y] = y;
-        let style = style_of(link.state, ink);
         let is_heavy = link.state == State::Wrong;
         let mut go = |x: usize, y: usize, ways: u8| {
             if let Some(letter) = self.rows.get_mut(y).and_then(|row| row.get_mut(x)) {

@@ -1,7 +1,7 @@
 //! How an edge has been lately: its round trips and what was sent again, slice by slice, and above them when something was
 //! wrong and when somebody had injected something.
 
-use murphy_observe::{EdgeNow, Finding, Lately, map::Short};
+use murphy_observe::{EdgeNow, Finding, Lately, map::title};
 use ratatui::{
     style::Style,
     text::{Line, Span},
@@ -48,7 +48,7 @@ pub fn bands(now: &EdgeNow, findings: &[Finding], injected: &[InForce], ink: Ink
             } else {
                 u64::MAX
             },
-            text: format!("{} {}{over}", claim.kind.name(), Short(claim.size)),
+            text: format!("{}{over}", title(claim.kind, claim.size).to_lowercase()),
             letter: '━',
             style: if finding.is_over {
                 ink.was()

@@ -1,7 +1,9 @@
 //! Each edge in a line, with as many columns as there is room for.
 
+use std::fmt::Write;
+
 use murphy_fault::conn::Side;
-use murphy_observe::{Edge, EdgeNow, map::Short};
+use murphy_observe::{Edge, EdgeNow, map::title};
 use ratatui::text::{Line, Span};
 
 use super::ink::Ink;
@@ -100,7 +102,7 @@ pub fn lines(
     let name_width = names.max().unwrap_or(0).clamp(4, room);
     let mut head = format!("  {:name_width$}", "edge");
     for column in &columns {
-        head.push_str(&format!("{:>1$}", column.head, column.width));
+        let _ = write!(head, "{:>1$}", column.head, column.width);
     }
     head.push_str("  state");
     let mut lines = vec![Line::styled(head, ink.dim())];
@@ -115,12 +117,13 @@ pub fn lines(
         } else {
             "  ".to_owned()
         };
-        text.push_str(&format!(
+        let _ = write!(
+            text,
             "{:name_width$}",
             cut(&name(&now.edge, is_one), name_width)
-        ));
+        );
         for column in &columns {
-            text.push_str(&format!("{:>1$}", (column.cell)(now), column.width));
+            let _ = write!(text, "{:>1$}", (column.cell)(now), column.width);
         }
         let style = match (is_chosen, now.findings.is_empty()) {
             (_, false) => ink.wrong(),
@@ -154,9 +157,8 @@ fn state(now: &EdgeNow, ink: Ink, when: &dyn Fn(u64) -> String) -> (String, rata
         .map(|finding| {
             let claim = &finding.claim;
             format!(
-                "{} {}, {}, since {}",
-                claim.kind.name().to_uppercase(),
-                Short(claim.size),
+                "{}, {}, since {}",
+                title(claim.kind, claim.size),
                 claim.direction.name(),
                 when(claim.since_ns)
             )

@@ -1,5 +1,7 @@
 //! A view is what a screen shows: the last snapshot, what is chosen, whether it stands still. It knows no terminal.
 
+use std::fmt::Write;
+
 use murphy_observe::{Edge, Finding, ServiceMap, Snapshot};
 use ratatui::{
     Frame,
@@ -205,7 +207,7 @@ impl View {
     fn header(&self, width: usize) -> Line<'static> {
         let mut names = self.names.first().cloned().unwrap_or_default();
         if self.names.len() > 1 {
-            names.push_str(&format!(" +{}", self.names.len() - 1));
+            let _ = write!(names, " +{}", self.names.len() - 1);
         }
         let Some(snapshot) = &self.snapshot else {
             return Line::styled(names, self.ink.head());
