@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::{
-    pings::{Outcome, Pings, median_us, times_us},
+    pings::{Outcome, Pings, micros},
     slice::History,
 };
 
@@ -42,32 +42,35 @@ impl Lately {
         let slices = history.into_iter();
         let slices = slices.flat_map(|history| history.until(last.at_ns));
         let slices: Vec<_> = slices.take(Self::BEATS_MAX + 1).collect();
+        let first_ns = slices.last().map_or(last.at_ns, |slice| slice.at_ns);
+        // Both are read once, the latest first: this is asked of a thousand edges at a time.
+        let sent = pings.into_iter().flat_map(|pings| pings.since(first_ns));
+        let mut sent = sent.skip_while(|ping| ping.at_ns > last.at_ns).peekable();
         let mut beats = Vec::with_capacity(slices.len());
-        let mut times_us_all: Vec<u64> = Vec::new();
+        let mut all_us: Vec<u64> = Vec::new();
         for pair in slices.windows(2) {
             let (slice, before_ns) = (pair[0], pair[1].at_ns);
-            let within = || {
-                let all = pings.into_iter().flat_map(|pings| pings.since(before_ns));
-                all.filter(move |ping| ping.at_ns <= slice.at_ns)
-            };
-            let is_lost = |outcome| matches!(outcome, Outcome::Lost | Outcome::Unsent);
+            let (mut pings_us, mut pings_lost) = (Vec::new(), 0);
+            while let Some(ping) = sent.next_if(|ping| ping.at_ns > before_ns) {
+                pings_us.extend(ping.took().map(micros));
+                pings_lost += u64::from(matches!(ping.outcome, Outcome::Lost | Outcome::Unsent));
+            }
             let rtt_us = slice.rtt.map(|rtt| u64::from(rtt.median_us));
-            times_us_all.extend(rtt_us);
-            times_us_all.extend(times_us(within()));
+            all_us.extend(rtt_us);
+            all_us.extend(&pings_us);
+            pings_us.sort_unstable();
+            let middle = pings_us.len().saturating_sub(1) / 2;
             beats.push(Beat {
                 at_ns: slice.at_ns,
-                rtt_us: rtt_us.or_else(|| median_us(within())),
+                rtt_us: rtt_us.or(pings_us.get(middle).copied()),
                 resent: slice.tally.resent.max(slice.tally.in_vain()),
-                pings_lost: within().filter(|ping| is_lost(ping.outcome)).count() as u64,
+                pings_lost,
             });
         }
         beats.reverse();
-        times_us_all.sort_unstable();
-        let at = times_us_all.len() * 99 / 100;
-        Self {
-            p99_us: times_us_all.get(at).or(times_us_all.last()).copied(),
-            beats,
-        }
+        let at = all_us.len() * 99 / 100;
+        let p99_us = (at < all_us.len()).then(|| *all_us.select_nth_unstable(at).1);
+        Self { p99_us, beats }
     }
 }
 
