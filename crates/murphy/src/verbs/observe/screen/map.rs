@@ -9,6 +9,8 @@ use ratatui::{
 
 use super::ink::Ink;
 
+/// It has no more lines.
+const LINES_MAX: usize = 12;
 /// A name has no more letters.
 const NAME_MAX: usize = 28;
 /// There are at least so many letters between two layers, and no more than so many.
@@ -31,9 +33,13 @@ pub fn lines(
     }
 }
 
-/// How many lines it has use for.
-pub fn most(map: &ServiceMap) -> usize {
-    Layout::of(map).rows.max(map.wrong().count()).min(12)
+/// How many lines it has use for on a screen of so many columns.
+pub fn most(map: &ServiceMap, width: usize) -> usize {
+    let lines = match Canvas::of(map, Ink::new(false), width, usize::MAX) {
+        Some(canvas) => canvas.rows.len(),
+        None => map.links.len(),
+    };
+    lines.min(LINES_MAX)
 }
 
 fn style_of(state: State, ink: Ink) -> Style {

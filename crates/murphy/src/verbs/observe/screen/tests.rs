@@ -304,3 +304,20 @@ fn the_picture_in_the_docs_is_what_the_screen_shows() {
         "docs/observe-screen.svg is not what the screen shows: MURPHY_UPDATE=1 draws it again"
     );
 }
+
+#[test]
+fn a_map_that_cannot_be_drawn_is_a_list_of_all_links() {
+    let (mut snapshot, ..) = shop();
+    // Whoever asks is asked, too: there is no left and no right.
+    snapshot.edges[0].edge.peer = snapshot.edges[2].edge.peer;
+    let mut view = View::new(&["front-end".into()], Ink::new(true), AHEAD);
+    view.take(snapshot, &[], &[]);
+    let rows = text(drawn(&view, 100, 30).backend().buffer());
+    for link in [
+        "✕ front-end ━━▶ 10.0.0.3  PACKET LOSS 30 %, to 10.0.0.3, since 14:02:25",
+        "  10.0.0.3 ──▶ front-end",
+        "  front-end ──▶ 10.0.0.2",
+    ] {
+        assert!(rows.contains(link), "{link} is not in {rows}");
+    }
+}

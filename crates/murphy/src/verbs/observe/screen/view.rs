@@ -164,7 +164,7 @@ impl View {
         let edges = snapshot.edges.len();
         let found = found::most(&self.findings, width);
         let parts = [
-            part(1, map::most(&map).min(height / 3)),
+            part(1, map::most(&map, width).min(height / 3)),
             part(2, (1 + edges).min(height / 2)),
             part(2, 3 + bands.len()),
             if found == 0 {
