@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -24,6 +25,7 @@ use crate::{
     dns::DnsEar,
     edge::Edge,
     finding::{Finding, Findings, Kind},
+    lately::Lately,
     lookups::times_us,
     pinging::Pinging,
     pings::{Outcome, median_us},
@@ -153,6 +155,8 @@ pub struct EdgeNow {
     pub name: Option<String>,
     /// What would not show.
     pub unseen: Unseen,
+    /// The last half minute, slice by slice.
+    pub lately: Lately,
     /// What is wrong now.
     pub findings: Vec<Finding>,
 }
@@ -174,6 +178,11 @@ impl EdgeNow {
             Some(text) => format!("ok ({text})"),
         }
     }
+
+    /// Whether there is nothing to tell by: no ping, and nothing that has happened.
+    pub fn is_silent(&self) -> bool {
+        self.unseen.way
+    }
 }
 
 /// All edges as they are now.
@@ -185,6 +194,8 @@ pub struct Snapshot {
     pub mode: Mode,
     /// How many events of the kernel's were lost.
     pub lost: u64,
+    /// The addresses of those that are observed, by their names, as far as they are known.
+    pub addresses: BTreeMap<String, BTreeSet<IpAddr>>,
     /// Each edge.
     pub edges: Vec<EdgeNow>,
 }
@@ -347,6 +358,10 @@ impl Observer {
             .iter()
             .map(|place| (place.inode, place.name.as_str().into()))
             .collect();
+        if self.spec.ping_every.is_none() {
+            // Who pings finds them anyway. Whose addresses are not known has none on the map.
+            let _ = self.neighbours.find(&places);
+        }
         self.seats.shared = None;
         if !self.pool.is_whole() {
             let members = self.pool.members().unwrap_or_default();
@@ -519,6 +534,18 @@ impl Observer {
         self.findings.all()
     }
 
+    /// By which addresses others know those that are observed.
+    fn addresses(&self) -> BTreeMap<String, BTreeSet<IpAddr>> {
+        let mut all: BTreeMap<String, BTreeSet<IpAddr>> = BTreeMap::new();
+        for (inode, name) in &self.seats.containers {
+            let known = self.neighbours.get(*inode);
+            let known = known.into_iter().flat_map(|one| one.addresses.iter());
+            let known = known.filter(|ip| !ip.is_loopback()).copied();
+            all.entry(name.to_string()).or_default().extend(known);
+        }
+        all
+    }
+
     /// All edges as they are now.
     pub fn snapshot(&self) -> Snapshot {
         let at_ns = boottime_ns();
@@ -562,6 +589,7 @@ impl Observer {
                 lookup_us: times.get(times.len() / 2).copied(),
                 name: dns.and_then(|dns| dns.name(edge.peer)).map(str::to_owned),
                 unseen,
+                lately: Lately::of(history, pings),
                 findings: self.findings.of(edge).cloned().collect(),
             }
         };
@@ -569,6 +597,7 @@ impl Observer {
             at_ns,
             mode: self.mode.clone(),
             lost: self.lost.1,
+            addresses: self.addresses(),
             edges: totals.into_iter().map(now).collect(),
         }
     }

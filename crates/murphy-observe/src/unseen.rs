@@ -10,7 +10,7 @@ const WINDOW_NS: u64 = 30_000_000_000;
 const LOSS_MIN: f64 = 0.01;
 
 /// What would not show.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Unseen {
     /// A loss of packets below this share: with a confidence of 95 % it is not above (Wilson), if none was lost of those
     /// whose fate is known. 1 where that is none.

@@ -60,6 +60,8 @@ pub enum What {
     },
     /// A fault.
     Fault(FaultEvent),
+    /// Something that was found while somebody observed.
+    Finding(FindingEvent),
     /// A judgement made while the run went on.
     Verdict(VerdictEvent),
 }
@@ -148,6 +150,42 @@ pub struct FaultEvent {
     /// The effect, or the error of a failed one, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+}
+
+/// What becomes of a finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FindingState {
+    /// It is claimed for the first time.
+    Found,
+    /// It is claimed no longer.
+    Over,
+}
+
+/// Something that was found. The fields are those of a finding's line under `murphy observe --json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FindingEvent {
+    /// What becomes of it.
+    pub event: FindingState,
+    /// What is wrong, such as `loss`.
+    pub finding: String,
+    /// Between whom.
+    pub edge: Value,
+    /// Which way: `to`, `from`, `both` or `unknown`.
+    pub direction: String,
+    /// How much.
+    pub size: Value,
+    /// Since when, in nanoseconds since the start of the run; 0 where it was so before.
+    pub since: u64,
+    /// Until when it was claimed, the same way, of one that is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<u64>,
+    /// By what it is known.
+    pub evidence: Vec<String>,
+    /// Whether events of the kernel were lost meanwhile that could say otherwise.
+    pub undecided: bool,
+    /// All of it in words.
+    pub text: String,
 }
 
 /// A judgement made while the run went on.
@@ -247,6 +285,11 @@ impl EventLog {
     /// A step in the life of a fault, now.
     pub fn fault(&self, event: FaultEvent) -> Result<u64, EventsError> {
         self.write(What::Fault(event))
+    }
+
+    /// Something that was found, or is over, now.
+    pub fn finding(&self, event: FindingEvent) -> Result<u64, EventsError> {
+        self.write(What::Finding(event))
     }
 
     /// A judgement on `promise`, now.

@@ -7,6 +7,7 @@
 //! nodes/n0.log    what the nodes said
 //! series.json     throughput and latency over time    series
 //! verdict.json    what was judged                     verdict
+//! snapshot.json   how everything was in the end, of an observation
 //! report.html     all of it for people                report
 //! ```
 //!
@@ -35,6 +36,7 @@ const HISTORY: &str = "history.jsonl";
 const NODES: &str = "nodes";
 const SERIES: &str = "series.json";
 const VERDICT: &str = "verdict.json";
+const SNAPSHOT: &str = "snapshot.json";
 const REPORT: &str = "report.html";
 
 /// The folder of one run.
@@ -112,6 +114,18 @@ impl FolderError {
 impl Folder {
     /// Makes `path`, with its parents, a run folder: it must be new or empty.
     pub fn create(path: &Path) -> Result<Self, FolderError> {
+        Self::check_empty(path)?;
+        Self::make(path)
+    }
+
+    /// The same of an observation, which has no nodes.
+    pub fn create_observed(path: &Path) -> Result<Self, FolderError> {
+        Self::check_empty(path)?;
+        fs::create_dir_all(path).map_err(|e| FolderError::io("create", path, e))?;
+        Ok(Self { path: path.into() })
+    }
+
+    fn check_empty(path: &Path) -> Result<(), FolderError> {
         match fs::read_dir(path) {
             Ok(mut entries) => {
                 if entries.next().is_some() {
@@ -123,7 +137,7 @@ impl Folder {
             }
             Err(_) => {}
         }
-        Self::make(path)
+        Ok(())
     }
 
     /// Makes a new folder `runs/<name>-<utc>`; `-2`, `-3`, … is appended while there is one of that name.
@@ -216,6 +230,11 @@ impl Folder {
     /// Writes `verdict.json`.
     pub fn write_verdicts(&self, verdicts: &Verdicts) -> Result<(), FolderError> {
         self.write_json(VERDICT, verdicts)
+    }
+
+    /// Writes `snapshot.json`.
+    pub fn write_snapshot(&self, snapshot: &impl Serialize) -> Result<(), FolderError> {
+        self.write_json(SNAPSHOT, snapshot)
     }
 
     /// Writes `report.html`.

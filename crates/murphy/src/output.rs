@@ -43,6 +43,11 @@ impl Paint {
         Self(io::stdout().is_terminal() && no_color_is_unset())
     }
 
+    /// Whether it is.
+    pub fn is_on(self) -> bool {
+        self.0
+    }
+
     /// The word of a verdict in its colour.
     pub fn verdict(self, word: &str) -> String {
         let code = match word.trim().to_lowercase().as_str() {

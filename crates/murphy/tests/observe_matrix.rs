@@ -236,7 +236,9 @@ impl Lab {
         let docker = Docker::start_or_skip()?;
         let names = ["client", "server"];
         let nodes = names.map(|name| {
-            docker.container(name, &[], "exec busybox sleep 3600");
+            // Without a network of its own a container has no IPv6, either.
+            let v6 = ["--sysctl", "net.ipv6.conf.all.disable_ipv6=0"];
+            docker.container(name, &v6, "exec busybox sleep 3600");
             NetNamespace::of_process(docker.first(name)).expect("it runs")
         });
         let targets = names.map(|name| format!("container:{name}"));

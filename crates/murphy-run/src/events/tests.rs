@@ -31,6 +31,18 @@ fn one_of_each(log: &EventLog) {
             round,
             text: "n0 rev 4018".into(),
         }),
+        What::Finding(FindingEvent {
+            event: FindingState::Over,
+            finding: "refusals".into(),
+            edge: serde_json::json!({"container": "web", "side": "opened", "peer": "10.0.0.2", "port": 80}),
+            direction: "unknown".into(),
+            size: serde_json::json!({"count": 3}),
+            since: 12,
+            until: Some(40),
+            evidence: vec!["3 connections were refused".into()],
+            undecided: false,
+            text: "web → 10.0.0.2:80: refusals, 3, either way".into(),
+        }),
         What::Verdict(VerdictEvent {
             event: "verdict".into(),
             promise: "members-agree".into(),
@@ -69,7 +81,7 @@ fn what_is_written_reads_back() {
     let events = read(&path).expect("what was written");
     assert_eq!(events.header.started, clock.started_rfc3339());
     assert_eq!(events.header.boottime_ns, clock.zero_boottime_ns());
-    assert_eq!(events.lines.len(), 8);
+    assert_eq!(events.lines.len(), 9);
     assert_eq!(events.lines[3].0, 5, "line numbers count the header");
     assert_eq!(
         events.lines[3].1.what,
@@ -118,7 +130,7 @@ fn a_bad_line_is_named() {
         ),
         (
             format!("{header}\n{{\"time\":1,\"kind\":\"moon\"}}\n"),
-            ":2:24: unknown variant `moon`, expected one of `run`, `node`, `fault`, `verdict`",
+            ":2:24: unknown variant `moon`, expected one of `run`, `node`, `fault`, `finding`, `verdict`",
         ),
     ] {
         fs::write(&path, text).expect("written");

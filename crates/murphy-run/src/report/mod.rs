@@ -8,6 +8,7 @@ mod again;
 mod faults;
 mod headline;
 mod html;
+pub mod observed;
 mod timeline;
 mod vacuity;
 mod witness;

@@ -1,7 +1,7 @@
 //! The timeline: faults over throughput and latency, the nodes below, all on one axis of seconds.
 
 mod labels;
-mod plot;
+pub(super) mod plot;
 
 use murphy_check::verdict::Verdict;
 use serde_json::{Value, json};

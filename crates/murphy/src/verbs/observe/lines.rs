@@ -88,6 +88,11 @@ pub fn ended(observer: &Observer, json: bool) {
     output::line(&format!("ended: {found}{lost}"));
 }
 
+/// What the columns of the table say.
+pub const HEADS: [&str; 9] = [
+    "edge", "active", "conn/s", "fail", "rtt", "ping", "resent", "resets", "state",
+];
+
 /// Each edge in a line.
 fn table(snapshot: &Snapshot) -> Vec<String> {
     if snapshot.edges.is_empty() {
@@ -95,15 +100,20 @@ fn table(snapshot: &Snapshot) -> Vec<String> {
     }
     let names = snapshot.edges.iter().map(|now| now.edge.to_string());
     let width = names.map(|name| name.chars().count()).max().unwrap_or(0);
-    let head = format!(
-        "{:width$}  {:>6} {:>7} {:>5} {:>9} {:>9} {:>8} {:>7}  state",
-        "edge", "active", "conn/s", "fail", "rtt", "ping", "resent", "resets"
-    );
-    let lines = snapshot.edges.iter().map(|now| row(now, width));
+    let lines = snapshot.edges.iter().map(|now| line(&cells(now), width));
+    let head = line(&HEADS.map(str::to_owned), width);
     [head].into_iter().chain(lines).collect()
 }
 
-fn row(now: &EdgeNow, width: usize) -> String {
+fn line(cells: &[String; 9], width: usize) -> String {
+    let [edge, active, made, failed, rtt, ping, resent, resets, state] = cells;
+    format!(
+        "{edge:width$}  {active:>6} {made:>7} {failed:>5} {rtt:>9} {ping:>9} {resent:>8} {resets:>7}  {state}"
+    )
+}
+
+/// What the table says of an edge.
+pub fn cells(now: &EdgeNow) -> [String; 9] {
     let EdgeNow { recent, .. } = now;
     let ms = |us: Option<u64>| {
         us.map_or_else(|| "–".to_owned(), |us| format!("{:.1} ms", us as f64 / 1e3))
@@ -117,16 +127,18 @@ fn row(now: &EdgeNow, width: usize) -> String {
         0 => "–".to_owned(),
         of => format!("{:.1} %", 100.0 * recent.lost() as f64 / of as f64),
     };
-    format!(
-        "{:width$}  {:>6} {:>7.1} {:>5} {:>9} {:>9} {:>8} {:>7}  {}",
+    [
         now.edge.to_string(),
-        now.active,
-        (recent.connected + recent.accepted) as f64 / now.recent_s as f64,
-        recent.failed() + recent.refusals_sent,
+        now.active.to_string(),
+        format!(
+            "{:.1}",
+            (recent.connected + recent.accepted) as f64 / now.recent_s as f64
+        ),
+        (recent.failed() + recent.refusals_sent).to_string(),
         ms(now.rtt_us),
         ping,
         resent,
-        recent.resets_sent + recent.resets_received,
+        (recent.resets_sent + recent.resets_received).to_string(),
         now.state(),
-    )
+    ]
 }

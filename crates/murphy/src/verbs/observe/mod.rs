@@ -1,9 +1,16 @@
 //! `murphy observe` watches the network of a target, and says what is wrong there, between whom, and since when.
 
+mod injected;
 mod lines;
+mod out;
 mod score;
+mod screen;
 
-use std::time::{Duration, Instant};
+use std::{
+    io,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use clap::Args;
 use murphy_fault::{
@@ -14,6 +21,10 @@ use murphy_observe::{ObserveError, Observer, Spec, score::Seat};
 use murphy_sys::clock::realtime_ns;
 use murphy_target::{Mode, Selector};
 use serde_json::json;
+
+use injected::Injected;
+use out::Out;
+use screen::Screen;
 
 use crate::{
     exit::{Exit, Failure},
@@ -33,7 +44,8 @@ const ONCE: Duration = Duration::from_secs(5);
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  murphy observe -t container:web               until Ctrl-C: what is wrong, as soon as it is known
+  murphy observe -t container:web               until q or Ctrl-C: on a terminal, a screen
+  murphy observe -t container:web --plain       what is wrong, in lines, as soon as it is known
   murphy observe -t container:web --for 30s --json
   murphy observe -t netns:n1 --once             five seconds, then all edges
   murphy observe -t pid:42 --ping-every 1s --latency 50ms
@@ -68,6 +80,14 @@ pub struct ObserveArgs {
     /// Look for five seconds, and say how everything is.
     #[arg(long, requires = "targets")]
     pub once: bool,
+
+    /// Print lines also where a whole terminal could show it.
+    #[arg(long)]
+    pub plain: bool,
+
+    /// A new or empty folder for what happens, how it was in the end, and a report.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
 
     /// Ping each peer so often.
     #[arg(long, value_name = "TIME", default_value = "200ms")]
@@ -161,8 +181,14 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
         allow_host: true,
     };
     let interrupts = interrupts()?;
+    let out = args.out.as_deref().map(|path| Out::begin(path, &names));
+    let out = out.transpose()?;
     let mut observer = Observer::begin(&hit, spec).map_err(failure)?;
     lines::begun(&observer, &names, watching.seats(), json);
+    let mut injected = Injected::default();
+    let is_whole = !(json || args.once || args.plain) && Screen::is_possible();
+    let opened = is_whole.then(|| Screen::open(&names)).transpose();
+    let mut screen = opened.map_err(|error| no_screen(&error))?;
     let began = Instant::now();
     // What nobody lives to see is no end.
     let until = lasts.and_then(|lasts| began.checked_add(lasts));
@@ -179,7 +205,11 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
             observer.until_next()
         };
         let wait = next.min(left.unwrap_or(Duration::MAX));
-        match interrupts.wait(wait) {
+        let waited = match &mut screen {
+            Some(screen) => screen.wait(&interrupts, wait),
+            None => interrupts.wait(wait),
+        };
+        match waited {
             Ok(true) => break,
             Ok(false) => {}
             Err(error) => {
@@ -189,22 +219,39 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
         match observer.step() {
             Ok(all) => {
                 failed = 0;
-                for news in &all {
+                if let Some(out) = &out {
+                    all.iter().try_for_each(|news| out.say(news))?;
+                }
+                for news in all.iter().filter(|_| screen.is_none()) {
                     lines::say(news, began, json);
                 }
             }
             // What fails once may work again: of a night nothing is to be lost.
             Err(error) if failed < FAILED_MAX => {
                 failed += 1;
-                output::note(&format!("murphy: warning: failed to {error}"));
+                let warning = format!("murphy: warning: failed to {error}");
+                match &mut screen {
+                    Some(screen) => screen.note(&warning),
+                    None => output::note(&warning),
+                }
             }
             Err(error) => {
+                drop(screen);
                 lines::ended(&observer, json);
                 return Err(failure(error));
             }
         }
         watching.look(&observer);
+        let changed = injected.look();
+        if let Some(out) = &out {
+            out.meant(&changed)?;
+        }
+        if let Some(screen) = &mut screen {
+            let shown = screen.show(&observer, &injected);
+            shown.map_err(|error| no_screen(&error))?;
+        }
         if observer.is_gone() {
+            drop(screen.take());
             output::note("murphy: the target is gone: nobody is there any more");
             break;
         }
@@ -214,8 +261,17 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
             output::json(&json!({"event": "snapshot", "snapshot": snapshot}));
         }
     }
+    drop(screen);
+    if let Some(out) = &out {
+        out.end(&observer, &injected)?;
+    }
     lines::ended(&observer, json);
     args.score.now(watching, &observer, json)
+}
+
+fn no_screen(error: &io::Error) -> Failure {
+    Failure::machine(format!("draw on the terminal: {error}"))
+        .hint("`--plain` prints lines instead")
 }
 
 fn failure(error: ObserveError) -> Failure {
