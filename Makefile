@@ -12,7 +12,7 @@ help:
 demo: setup-build setup-wheels ## find a real bug in a real etcd cluster, and say where its report is
 	@labs/demo
 
-test: setup-build setup-wheels setup-etcd setup-containers setup-victims setup-shop setup-vm setup-browser ## every test once, as CI runs them (at most 40 minutes on two cores)
+test: setup-build setup-wheels setup-etcd setup-containers setup-victims setup-shop setup-prometheus setup-vm setup-browser ## every test once, as CI runs them (at most 40 minutes on two cores)
 	@$(XTASK) test
 	@$(XTASK) vm-test
 

@@ -25,6 +25,8 @@ use crate::{
     detect::{Sight, detect},
     edge::Edge,
     finding::{Finding, Findings, Kind},
+    listening::Listening,
+    peer::PeerNow,
     pings::{Outcome, Pings, UnderWay, median_us},
     slice::History,
     tally::Tally,
@@ -51,6 +53,8 @@ const IDLE_NS: u64 = 60_000_000_000;
 const LOST_TELLS: Duration = Duration::from_mins(1);
 /// A timer of retransmits waits no longer than this (`TCP_RTO_MAX`).
 const RTO_MAX_NS: u64 = 120_000_000_000;
+/// No more places where a target listens are told.
+const LISTENING_MAX: usize = 256;
 /// What is shown is of so many seconds.
 const SHOWN_S: u64 = 5;
 
@@ -135,6 +139,10 @@ pub struct EdgeNow {
     pub recent_s: u64,
     /// How many connections there are.
     pub active: u32,
+    /// How many were asked for more than a second ago, and are not answered.
+    pub asking: u32,
+    /// On how many nothing passes any more, as far as is known.
+    pub stalled: u32,
     /// The round trip that half of the connections took longer than, in microseconds.
     pub rtt_us: Option<u64>,
     /// The same of pings.
@@ -158,6 +166,10 @@ pub struct Snapshot {
     pub lost: u64,
     /// Each edge.
     pub edges: Vec<EdgeNow>,
+    /// Each peer that is pinged.
+    pub peers: Vec<PeerNow>,
+    /// Where the target listens.
+    pub listening: Vec<Listening>,
 }
 
 /// Who watches the network of a target.
@@ -578,6 +590,7 @@ impl Observer {
         let since_ns = at_ns.saturating_sub(SHOWN_S * 1_000_000_000);
         let now = |(edge, total): (&Edge, &Tally)| {
             let history = self.histories.get(edge);
+            let last = history.and_then(History::last);
             let pings = pings_of(&self.pingers, &self.seats, edge);
             let recent_pings = || pings.into_iter().flat_map(|pings| pings.since(since_ns));
             let is_lost = |outcome: Outcome| matches!(outcome, Outcome::Lost | Outcome::Unsent);
@@ -592,9 +605,9 @@ impl Observer {
                 total: *total,
                 recent: history.map_or_else(Tally::default, |history| history.sum_since(since_ns)),
                 recent_s: SHOWN_S,
-                active: history
-                    .and_then(History::last)
-                    .map_or(0, |last| last.active),
+                active: last.map_or(0, |last| last.active),
+                asking: last.map_or(0, |last| last.asking),
+                stalled: last.map_or(0, |last| last.stalled),
                 rtt_us: rtts.get(rtts.len() / 2).map(|us| u64::from(*us)),
                 ping_us: median_us(recent_pings()),
                 pings_lost: recent_pings().filter(|ping| is_lost(ping.outcome)).count() as u64,
@@ -607,7 +620,51 @@ impl Observer {
             mode: self.mode.clone(),
             lost: self.lost.1,
             edges: self.book.edges().map(now).collect(),
+            peers: self.peers(at_ns),
+            listening: self.listening(),
         }
+    }
+
+    /// Each peer that is pinged. Where no ping was sent for longer than one takes to come, or to be lost, there is none.
+    fn peers(&self, now_ns: u64) -> Vec<PeerNow> {
+        let between = self.spec.ping_every.unwrap_or_default() + self.spec.ping_within;
+        let between_ns = u64::try_from(between.as_nanos()).unwrap_or(u64::MAX);
+        let fresh_ns = now_ns.saturating_sub(between_ns.saturating_mul(2));
+        // Two namespaces may go by one name, as they do on edges.
+        let mut all = BTreeMap::new();
+        for (inode, pinging) in &self.pingers {
+            let Some(container) = self.seats.containers.get(inode) else {
+                continue;
+            };
+            for (peer, pings) in &pinging.peers {
+                let is_fresh = pings.since(fresh_ns).next().is_some();
+                all.entry((container, *peer)).or_insert(PeerNow {
+                    container: Arc::clone(container),
+                    peer: *peer,
+                    last: pings.value().filter(|_| is_fresh),
+                    count: pings.count(),
+                });
+            }
+        }
+        all.into_values().collect()
+    }
+
+    /// Where the target listened when it was looked at last.
+    fn listening(&self) -> Vec<Listening> {
+        let all = self.pool.listening_addresses();
+        let theirs = all.filter_map(|(inode, address)| {
+            let container = self.seats.containers.get(&inode)?;
+            let is_theirs = self.seats.shared.as_ref().is_none_or(|(_, listening)| {
+                let ports = listening.get(&inode);
+                ports.is_some_and(|ports| ports.contains(&address.port()))
+            });
+            is_theirs.then(|| Listening {
+                container: Arc::clone(container),
+                address,
+            })
+        });
+        let theirs: BTreeSet<Listening> = theirs.collect();
+        theirs.into_iter().take(LISTENING_MAX).collect()
     }
 }
 

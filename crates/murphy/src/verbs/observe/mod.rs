@@ -1,8 +1,12 @@
 //! `murphy observe` watches the network of a target, and says what is wrong there, between whom, and since when.
 
 mod lines;
+mod scrape;
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use clap::Args;
 use murphy_fault::{
@@ -36,6 +40,7 @@ Examples:
   murphy observe -t container:web --for 30s --json
   murphy observe -t netns:n1 --once             five seconds, then all edges
   murphy observe -t pid:42 --ping-every 1s --latency 50ms
+  murphy observe -t container:web --prometheus 127.0.0.1:9100
 
 An edge is who talks with whom: the target, a peer, and the port of whoever is asked. What the
 kernel tells of its connections (eBPF) is counted, connections are looked at, and peers are pinged
@@ -69,6 +74,11 @@ pub struct ObserveArgs {
     /// A round trip that takes longer is too long, whatever it took before.
     #[arg(long, value_name = "TIME", default_value = "10ms")]
     pub latency: Span,
+
+    /// Answer a Prometheus at http://ADDR/metrics, such as 127.0.0.1:9100; port 0 is any that is free
+    /// (docs/metrics.md).
+    #[arg(long, value_name = "ADDR", value_parser = scrape::address)]
+    pub prometheus: Option<SocketAddr>,
 }
 
 impl ObserveArgs {
@@ -123,6 +133,8 @@ impl ObserveArgs {
 /// Observes.
 pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
     let (spec, lasts) = (args.spec()?, args.lasts()?);
+    let scraped = args.prometheus.map(scrape::Scraped::listen);
+    let mut scraped = scraped.transpose().map_err(Failure::machine)?;
     let (places, target) = args.aim().find_places(realtime_ns())?;
     if let Some(target) = &target {
         say_left_out(target);
@@ -144,6 +156,10 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
     let interrupts = interrupts()?;
     let mut observer = Observer::begin(&hit, spec).map_err(failure)?;
     lines::begun(&observer, &names, json);
+    if let Some(scraped) = &mut scraped {
+        scraped.take(&observer);
+        scraped.say(json);
+    }
     let began = Instant::now();
     // What nobody lives to see is no end.
     let until = lasts.and_then(|lasts| began.checked_add(lasts));
@@ -172,6 +188,9 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
                 failed = 0;
                 for news in &all {
                     lines::say(news, began, json);
+                }
+                if let Some(scraped) = &mut scraped {
+                    scraped.take(&observer);
                 }
             }
             // What fails once may work again: of a night nothing is to be lost.
