@@ -133,6 +133,8 @@ impl ObserveArgs {
 /// Observes.
 pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
     let (spec, lasts) = (args.spec()?, args.lasts()?);
+    // Before any other thread: one that began earlier would be ended by what is caught here.
+    let interrupts = interrupts()?;
     let scraped = args.prometheus.map(scrape::Scraped::listen);
     let mut scraped = scraped.transpose().map_err(Failure::machine)?;
     let (places, target) = args.aim().find_places(realtime_ns())?;
@@ -153,7 +155,6 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
         target: target.as_ref(),
         allow_host: true,
     };
-    let interrupts = interrupts()?;
     let mut observer = Observer::begin(&hit, spec).map_err(failure)?;
     lines::begun(&observer, &names, json);
     if let Some(scraped) = &mut scraped {
