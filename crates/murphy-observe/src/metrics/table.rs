@@ -221,10 +221,6 @@ impl Metric {
     }
 }
 
-fn count(value: u64) -> Option<Value> {
-    Some(Value::Count(value))
-}
-
 fn seconds(us: u64) -> Value {
     Value::Number(us as f64 / 1e6)
 }
@@ -256,7 +252,7 @@ pub static TABLE: &[Metric] = &[
         "container_net_tcp_successful_connects_total",
         "Connections that were asked for and came to be",
         Source::Connections,
-        Samples::Edges(OPENED, |now| count(now.total.connected)),
+        Samples::Edges(OPENED, |now| Some(Value::Count(now.total.connected))),
     ),
     counter(
         "container_net_tcp_failed_connects_total",
@@ -275,26 +271,26 @@ pub static TABLE: &[Metric] = &[
         "container_net_tcp_active_connections",
         "Connections that there are",
         Source::Connections,
-        Samples::Edges(OPENED, |now| count(now.active.into())),
+        Samples::Edges(OPENED, |now| Some(Value::Count(now.active.into()))),
     ),
     counter(
         "container_net_tcp_retransmits_total",
         "Segments of established connections that were sent again, tail loss probes included",
         Source::Kernel,
-        Samples::Edges(OPENED, |now| count(now.total.retransmits + now.total.probes)),
+        Samples::Edges(OPENED, |now| Some(Value::Count(now.total.retransmits + now.total.probes))),
     ),
     counter(
         "container_net_tcp_bytes_sent_total",
         "Bytes that were sent and acknowledged",
         Source::Connections,
-        Samples::Edges(OPENED, |now| count(now.total.bytes_sent)),
+        Samples::Edges(OPENED, |now| Some(Value::Count(now.total.bytes_sent))),
     )
     .in_unit(Unit::Bytes),
     counter(
         "container_net_tcp_bytes_received_total",
         "Bytes that were received",
         Source::Connections,
-        Samples::Edges(OPENED, |now| count(now.total.bytes_received)),
+        Samples::Edges(OPENED, |now| Some(Value::Count(now.total.bytes_received))),
     )
     .in_unit(Unit::Bytes),
     info(
@@ -315,25 +311,25 @@ pub static TABLE: &[Metric] = &[
         "murphy_pings_sent_total",
         "Pings that were sent",
         Source::Pings,
-        Samples::Peers(|now| count(now.count.sent)),
+        Samples::Peers(|now| Some(Value::Count(now.count.sent))),
     ),
     counter(
         "murphy_pings_unsent_total",
         "Pings that this machine did not send: there is no way to the peer, or a firewall forbids it",
         Source::Pings,
-        Samples::Peers(|now| count(now.count.unsent)),
+        Samples::Peers(|now| Some(Value::Count(now.count.unsent))),
     ),
     counter(
         "murphy_pings_lost_total",
         "Pings that were not answered in time",
         Source::Pings,
-        Samples::Peers(|now| count(now.count.lost)),
+        Samples::Peers(|now| Some(Value::Count(now.count.lost))),
     ),
     counter(
         "murphy_pings_late_total",
         "Pings that were not answered in time, and answered later",
         Source::Pings,
-        Samples::Peers(|now| count(now.count.late)),
+        Samples::Peers(|now| Some(Value::Count(now.count.late))),
     ),
     // Connections that come and go.
     counter(
@@ -354,69 +350,69 @@ pub static TABLE: &[Metric] = &[
         "murphy_tcp_asking_connections",
         "Connections that were asked for more than a second ago, and are not answered",
         Source::Connections,
-        Samples::Edges(OPENED, |now| count(now.asking.into())),
+        Samples::Edges(OPENED, |now| Some(Value::Count(now.asking.into()))),
     ),
     counter(
         "murphy_tcp_accepted_connections_total",
         "Connections that the target was asked for and came to be",
         Source::Connections,
-        Samples::Edges(ACCEPTED, |now| count(now.total.accepted)),
+        Samples::Edges(ACCEPTED, |now| Some(Value::Count(now.total.accepted))),
     ),
     gauge(
         "murphy_tcp_accepted_active_connections",
         "Connections that the target was asked for and that there are",
         Source::Connections,
-        Samples::Edges(ACCEPTED, |now| count(now.active.into())),
+        Samples::Edges(ACCEPTED, |now| Some(Value::Count(now.active.into()))),
     ),
     counter(
         "murphy_tcp_accepted_bytes_sent_total",
         "Bytes that were sent to whoever asked, and acknowledged",
         Source::Connections,
-        Samples::Edges(ACCEPTED, |now| count(now.total.bytes_sent)),
+        Samples::Edges(ACCEPTED, |now| Some(Value::Count(now.total.bytes_sent))),
     )
     .in_unit(Unit::Bytes),
     counter(
         "murphy_tcp_accepted_bytes_received_total",
         "Bytes that were received from whoever asked",
         Source::Connections,
-        Samples::Edges(ACCEPTED, |now| count(now.total.bytes_received)),
+        Samples::Edges(ACCEPTED, |now| Some(Value::Count(now.total.bytes_received))),
     )
     .in_unit(Unit::Bytes),
     counter(
         "murphy_tcp_refusals_sent_total",
         "How often somebody who asked the target for a connection was refused",
         Source::Kernel,
-        Samples::Edges(ACCEPTED, |now| count(now.total.refusals_sent)),
+        Samples::Edges(ACCEPTED, |now| Some(Value::Count(now.total.refusals_sent))),
     ),
     counter(
         "murphy_tcp_closed_total",
         "Connections that have ended",
         Source::Connections,
-        Samples::Edges(None, |now| count(now.total.closed)),
+        Samples::Edges(None, |now| Some(Value::Count(now.total.closed))),
     ),
     counter(
         "murphy_tcp_resets_sent_total",
         "Connections that were reset by the target's end",
         Source::Kernel,
-        Samples::Edges(None, |now| count(now.total.resets_sent)),
+        Samples::Edges(None, |now| Some(Value::Count(now.total.resets_sent))),
     ),
     counter(
         "murphy_tcp_resets_received_total",
         "Connections that were reset by the other end",
         Source::Kernel,
-        Samples::Edges(None, |now| count(now.total.resets_received)),
+        Samples::Edges(None, |now| Some(Value::Count(now.total.resets_received))),
     ),
     counter(
         "murphy_tcp_broken_total",
         "Connections that the kernel has ended because nothing was acknowledged for too long",
         Source::Kernel,
-        Samples::Edges(None, |now| count(now.total.broken)),
+        Samples::Edges(None, |now| Some(Value::Count(now.total.broken))),
     ),
     gauge(
         "murphy_tcp_stalled_connections",
         "Connections on which nothing passes any more: half open",
         Source::Connections,
-        Samples::Edges(None, |now| count(now.stalled.into())),
+        Samples::Edges(None, |now| Some(Value::Count(now.stalled.into()))),
     ),
     // What is sent again.
     counter(
@@ -437,7 +433,7 @@ pub static TABLE: &[Metric] = &[
         "murphy_tcp_unsent_total",
         "Segments that were to be sent again and that this machine refused to send",
         Source::Kernel,
-        Samples::Edges(None, |now| count(now.total.unsent)),
+        Samples::Edges(None, |now| Some(Value::Count(now.total.unsent))),
     ),
     // What passes.
     gauge(
@@ -451,37 +447,37 @@ pub static TABLE: &[Metric] = &[
         "murphy_tcp_segments_sent_total",
         "Segments of data that were sent, again ones included",
         Source::Connections,
-        Samples::Edges(None, |now| count(now.total.segments_sent)),
+        Samples::Edges(None, |now| Some(Value::Count(now.total.segments_sent))),
     ),
     counter(
         "murphy_tcp_segments_received_total",
         "Segments of data that were received",
         Source::Connections,
-        Samples::Edges(None, |now| count(now.total.segments_received)),
+        Samples::Edges(None, |now| Some(Value::Count(now.total.segments_received))),
     ),
     counter(
         "murphy_tcp_segments_delivered_total",
         "Segments that were acknowledged, those that came twice included",
         Source::Connections,
-        Samples::Edges(None, |now| count(now.total.delivered)),
+        Samples::Edges(None, |now| Some(Value::Count(now.total.delivered))),
     ),
     counter(
         "murphy_tcp_segments_resent_total",
         "Segments that were sent again on connections that something has passed since",
         Source::Connections,
-        Samples::Edges(None, |now| count(now.total.resent)),
+        Samples::Edges(None, |now| Some(Value::Count(now.total.resent))),
     ),
     counter(
         "murphy_tcp_segments_duplicated_total",
         "Segments that came twice, by what the other end says",
         Source::Connections,
-        Samples::Edges(None, |now| count(now.total.duplicated)),
+        Samples::Edges(None, |now| Some(Value::Count(now.total.duplicated))),
     ),
     counter(
         "murphy_tcp_segments_out_of_order_total",
         "Packets that came before one that was sent earlier",
         Source::Connections,
-        Samples::Edges(None, |now| count(now.total.out_of_order)),
+        Samples::Edges(None, |now| Some(Value::Count(now.total.out_of_order))),
     ),
     // How it is observed.
     info(

@@ -12,9 +12,10 @@ use super::{
 };
 use crate::observer::Snapshot;
 
-/// So much there usually is to say of an edge, and of all else.
-const EDGE_BYTES: usize = 4096;
-const REST_BYTES: usize = 16 << 10;
+/// So many lines there are of an edge, each so long without its labels; and so much else.
+const EDGE_LINES: usize = 27;
+const LINE_BYTES: usize = 50;
+const REST_BYTES: usize = 64 << 10;
 
 /// Writes down what there is.
 pub fn render(snapshot: &Snapshot, own: &Own, format: Format) -> String {
@@ -25,7 +26,9 @@ pub fn render(snapshot: &Snapshot, own: &Own, format: Format) -> String {
         edges: labels.collect(),
         peers: snapshot.peers.iter().map(Labels::of_peer).collect(),
     };
-    let mut text = String::with_capacity(REST_BYTES + EDGE_BYTES * snapshot.edges.len());
+    let lines = scene.edges.iter();
+    let lines = lines.map(|labels| EDGE_LINES * (LINE_BYTES + labels.text().len()));
+    let mut text = String::with_capacity(REST_BYTES + lines.sum::<usize>());
     for metric in TABLE {
         if metric.source == Source::Kernel && !snapshot.mode.is_told {
             // What nobody tells has not happened never: it is not known.
@@ -90,8 +93,8 @@ impl Scene<'_> {
                 for (now, labels) in edges() {
                     for part in *parts {
                         if part.side.is_none_or(|side| side == now.edge.side) {
-                            let labels = labels.clone().with(label, part.value);
-                            family.sample(labels.text(), Value::Count((part.read)(&now.total)));
+                            let value = Value::Count((part.read)(&now.total));
+                            family.part(labels.text(), (label, part.value), value);
                         }
                     }
                 }
@@ -134,16 +137,31 @@ impl Scene<'_> {
 
 // A string takes all that is written to it.
 impl Family<'_> {
+    /// One of several that are told apart by one more label, whose value needs no escape.
+    fn part(&mut self, labels: &str, (label, part): (&str, &str), value: Value) {
+        self.start();
+        let _ = write!(self.text, "{{{labels},{label}=\"{part}\"}}");
+        self.end(value);
+    }
+
     fn sample(&mut self, labels: &str, value: Value) {
-        if !std::mem::replace(&mut self.is_begun, true) {
-            self.begin();
-        }
-        self.text.push_str(self.metric.name);
+        self.start();
         if !labels.is_empty() {
             self.text.push('{');
             self.text.push_str(labels);
             self.text.push('}');
         }
+        self.end(value);
+    }
+
+    fn start(&mut self) {
+        if !std::mem::replace(&mut self.is_begun, true) {
+            self.begin();
+        }
+        self.text.push_str(self.metric.name);
+    }
+
+    fn end(&mut self, value: Value) {
         let _ = match value {
             Value::Count(count) => writeln!(self.text, " {count}"),
             // Rust writes `NaN` as both formats do, and never an exponent. Nothing here is infinite.

@@ -1,8 +1,9 @@
 //! Prometheus as it is: it scrapes one address every second, and has rules.
 
 use std::{
+    fmt::Write as _,
     fs,
-    io::{Read, Write},
+    io::{Read, Write as _},
     net::{SocketAddr, TcpStream},
     time::Duration,
 };
@@ -32,11 +33,10 @@ impl Prometheus {
         let program = tool_or_skip("prometheus")?;
         let home = guard.dir().join("prometheus");
         fs::create_dir(&home).expect("a new directory");
-        let rules: String = alerts
-            .iter()
-            .map(|(name, expression)| format!("  - alert: {name}\n    expr: '{expression}'\n"))
-            .collect();
-        let rules = format!("groups:\n- name: network\n  interval: 1s\n  rules:\n{rules}");
+        let mut rules = "groups:\n- name: network\n  interval: 1s\n  rules:\n".to_owned();
+        for (name, expression) in alerts {
+            write!(rules, "  - alert: {name}\n    expr: '{expression}'\n").expect("a string");
+        }
         fs::write(home.join("rules.yml"), rules).expect("own directory");
         let configured = format!(
             "global:\n  scrape_interval: 1s\n  evaluation_interval: 1s\nrule_files: [rules.yml]\nscrape_configs:\n\
@@ -76,11 +76,11 @@ impl Prometheus {
 
     /// What an expression is now: each value, as Prometheus writes it, with its labels.
     pub fn query(&self, expression: &str) -> Vec<(Value, String)> {
-        let expression: String = expression
-            .bytes()
-            .map(|byte| format!("%{byte:02x}"))
-            .collect();
-        let answer = self.api(&format!("query?query={expression}"));
+        let mut escaped = String::new();
+        for byte in expression.bytes() {
+            write!(escaped, "%{byte:02x}").expect("a string");
+        }
+        let answer = self.api(&format!("query?query={escaped}"));
         let result = answer["result"].as_array().cloned().unwrap_or_default();
         let value = |sample: Value| {
             let value = sample["value"][1].as_str().expect("a value").to_owned();

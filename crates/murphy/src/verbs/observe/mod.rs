@@ -75,7 +75,7 @@ pub struct ObserveArgs {
     #[arg(long, value_name = "TIME", default_value = "10ms")]
     pub latency: Span,
 
-    /// Answer a Prometheus at http://ADDR/metrics, such as 127.0.0.1:9100; port 0 is any that is free
+    /// Answer a Prometheus at `http://ADDR/metrics`, such as 127.0.0.1:9100; port 0 is any that is free
     /// (docs/metrics.md).
     #[arg(long, value_name = "ADDR", value_parser = scrape::address)]
     pub prometheus: Option<SocketAddr>,
