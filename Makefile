@@ -12,7 +12,7 @@ help:
 demo: setup-build setup-wheels ## find a real bug in a real etcd cluster, and say where its report is
 	@labs/demo
 
-test: setup-build setup-wheels setup-etcd setup-containers setup-victims setup-shop setup-vm setup-browser ## every test once, as CI runs them (at most 40 minutes on two cores)
+test: setup-build setup-wheels setup-etcd setup-containers setup-victims setup-shop setup-prometheus setup-vm setup-browser ## every test once, as CI runs them (at most 40 minutes on two cores)
 	@$(XTASK) test
 	@$(XTASK) vm-test
 
@@ -22,8 +22,9 @@ vm-test: setup-build setup-victims setup-vm ## the part of `make test` that runs
 soak: setup-build setup-wheels setup-etcd setup-containers setup-victims ## the full figures, for hours, resumable; writes docs/benchmarks.md
 	@$(XTASK) soak
 
-bench: setup-build setup-bench setup-browser ## how fast a history is judged, beside porcupine, and shown; what a skewed clock, a disturbed network and ended connections cost
+bench: setup-build setup-bench setup-browser ## how fast a history is judged, beside porcupine, and shown; what a skewed clock, a disturbed network, ended connections and a scrape cost
 	cargo bench --locked --package murphy-check
+	cargo bench --locked --package murphy-observe
 	cargo bench --locked --package murphy --bench time
 	cargo bench --locked --package murphy --bench net
 	cargo bench --locked --package murphy --bench conn

@@ -26,10 +26,13 @@ use crate::{
     edge::Edge,
     finding::{Finding, Findings, Kind},
     lately::Lately,
+    listening::Listening,
     lookups::times_us,
+    peer::PeerNow,
     pinging::Pinging,
     pings::{Outcome, median_us},
     slice::History,
+    snapshot::{EdgeNow, Snapshot},
     tally::Tally,
     unseen::Unseen,
 };
@@ -53,6 +56,8 @@ const LOST_TELLS: Duration = Duration::from_mins(1);
 const RTO_MAX_NS: u64 = 120_000_000_000;
 /// Why no names are heard that a process asks for who shares its network namespace.
 const SHARED_DNS: &str = "hear DNS: others are in the target's network namespace, whose questions cannot be told from its own; name the namespace or a container to have it";
+/// No more places where a target listens are told.
+const LISTENING_MAX: usize = 256;
 /// What is shown is of so many seconds.
 const SHOWN_S: u64 = 5;
 
@@ -121,83 +126,6 @@ pub enum News {
     Found(Finding),
     /// It is over.
     Over(Finding),
-}
-
-/// An edge as it is now.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct EdgeNow {
-    /// Between whom.
-    #[serde(flatten)]
-    pub edge: Edge,
-    /// All that has happened since it is observed.
-    pub total: Tally,
-    /// What has happened in the last seconds.
-    pub recent: Tally,
-    /// How many seconds these are.
-    pub recent_s: u64,
-    /// How many connections there are.
-    pub active: u32,
-    /// The round trip that half of the connections took longer than, in microseconds.
-    pub rtt_us: Option<u64>,
-    /// The same of pings.
-    pub ping_us: Option<u64>,
-    /// How many pings of the last seconds were lost, and of how many.
-    pub pings_lost: u64,
-    /// The same.
-    pub pings: u64,
-    /// How many names were asked for in the last seconds, and how many in vain.
-    pub lookups: u64,
-    /// The same.
-    pub lookups_failed: u64,
-    /// The time that half of them took longer than, in microseconds.
-    pub lookup_us: Option<u64>,
-    /// What the peer is called, by what was asked for last.
-    pub name: Option<String>,
-    /// What would not show.
-    pub unseen: Unseen,
-    /// The last half minute, slice by slice.
-    pub lately: Lately,
-    /// What is wrong now.
-    pub findings: Vec<Finding>,
-}
-
-impl EdgeNow {
-    /// How it is, for people: what is wrong, or that nothing is, as far as that would show.
-    pub fn state(&self) -> String {
-        let wrong: Vec<&str> = self
-            .findings
-            .iter()
-            .map(|one| one.claim.kind.name())
-            .collect();
-        if !wrong.is_empty() {
-            return wrong.join(", ").to_uppercase();
-        }
-        match self.unseen.text() {
-            None => "ok".into(),
-            Some(text) if self.unseen.way => text,
-            Some(text) => format!("ok ({text})"),
-        }
-    }
-
-    /// Whether there is nothing to tell by: no ping, and nothing that has happened.
-    pub fn is_silent(&self) -> bool {
-        self.unseen.way
-    }
-}
-
-/// All edges as they are now.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Snapshot {
-    /// When, in nanoseconds since boot.
-    pub at_ns: u64,
-    /// How it is observed.
-    pub mode: Mode,
-    /// How many events of the kernel's were lost.
-    pub lost: u64,
-    /// The addresses of those that are observed, by their names, as far as they are known.
-    pub addresses: BTreeMap<String, BTreeSet<IpAddr>>,
-    /// Each edge.
-    pub edges: Vec<EdgeNow>,
 }
 
 /// Who watches the network of a target.
@@ -558,6 +486,7 @@ impl Observer {
         }
         let now = |(edge, total): (&Edge, &Tally)| {
             let history = self.histories.get(edge);
+            let last = history.and_then(History::last);
             let pings = self.pinging.of(edge);
             let dns = self.dns.as_ref();
             let asked = dns.and_then(|dns| dns.lookups().get(edge));
@@ -577,9 +506,9 @@ impl Observer {
                 total: *total,
                 recent: history.map_or_else(Tally::default, |history| history.sum_since(since_ns)),
                 recent_s: SHOWN_S,
-                active: history
-                    .and_then(History::last)
-                    .map_or(0, |last| last.active),
+                active: last.map_or(0, |last| last.active),
+                asking: last.map_or(0, |last| last.asking),
+                stalled: last.map_or(0, |last| last.stalled),
                 rtt_us: rtts.get(rtts.len() / 2).map(|us| u64::from(*us)),
                 ping_us: median_us(recent_pings()),
                 pings_lost: recent_pings().filter(|ping| is_lost(ping.outcome)).count() as u64,
@@ -599,7 +528,46 @@ impl Observer {
             lost: self.lost.1,
             addresses: self.addresses(),
             edges: totals.into_iter().map(now).collect(),
+            peers: self.peers(at_ns),
+            listening: self.listening(),
         }
+    }
+
+    /// Each peer that is pinged. Where no ping was sent for longer than one takes to come, or to be lost, there is none.
+    fn peers(&self, now_ns: u64) -> Vec<PeerNow> {
+        let between = self.spec.ping_every.unwrap_or_default() + self.spec.ping_within;
+        let between_ns = u64::try_from(between.as_nanos()).unwrap_or(u64::MAX);
+        let fresh_ns = now_ns.saturating_sub(between_ns.saturating_mul(2));
+        // Two namespaces may go by one name, as they do on edges.
+        let mut all = BTreeMap::new();
+        for (container, peer, pings) in self.pinging.all() {
+            let is_fresh = pings.since(fresh_ns).next().is_some();
+            all.entry((container, peer)).or_insert(PeerNow {
+                container: Arc::clone(container),
+                peer,
+                last: pings.value().filter(|_| is_fresh),
+                count: pings.count(),
+            });
+        }
+        all.into_values().collect()
+    }
+
+    /// Where the target listened when it was looked at last.
+    fn listening(&self) -> Vec<Listening> {
+        let all = self.pool.listening_addresses();
+        let theirs = all.filter_map(|(inode, address)| {
+            let container = self.seats.containers.get(&inode)?;
+            let is_theirs = self.seats.shared.as_ref().is_none_or(|(_, listening)| {
+                let ports = listening.get(&inode);
+                ports.is_some_and(|ports| ports.contains(&address.port()))
+            });
+            is_theirs.then(|| Listening {
+                container: Arc::clone(container),
+                address,
+            })
+        });
+        let theirs: BTreeSet<Listening> = theirs.collect();
+        theirs.into_iter().take(LISTENING_MAX).collect()
     }
 }
 

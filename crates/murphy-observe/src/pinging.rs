@@ -197,6 +197,14 @@ impl Pinging {
         }
     }
 
+    /// Who is pinged, by whom, and what came of it.
+    pub fn all(&self) -> impl Iterator<Item = (&Arc<str>, IpAddr, &Pings)> {
+        self.posts.values().flat_map(|post| {
+            let peers = post.peers.iter();
+            peers.map(|(peer, pings)| (&post.container, *peer, pings))
+        })
+    }
+
     /// The pings of the peer of an edge.
     pub fn of(&self, edge: &Edge) -> Option<&Pings> {
         let mut posts = self.posts.values();

@@ -35,10 +35,24 @@ pub struct Ping {
     sent_ns: u64,
 }
 
+/// How many pings a peer was sent since it is pinged. None of these ever shrinks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PingCount {
+    /// Those that were sent.
+    pub sent: u64,
+    /// Those that this machine has not sent.
+    pub unsent: u64,
+    /// Those that were not answered in time.
+    pub lost: u64,
+    /// Those of them that were answered later.
+    pub late: u64,
+}
+
 /// The last pings of a peer.
 #[derive(Clone, Debug, Default)]
 pub struct Pings {
     all: VecDeque<Ping>,
+    count: PingCount,
     /// Whether ever one was heard at the peer: somebody listens there.
     is_heard_there: bool,
     /// Whether ever an answer came: who never answers may not want to, and says nothing of the network.
@@ -87,6 +101,10 @@ impl Pings {
         if self.all.len() >= Self::MAX {
             self.all.pop_front();
         }
+        match sent_ns {
+            Some(_) => self.count.sent += 1,
+            None => self.count.unsent += 1,
+        }
         self.all.push_back(Ping {
             at_ns,
             outcome: match sent_ns {
@@ -112,8 +130,10 @@ impl Pings {
         };
         if ping.took().is_none() {
             let took = received_ns.saturating_sub(ping.sent_ns);
-            ping.outcome = Outcome::Came(Duration::from_nanos(took));
+            let was =
+                std::mem::replace(&mut ping.outcome, Outcome::Came(Duration::from_nanos(took)));
             self.has_answered = true;
+            self.count.late += u64::from(was == Outcome::Lost);
         }
     }
 
@@ -194,8 +214,14 @@ impl Pings {
         for ping in self.all.iter_mut().filter(|ping| ping.at_ns < at_ns) {
             if ping.outcome == Outcome::Waiting {
                 ping.outcome = Outcome::Lost;
+                self.count.lost += 1;
             }
         }
+    }
+
+    /// How many there were.
+    pub fn count(&self) -> PingCount {
+        self.count
     }
 
     /// Whether ever an answer came.
@@ -286,6 +312,13 @@ mod tests {
         pings.push(3, 30 * MS, None);
         assert_eq!(pings.value(), Some(Outcome::Unsent));
         assert_eq!(pings.since(10 * MS).count(), 2);
+        let count = PingCount {
+            sent: 2,
+            unsent: 1,
+            lost: 1,
+            late: 1,
+        };
+        assert_eq!(pings.count(), count);
     }
 
     #[test]

@@ -378,6 +378,12 @@ impl Pool {
             .collect()
     }
 
+    /// Where anybody listened at the last look, each with the number of its namespace.
+    pub fn listening_addresses(&self) -> impl Iterator<Item = (u64, SocketAddr)> {
+        let all = self.listeners.iter();
+        all.flat_map(|(inode, listeners)| listeners.0.keys().map(|address| (*inode, *address)))
+    }
+
     /// Says of connections that were there at the last look who holds them, unless that is known.
     pub fn own(&mut self, all: &mut [Connection]) -> Result<(), ConnError> {
         for (inode, listeners) in &self.listeners {

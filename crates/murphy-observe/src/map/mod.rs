@@ -23,7 +23,7 @@ pub use svg::svg;
 use crate::{
     edge::Edge,
     finding::{Direction, Finding, Kind, Size},
-    observer::{EdgeNow, Snapshot},
+    snapshot::{EdgeNow, Snapshot},
 };
 
 /// Nodes beyond so many are one.

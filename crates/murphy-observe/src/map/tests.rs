@@ -1,9 +1,5 @@
-use std::collections::BTreeMap;
-
 use super::*;
-use crate::{
-    finding::Claim, lately::Lately, observer::Mode, share::Share, tally::Tally, unseen::Unseen,
-};
+use crate::{finding::Claim, share::Share, tally::Tally, unseen::Unseen};
 
 const S: u64 = 1_000_000_000;
 
@@ -26,35 +22,25 @@ fn now(edge: Edge, delivered: u64) -> EdgeNow {
         ..Tally::default()
     };
     EdgeNow {
-        edge,
         total: tally,
         recent: tally,
         recent_s: 5,
         active: 1,
         rtt_us: Some(200),
         ping_us: Some(200),
-        pings_lost: 0,
-        pings: 0,
-        lately: Lately::default(),
-        lookups: 0,
-        lookups_failed: 0,
-        lookup_us: None,
-        name: None,
         unseen: Unseen {
             way: delivered == 0,
             ..Unseen::default()
         },
-        findings: Vec::new(),
+        ..EdgeNow::new(edge)
     }
 }
 
 fn snapshot(edges: Vec<EdgeNow>) -> Snapshot {
     Snapshot {
         at_ns: 60 * S,
-        mode: Mode::default(),
-        lost: 0,
-        addresses: BTreeMap::new(),
         edges,
+        ..Snapshot::default()
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod etcd;
 pub mod postgres;
 pub mod program;
+pub mod prometheus;
 
 use std::{
     ffi::OsStr,

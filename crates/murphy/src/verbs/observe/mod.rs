@@ -4,10 +4,12 @@ mod injected;
 mod lines;
 mod out;
 mod score;
+mod scrape;
 mod screen;
 
 use std::{
     io,
+    net::SocketAddr,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -53,6 +55,7 @@ Examples:
                                                 hold what is found against what was injected meanwhile
   murphy observe --score inject.jsonl --score observe.jsonl --alerts http://127.0.0.1:9090
                                                 the same afterwards, and the alerts of a Prometheus, too
+  murphy observe -t container:web --prometheus 127.0.0.1:9100
 
 An edge is who talks with whom: the target, a peer, and the port of whoever is asked. What the
 kernel tells of its connections (eBPF) is counted, connections are looked at, and peers are pinged
@@ -104,6 +107,10 @@ pub struct ObserveArgs {
     /// What was injected, and how well it is found.
     #[command(flatten)]
     pub score: score::ScoreArgs,
+    /// Answer a Prometheus at `http://ADDR/metrics`, such as 127.0.0.1:9100; port 0 is any that is free
+    /// (docs/metrics.md).
+    #[arg(long, value_name = "ADDR", value_parser = scrape::address)]
+    pub prometheus: Option<SocketAddr>,
 }
 
 impl ObserveArgs {
@@ -161,6 +168,10 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
     if args.targets.is_empty() {
         return args.score.afterwards(json);
     }
+    // Before any other thread: one that began earlier would be ended by what is caught here.
+    let interrupts = interrupts()?;
+    let scraped = args.prometheus.map(scrape::Scraped::listen);
+    let mut scraped = scraped.transpose().map_err(Failure::machine)?;
     let (places, target) = args.aim().find_places(realtime_ns())?;
     if let Some(target) = &target {
         say_left_out(target);
@@ -180,11 +191,14 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
         target: target.as_ref(),
         allow_host: true,
     };
-    let interrupts = interrupts()?;
     let out = args.out.as_deref().map(|path| Out::begin(path, &names));
     let out = out.transpose()?;
     let mut observer = Observer::begin(&hit, spec).map_err(failure)?;
     lines::begun(&observer, &names, watching.seats(), json);
+    if let Some(scraped) = &mut scraped {
+        scraped.take(&observer);
+        scraped.say(json);
+    }
     let mut injected = Injected::default();
     let is_whole = !(json || args.once || args.plain) && Screen::is_possible();
     let opened = is_whole.then(|| Screen::open(&names)).transpose();
@@ -224,6 +238,9 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
                 }
                 for news in all.iter().filter(|_| screen.is_none()) {
                     lines::say(news, began, json);
+                }
+                if let Some(scraped) = &mut scraped {
+                    scraped.take(&observer);
                 }
             }
             // What fails once may work again: of a night nothing is to be lost.

@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, env, fs, path::Path};
+use std::{env, fs, path::Path};
 
 use murphy_fault::conn::Side;
 use murphy_observe::{
@@ -40,7 +40,6 @@ fn now(
     };
     let beats: Vec<Beat> = (0..60).rev().map(beat).collect();
     EdgeNow {
-        edge,
         total: tally,
         recent: tally,
         recent_s: 5,
@@ -53,15 +52,11 @@ fn now(
             p99_us: beats.iter().filter_map(|beat| beat.rtt_us).max(),
             beats,
         },
-        lookups: 0,
-        lookups_failed: 0,
-        lookup_us: None,
-        name: None,
         unseen: Unseen {
             way: tally == Tally::default(),
             ..Unseen::default()
         },
-        findings: Vec::new(),
+        ..EdgeNow::new(edge)
     }
 }
 
@@ -135,8 +130,6 @@ fn shop() -> (Snapshot, Vec<Finding>, Vec<InForce>) {
             is_pinging: true,
             without: Vec::new(),
         },
-        lost: 0,
-        addresses: BTreeMap::new(),
         edges: vec![
             now(
                 edge(Side::Accepted, "10.0.0.9", 80),
@@ -158,6 +151,7 @@ fn shop() -> (Snapshot, Vec<Finding>, Vec<InForce>) {
                 |_| 0,
             ),
         ],
+        ..Snapshot::default()
     };
     let injected = InForce {
         id: "4f09a2".into(),
