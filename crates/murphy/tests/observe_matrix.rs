@@ -505,11 +505,6 @@ fn sum_up(cells: &[Cell], least: f64) {
         let some = cells.iter().map(|cell| cell.findings[which]);
         some.sum::<usize>()
     });
-    for cell in cells {
-        if !cell.is_right || cell.findings[1] > 0 {
-            println!("{}: {}", cell.name, cell.why);
-        }
-    }
     let slowest = cells
         .iter()
         .filter_map(|cell| Some((cell.took?, &cell.name)))
