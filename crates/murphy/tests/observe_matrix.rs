@@ -18,14 +18,14 @@ mod traffic_mix;
 mod victims;
 
 use std::{
-    env, fmt,
+    env, fmt, fs,
     net::IpAddr,
-    sync::atomic::{AtomicBool, Ordering},
+    path::Path,
     thread::{scope, sleep},
     time::Duration,
 };
 
-use harness::{Guard, Murphy, say_skipped, signal};
+use harness::{Guard, Murphy, Running, say_skipped, signal};
 use murphy_sys::{
     clock::boottime_ns,
     link::{Prefixed, add_address, add_bridge, join_bridge},
@@ -36,7 +36,8 @@ use murphy_sys::{
 use network::Named;
 use runtimes::Docker;
 use serde_json::Value;
-use traffic_mix::Mix;
+use tempfile::TempDir;
+use traffic_mix::Agreement;
 
 /// How long it takes until an observer knows what is usual.
 const BEFORE: Duration = Duration::from_secs(5);
@@ -190,11 +191,11 @@ impl Fault {
 }
 
 /// Ends the traffic and the observers, also where the test fails.
-struct Ending<'a>(&'a AtomicBool, [u32; 2]);
+struct Ending<'a>(&'a Agreement, [u32; 2]);
 
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.end();
         for pid in self.1 {
             signal(pid, "INT");
         }
@@ -204,17 +205,16 @@ impl Drop for Ending<'_> {
 /// Two nodes on a wire: who asks, and who answers.
 struct Lab {
     name: &'static str,
-    nodes: [NetNamespace; 2],
     targets: [String; 2],
     runtime: Option<String>,
     addresses: [[IpAddr; 2]; 2],
     _bridge: NetNamespace,
-    _owner: Owner,
+    owner: Owner,
+    shared: TempDir,
     guard: Guard,
 }
 
 /// Whose the nodes are.
-#[allow(dead_code, reason = "they only have to live")]
 enum Owner {
     Named(Named),
     Docker(Box<Docker>),
@@ -226,27 +226,42 @@ impl Lab {
         let guard = guard_or_skip()?;
         let (named, nodes) = Named::make(&guard, ["c".to_owned(), "s".to_owned()]);
         let targets = [0, 1].map(|place| named.target(place));
-        let nodes = nodes.try_into().expect("two were made");
-        Self::lay("netns", guard, nodes, targets, Owner::Named(named))
+        let nodes: [NetNamespace; 2] = nodes.try_into().expect("two were made");
+        let shared = tempfile::tempdir().expect("a directory");
+        Self::lay("netns", guard, &nodes, targets, shared, Owner::Named(named))
     }
 
     /// Two containers of a docker.
     fn contained_or_skip() -> Option<Self> {
         let guard = guard_or_skip()?;
         let docker = Docker::start_or_skip()?;
+        let shared = tempfile::tempdir().expect("a directory");
+        // This machine's libraries, this program, and what both ends agree on.
+        let program = env::current_exe().expect("it runs");
+        let [program, directory] = [program.as_path(), shared.path()].map(|path| path.display());
+        let volumes = [
+            "/usr:/usr:ro".to_owned(),
+            "/usr/lib:/lib:ro".to_owned(),
+            "/usr/lib64:/lib64:ro".to_owned(),
+            format!("{program}:{program}:ro"),
+            format!("{directory}:{directory}"),
+        ];
         let names = ["client", "server"];
         let nodes = names.map(|name| {
             // Without a network of its own a container has no IPv6, either.
             let v6 = ["--sysctl", "net.ipv6.conf.all.disable_ipv6=0"];
-            docker.container(name, &v6, "exec busybox sleep 3600");
+            let volumes = volumes.iter().flat_map(|volume| ["--volume", volume]);
+            let options: Vec<&str> = v6.into_iter().chain(volumes).collect();
+            docker.container(name, &options, "exec busybox sleep 3600");
             NetNamespace::of_process(docker.first(name)).expect("it runs")
         });
         let targets = names.map(|name| format!("container:{name}"));
         Self::lay(
             "container",
             guard,
-            nodes,
+            &nodes,
             targets,
+            shared,
             Owner::Docker(Box::new(docker)),
         )
     }
@@ -254,8 +269,9 @@ impl Lab {
     fn lay(
         name: &'static str,
         guard: Guard,
-        nodes: [NetNamespace; 2],
+        nodes: &[NetNamespace; 2],
         targets: [String; 2],
+        shared: TempDir,
         owner: Owner,
     ) -> Option<Self> {
         if let Err(error) = Pinger::new(&nodes[0], None) {
@@ -293,14 +309,41 @@ impl Lab {
         };
         Some(Self {
             name,
-            nodes,
             targets,
             runtime,
             addresses: [[v4(1), v4(2)], [v6(1), v6(2)]],
             guard,
             _bridge: bridge,
-            _owner: owner,
+            owner,
+            shared,
         })
+    }
+
+    /// Starts one end of the traffic inside of its node.
+    fn live(&self, end: &str, server: IpAddr, is_busy: bool, directory: &Path) -> Option<Running> {
+        let traffic = if is_busy { "busy" } else { "idle" };
+        let role = format!("{end} {server} {traffic} {}", directory.display());
+        let program = env::current_exe().expect("it runs");
+        let program = program.to_str().expect("text");
+        let words = ["--exact", traffic_mix::HOME, "--nocapture"];
+        match &self.owner {
+            Owner::Named(named) => {
+                let name = named.name(usize::from(end == "server"));
+                let ip = self.guard.program(Path::new("ip"));
+                let started = ip
+                    .args(["netns", "exec", name, program])
+                    .args(words)
+                    .env(traffic_mix::ROLE, role)
+                    .start();
+                Some(started)
+            }
+            Owner::Docker(docker) => {
+                let role = format!("{}={role}", traffic_mix::ROLE);
+                let exec = ["exec", "--detach", "--env", &role, end, program];
+                docker.run(&[&exec[..], &words].concat());
+                None
+            }
+        }
     }
 
     fn murphy(&self, words: &str, end: End) -> Murphy {
@@ -316,11 +359,12 @@ impl Lab {
     /// Injects one fault after the other while both ends are observed; what came of each.
     fn run(&self, is_v4: bool, is_busy: bool, faults: &[Fault]) -> Vec<Cell> {
         let [client, server] = self.addresses[usize::from(!is_v4)];
-        let mix = Mix::begin(self.nodes.clone(), server, is_busy);
-        let is_over = AtomicBool::new(false);
+        let directory = self.shared.path().join(format!("{is_v4}-{is_busy}"));
+        fs::create_dir(&directory).expect("a directory");
+        let mix = Agreement::at(&directory);
+        let ends = ["server", "client"].map(|end| self.live(end, server, is_busy, &directory));
         let port = mix.port();
         scope(|scope| {
-            mix.run(scope, &is_over);
             let observers = [End::Client, End::Server].map(|end| {
                 let words = "observe -t TARGET --json --ping-every 100ms";
                 let observer = self.murphy(words, end).start();
@@ -328,7 +372,7 @@ impl Lab {
                 // What it says must be read while it says so.
                 (pid, scope.spawn(move || observer.wait()))
             });
-            let ending = Ending(&is_over, observers.each_ref().map(|(pid, _)| *pid));
+            let ending = Ending(&mix, observers.each_ref().map(|(pid, _)| *pid));
             sleep(BEFORE);
             let mut times = Vec::new();
             for fault in faults {
@@ -354,6 +398,9 @@ impl Lab {
                 assert_eq!(ended.code, 0, "{ended:?}");
                 ended.lines()
             });
+            for end in ends.into_iter().flatten() {
+                end.wait();
+            }
             let ends = [End::Client, End::Server].into_iter().zip(&said);
             let cells = ends.flat_map(|(end, lines)| {
                 let peer = if end == End::Client { server } else { client };
@@ -388,7 +435,12 @@ impl Lab {
                         )
                     })
             });
-            cells.collect()
+            let said = cells.inspect(|cell| {
+                if !cell.is_right || cell.findings[1] > 0 {
+                    println!("{}: {}", cell.name, cell.why);
+                }
+            });
+            said.collect()
         })
     }
 }
@@ -564,4 +616,10 @@ fn every_fault_is_found_at_both_ends_or_said_to_be_unseen() {
     }
     // Of the few cells of a sample none may fail.
     sum_up(&cells, if is_soak { 0.98 } else { 1.0 });
+}
+
+/// Not a test: where one end of the traffic lives, when it is told so.
+#[test]
+fn an_end_of_the_traffic() {
+    traffic_mix::live();
 }

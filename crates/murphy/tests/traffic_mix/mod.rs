@@ -1,15 +1,20 @@
-//! Traffic between two namespaces, for tests: connections on which both ends send by their own clocks, short ones, idle
-//! ones, and names that are asked for.
+//! Traffic between two nodes, for tests: connections on which both ends send by their own clocks, short ones, idle ones,
+//! and names that are asked for. Each end is a process of its own, this test's program, inside of its node.
+//!
+//! What they agree on is in a directory that both see: the server's port, whether names are asked for, and that it is over.
 
 use std::{
+    env, fs,
     io::{ErrorKind, Read, Write},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
-    sync::atomic::{AtomicBool, AtomicU16, Ordering},
-    thread::{Scope, sleep},
-    time::Duration,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU16, Ordering},
+    },
+    thread::{scope, sleep},
+    time::{Duration, Instant},
 };
-
-use murphy_sys::namespace::NetNamespace;
 
 /// How many connections stay, and how many clients come and go.
 const STAYING: usize = 6;
@@ -18,156 +23,218 @@ const COMING: usize = 2;
 const SAY_EVERY: Duration = Duration::from_millis(10);
 const COME_EVERY: Duration = Duration::from_millis(100);
 const ASK_EVERY: Duration = Duration::from_millis(50);
+/// How often it is looked what both agree on.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long a client waits for whoever does not answer.
 const WITHIN: Duration = Duration::from_secs(1);
+/// Nobody goes on for longer, whoever forgets him.
+const LASTS_MAX: Duration = Duration::from_mins(20);
 /// What a client wants of a connection, in its first byte.
 const STREAM: u8 = b's';
 const QUESTION: u8 = b'q';
 const IDLE: u8 = b'i';
+/// The variable that says which end a process is: `client` or `server`, its server's address, `busy` or `idle`, and the
+/// directory.
+pub const ROLE: &str = "MURPHY_MIX";
+/// The test of the file that says `mod traffic_mix;` in which such a process lives: it calls [`live`].
+pub const HOME: &str = "an_end_of_the_traffic";
 
-/// A server and its clients, and a server of names with its own.
-pub struct Mix {
-    nodes: [NetNamespace; 2],
-    listener: TcpListener,
-    names: UdpSocket,
-    is_busy: bool,
-    asks_names: AtomicBool,
-}
+/// What both ends agree on.
+pub struct Agreement(PathBuf);
 
-impl Mix {
-    /// The server listens at a port of its own, and at that of names.
-    pub fn begin(nodes: [NetNamespace; 2], server: IpAddr, is_busy: bool) -> Self {
-        let listener = retried(|| {
-            nodes[1]
-                .run(|| TcpListener::bind((server, 0)))
-                .expect("a namespace")
-        });
-        listener.set_nonblocking(true).expect("a socket");
-        let names = nodes[1].run(|| UdpSocket::bind((server, 53)));
-        let names = names.expect("a namespace").expect("a free port");
-        let short = Some(Duration::from_millis(50));
-        names.set_read_timeout(short).expect("a socket");
-        Self {
-            nodes,
-            listener,
-            names,
-            is_busy,
-            asks_names: AtomicBool::new(false),
+impl Agreement {
+    /// In an empty directory.
+    pub fn at(directory: &Path) -> Self {
+        Self(directory.to_owned())
+    }
+
+    fn says(&self, what: &str) -> bool {
+        self.0.join(what).exists()
+    }
+
+    fn say(&self, what: &str, is_so: bool) {
+        let path = self.0.join(what);
+        if is_so {
+            fs::write(path, "").expect("a file");
+        } else {
+            let _ = fs::remove_file(path);
         }
     }
 
-    /// The port of the server.
-    pub fn port(&self) -> u16 {
-        self.at().port()
-    }
-
-    /// Whether names are asked for from now on.
+    /// Names are asked for from now on, or no longer.
     pub fn ask_names(&self, asks: bool) {
-        self.asks_names.store(asks, Ordering::Relaxed);
+        self.say("names", asks);
     }
 
-    fn at(&self) -> SocketAddr {
-        self.listener.local_addr().expect("it is bound")
+    /// Both are to end.
+    pub fn end(&self) {
+        self.say("over", true);
     }
 
-    /// Serves and asks until it is over.
-    pub fn run<'scope>(
-        &'scope self,
-        scope: &'scope Scope<'scope, '_>,
-        is_over: &'scope AtomicBool,
-    ) {
-        let goes_on = || !is_over.load(Ordering::Relaxed);
-        scope.spawn(move || {
-            while goes_on() {
-                match self.listener.accept() {
-                    Ok((stream, _)) => drop(scope.spawn(move || serve(stream, is_over))),
+    /// The port of the server, once it listens.
+    pub fn port(&self) -> u16 {
+        let path = self.0.join("port");
+        let began = Instant::now();
+        loop {
+            if let Some(port) = fs::read_to_string(&path)
+                .ok()
+                .and_then(|it| it.parse().ok())
+            {
+                return port;
+            }
+            assert!(
+                began.elapsed() < Duration::from_secs(30),
+                "no server listens"
+            );
+            sleep(LOOK_EVERY);
+        }
+    }
+}
+
+/// One end.
+struct Mix {
+    server: IpAddr,
+    is_busy: bool,
+    agreement: Agreement,
+    is_over: AtomicBool,
+    asks_names: AtomicBool,
+}
+
+/// Is the end that the variable says, until it is over; nothing where there is none.
+pub fn live() {
+    let Ok(role) = env::var(ROLE) else { return };
+    let words: Vec<&str> = role.split(' ').collect();
+    let [end, server, traffic, directory] = words[..] else {
+        panic!("{role}");
+    };
+    let mix = Arc::new(Mix {
+        server: server.parse().expect("an address"),
+        is_busy: traffic == "busy",
+        agreement: Agreement::at(Path::new(directory)),
+        is_over: AtomicBool::new(false),
+        asks_names: AtomicBool::new(false),
+    });
+    scope(|scope| {
+        scope.spawn(|| {
+            let began = Instant::now();
+            while !mix.agreement.says("over") && began.elapsed() < LASTS_MAX {
+                let asks = mix.agreement.says("names");
+                mix.asks_names.store(asks, Ordering::Relaxed);
+                sleep(LOOK_EVERY);
+            }
+            mix.is_over.store(true, Ordering::Relaxed);
+        });
+        match end {
+            "server" => mix.serve(),
+            _ => mix.ask(),
+        }
+    });
+}
+
+impl Mix {
+    fn goes_on(&self) -> bool {
+        !self.is_over.load(Ordering::Relaxed)
+    }
+
+    fn serve(&self) {
+        let listener = retried(|| TcpListener::bind((self.server, 0)));
+        listener.set_nonblocking(true).expect("a socket");
+        let names = UdpSocket::bind((self.server, 53)).expect("a free port");
+        let short = Some(LOOK_EVERY);
+        names.set_read_timeout(short).expect("a socket");
+        let port = listener.local_addr().expect("it is bound").port();
+        let [written, path] = ["port.new", "port"].map(|name| self.agreement.0.join(name));
+        fs::write(&written, port.to_string()).expect("a file");
+        fs::rename(written, path).expect("a file");
+        scope(|scope| {
+            scope.spawn(|| {
+                while self.goes_on() {
+                    answer_names(&names);
+                }
+            });
+            while self.goes_on() {
+                match listener.accept() {
+                    Ok((stream, _)) => drop(scope.spawn(|| serve(stream, &self.is_over))),
                     Err(_) => sleep(Duration::from_millis(2)),
                 }
             }
         });
-        for _ in 0..STAYING {
-            scope.spawn(move || {
-                while goes_on() {
-                    let wish = if self.is_busy { STREAM } else { IDLE };
-                    match self.connect(wish) {
-                        Some(stream) if self.is_busy => talk(stream, is_over),
-                        Some(stream) => hold(stream, is_over),
-                        None => sleep(COME_EVERY),
+    }
+
+    fn ask(&self) {
+        let to = SocketAddr::new(self.server, self.agreement.port());
+        scope(|scope| {
+            for _ in 0..STAYING {
+                scope.spawn(|| {
+                    while self.goes_on() {
+                        let wish = if self.is_busy { STREAM } else { IDLE };
+                        match connect(to, wish) {
+                            Some(stream) if self.is_busy => talk(stream, &self.is_over),
+                            Some(stream) => hold(stream, &self.is_over),
+                            None => sleep(COME_EVERY),
+                        }
                     }
-                }
-            });
-        }
-        for _ in 0..if self.is_busy { COMING } else { 0 } {
-            scope.spawn(move || {
-                while goes_on() {
-                    if let Some(mut stream) = self.connect(QUESTION) {
-                        // The other end closes first, so that nobody resets anything.
-                        let mut answer = Vec::new();
-                        let _ = stream.read_to_end(&mut answer);
-                    }
-                    sleep(COME_EVERY);
-                }
-            });
-        }
-        scope.spawn(move || {
-            while goes_on() {
-                self.answer_names();
+                });
             }
-        });
-        scope.spawn(move || {
-            while goes_on() {
+            for _ in 0..if self.is_busy { COMING } else { 0 } {
+                scope.spawn(|| {
+                    while self.goes_on() {
+                        if let Some(mut stream) = connect(to, QUESTION) {
+                            // The other end closes first, so that nobody resets anything.
+                            let mut answer = Vec::new();
+                            let _ = stream.read_to_end(&mut answer);
+                        }
+                        sleep(COME_EVERY);
+                    }
+                });
+            }
+            while self.goes_on() {
                 if self.asks_names.load(Ordering::Relaxed) {
-                    self.ask_name();
+                    // Whoever gets no answer asks again.
+                    let _ = ask_name(self.server);
                 }
                 sleep(ASK_EVERY);
             }
         });
     }
+}
 
-    fn connect(&self, wish: u8) -> Option<TcpStream> {
-        let to = self.at();
-        let made = self.nodes[0].run(|| TcpStream::connect_timeout(&to, WITHIN));
-        let mut stream = made.expect("a namespace").ok()?;
-        stream.set_nodelay(true).expect("a socket");
-        stream.set_read_timeout(Some(WITHIN)).expect("a socket");
-        stream.write_all(&[wish]).ok()?;
-        Some(stream)
-    }
+fn connect(to: SocketAddr, wish: u8) -> Option<TcpStream> {
+    let mut stream = TcpStream::connect_timeout(&to, WITHIN).ok()?;
+    stream.set_nodelay(true).expect("a socket");
+    stream.set_read_timeout(Some(WITHIN)).expect("a socket");
+    stream.write_all(&[wish]).ok()?;
+    Some(stream)
+}
 
-    fn answer_names(&self) {
-        let mut question = [0; 512];
-        if let Ok((length, from)) = self.names.recv_from(&mut question) {
-            // It is an answer now, to the same question, without any record.
-            question[2] |= 0x80;
-            let _ = self.names.send_to(&question[..length], from);
-        }
+fn answer_names(names: &UdpSocket) {
+    let mut question = [0; 512];
+    if let Ok((length, from)) = names.recv_from(&mut question) {
+        // It is an answer now, to the same question, without any record.
+        question[2] |= 0x80;
+        let _ = names.send_to(&question[..length], from);
     }
+}
 
-    fn ask_name(&self) {
-        static NUMBER: AtomicU16 = AtomicU16::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed).to_be_bytes();
-        let question = [
-            &number[..],
-            &[1, 0, 0, 1, 0, 0, 0, 0, 0, 0],
-            b"\x02db\x04test\0",
-            &[0, 1, 0, 1],
-        ]
-        .concat();
-        let to = (self.at().ip(), 53);
-        let any: SocketAddr = match self.at() {
-            SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
-            SocketAddr::V6(_) => ([0_u16; 8], 0).into(),
-        };
-        let asked = self.nodes[0].run(|| -> std::io::Result<()> {
-            let socket = UdpSocket::bind(any)?;
-            socket.connect(to)?;
-            socket.set_read_timeout(Some(WITHIN))?;
-            socket.send(&question)?;
-            socket.recv(&mut [0; 512]).map(drop)
-        });
-        // Whoever gets no answer asks again.
-        let _ = asked.expect("a namespace");
-    }
+fn ask_name(server: IpAddr) -> std::io::Result<()> {
+    static NUMBER: AtomicU16 = AtomicU16::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    let question = [
+        &number[..],
+        &[1, 0, 0, 1, 0, 0, 0, 0, 0, 0],
+        b"\x02db\x04test\0",
+        &[0, 1, 0, 1],
+    ]
+    .concat();
+    let any: SocketAddr = match server {
+        IpAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
+        IpAddr::V6(_) => ([0_u16; 8], 0).into(),
+    };
+    let socket = UdpSocket::bind(any)?;
+    socket.connect((server, 53))?;
+    socket.set_read_timeout(Some(WITHIN))?;
+    socket.send(&question)?;
+    socket.recv(&mut [0; 512]).map(drop)
 }
 
 /// An address may need a moment until it can be had.
