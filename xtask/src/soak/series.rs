@@ -78,6 +78,12 @@ pub fn all() -> Vec<Series> {
             "net_killed",
         ),
         test(
+            "net-effects",
+            "every fault by every engine, each way and both: the receiver sees what Murphy counts",
+            "murphy",
+            "net_effects",
+        ),
+        test(
             "conn-kills",
             "kill -9 of injector and keeper at 300 instants of ended connections leaves nobody refused or stalled",
             "murphy",

@@ -1,0 +1,400 @@
+//! What other observers get wrong: short connections are no failed ones, who does not answer pings is not cut off, services
+//! may have any port, containers may live for seconds, one upstream of ten may be broken, and every retransmit is one of
+//! somebody's.
+#![allow(
+    clippy::print_stdout,
+    reason = "the soak reads the figure that is printed"
+)]
+
+#[path = "../../murphy-target/tests/runtimes/mod.rs"]
+mod runtimes;
+#[path = "../../murphy-sys/tests/wire/mod.rs"]
+mod wire;
+
+mod harness;
+mod network;
+mod victims;
+
+use std::{
+    env,
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    process::Command,
+    sync::atomic::{AtomicBool, Ordering},
+    thread::{Scope, scope, sleep},
+    time::{Duration, Instant},
+};
+
+use harness::{Ended, Guard, patience, say_skipped, signal};
+use murphy_sys::{
+    counters::Counters,
+    link::{Prefixed, add_bridge, join_bridge},
+    namespace::NetNamespace,
+    ping::Pinger,
+    tcp_events,
+};
+use network::Named;
+use runtimes::Docker;
+use serde_json::Value;
+use wire::{Star, address};
+
+/// How long it takes until an observer knows what is usual.
+const BEFORE: Duration = Duration::from_secs(3);
+/// How often the sums are compared, and how often in full.
+const RUNS: usize = 1;
+const RUNS_SOAK: usize = 20;
+
+/// A client, and servers on ports that the kernel has chosen.
+struct Lab {
+    star: Star,
+    listeners: Vec<TcpListener>,
+    named: Named,
+    guard: Guard,
+}
+
+impl Lab {
+    fn lay_or_skip(servers: usize) -> Option<Self> {
+        let guard = Guard::root_or_skip()?;
+        if let Err(error) = tcp_events::trial() {
+            say_skipped(&error.to_string());
+            return None;
+        }
+        let endings = (0..=servers).map(|number| number.to_string());
+        let (named, nodes) = Named::make(&guard, endings);
+        if let Err(error) = Pinger::new(&nodes[0], None) {
+            say_skipped(&error.to_string());
+            return None;
+        }
+        let star = Star::lay(nodes);
+        let listen = |place: usize| {
+            let last = u8::try_from(place + 1).expect("a few");
+            let bound = star.nodes[place].run(|| TcpListener::bind((address(true, last), 0)));
+            bound.expect("a namespace").expect("a socket")
+        };
+        let listeners = (1..=servers).map(listen).collect();
+        Some(Self {
+            star,
+            listeners,
+            named,
+            guard,
+        })
+    }
+
+    fn at(&self, server: usize) -> SocketAddr {
+        self.listeners[server].local_addr().expect("it is bound")
+    }
+
+    /// Each server sends back what comes.
+    fn serve<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, is_over: &'scope AtomicBool) {
+        for listener in &self.listeners {
+            listener.set_nonblocking(true).expect("a socket");
+            scope.spawn(move || {
+                while !is_over.load(Ordering::Relaxed) {
+                    match listener.accept() {
+                        Ok((stream, _)) => drop(scope.spawn(move || echo(stream, is_over))),
+                        Err(_) => sleep(Duration::from_millis(2)),
+                    }
+                }
+            });
+        }
+    }
+
+    /// Asks a server a hundred times a second, until it is over.
+    fn ask(&self, server: usize, is_over: &AtomicBool) {
+        while !is_over.load(Ordering::Relaxed) {
+            let Some(mut stream) = self.connect(server) else {
+                continue;
+            };
+            let mut question = [7; 32];
+            while !is_over.load(Ordering::Relaxed) {
+                let asked = stream.write_all(&question);
+                if asked
+                    .and_then(|()| stream.read_exact(&mut question))
+                    .is_err()
+                {
+                    break;
+                }
+                sleep(Duration::from_millis(10));
+            }
+        }
+    }
+
+    fn connect(&self, server: usize) -> Option<TcpStream> {
+        let to = self.at(server);
+        let made = self.star.nodes[0].run(|| TcpStream::connect_timeout(&to, patience()));
+        let stream = made.expect("a namespace").ok()?;
+        stream.set_nodelay(true).expect("a socket");
+        stream.set_read_timeout(Some(patience())).expect("a socket");
+        Some(stream)
+    }
+
+    /// What is said by whoever observes the client while this happens, and the servers are asked all the time.
+    fn observe(&self, asked: usize, happens: impl FnOnce()) -> Vec<Value> {
+        let is_over = AtomicBool::new(false);
+        scope(|scope| {
+            let ending = Ending(&is_over);
+            self.serve(scope, &is_over);
+            for server in 0..asked {
+                let is_over = &is_over;
+                scope.spawn(move || self.ask(server, is_over));
+            }
+            let words = ["observe", "-t", &self.named.target(0), "--json"];
+            let observer = self.guard.murphy(words).start();
+            let pid = observer.pid();
+            let said = scope.spawn(move || observer.wait());
+            sleep(BEFORE);
+            happens();
+            signal(pid, "INT");
+            let ended = said.join().expect("it is only waited for");
+            drop(ending);
+            assert_eq!(ended.code, 0, "{ended:?}");
+            ended.lines()
+        })
+    }
+
+    fn inject(&self, words: &str) -> Ended {
+        let words = words.replace("TARGET", &self.named.target(0));
+        let ended = self.guard.murphy(words.split(' ')).run();
+        assert_eq!(ended.code, 0, "{ended:?}");
+        ended
+    }
+}
+
+/// Ends the traffic, also where the test fails.
+struct Ending<'a>(&'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn echo(mut stream: TcpStream, is_over: &AtomicBool) {
+    let mut question = [0; 32];
+    stream.set_nonblocking(false).expect("a socket");
+    stream.set_nodelay(true).expect("a socket");
+    let short = Some(Duration::from_millis(100));
+    stream.set_read_timeout(short).expect("a socket");
+    while !is_over.load(Ordering::Relaxed) {
+        match stream.read(&mut question) {
+            Ok(0) => return,
+            Ok(length) if stream.write_all(&question[..length]).is_err() => return,
+            Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => return,
+            _ => {}
+        }
+    }
+}
+
+/// The findings among what was said.
+fn found(said: &[Value]) -> Vec<&Value> {
+    said.iter()
+        .filter(|line| line["event"] == "found")
+        .collect()
+}
+
+/// The last snapshot's edges.
+fn edges(said: &[Value]) -> &Vec<Value> {
+    let last = said.last().expect("it says something");
+    assert_eq!(last["event"], "ended");
+    last["snapshot"]["edges"].as_array().expect("edges")
+}
+
+fn of_port(edges: &[Value], port: u16) -> &Value {
+    let mut with = edges
+        .iter()
+        .filter(|edge| edge["port"].as_u64() == Some(port.into()));
+    let edge = with.next().expect("a service of any port is seen");
+    assert_eq!(with.next(), None);
+    edge
+}
+
+#[test]
+fn a_connection_of_nine_milliseconds_has_not_failed() {
+    const COUNT: u64 = 100;
+    let Some(lab) = Lab::lay_or_skip(1) else {
+        return;
+    };
+    let said = lab.observe(0, || {
+        for _ in 0..COUNT {
+            let stream = lab.connect(0).expect("somebody listens");
+            sleep(Duration::from_millis(9));
+            drop(stream);
+        }
+        sleep(Duration::from_secs(1));
+    });
+    let edge = of_port(edges(&said), lab.at(0).port());
+    let total = |name: &str| edge["total"][name].as_u64().expect("a figure");
+    assert_eq!(total("connected"), COUNT);
+    for failed in ["refused", "timed_out", "unreachable", "given_up", "broken"] {
+        assert_eq!(total(failed), 0, "{failed}: {edge}");
+    }
+    assert_eq!(found(&said), Vec::<&Value>::new());
+}
+
+#[test]
+fn who_does_not_answer_pings_is_not_cut_off_and_what_is_wrong_there_is_found_all_the_same() {
+    let Some(lab) = Lab::lay_or_skip(1) else {
+        return;
+    };
+    let rule = ["-A", "INPUT", "-p", "icmp", "-j", "DROP"];
+    let mut iptables = Command::new("ip");
+    iptables.args(["netns", "exec", lab.named.name(1), "iptables"]);
+    let ruled = iptables.args(rule).status().expect("iptables");
+    assert!(ruled.success());
+    let said = lab.observe(1, || {
+        sleep(Duration::from_secs(4));
+        lab.inject("inject net -t TARGET --delay 50ms --direction to --for 4s");
+    });
+    let found = found(&said);
+    let [latency] = &found[..] else {
+        panic!("{found:?}");
+    };
+    assert_eq!(latency["kind"], "latency", "{latency}");
+    let before = said.iter().filter(|line| line["event"] == "snapshot");
+    let edge = before.map(|line| &line["snapshot"]["edges"][0]);
+    // Whoever asks for a connection is answered.
+    assert!(
+        edge.clone().any(|edge| edge["ping_us"].is_u64()),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn one_broken_upstream_of_ten_is_found_and_no_other() {
+    let Some(lab) = Lab::lay_or_skip(10) else {
+        return;
+    };
+    let said = lab.observe(10, || {
+        let broken = address(true, 5);
+        lab.inject(&format!(
+            "inject net -t TARGET --partition --direction to --cidr {broken}/32 --for 5s"
+        ));
+    });
+    let found = found(&said);
+    let [partition] = &found[..] else {
+        panic!("{found:?}");
+    };
+    assert_eq!(partition["kind"], "partition");
+    assert_eq!(partition["edge"]["peer"], address(true, 5).to_string());
+    let ports = (0..10).map(|server| lab.at(server).port());
+    for port in ports {
+        let edge = of_port(edges(&said), port);
+        assert!(edge["total"]["delivered"].as_u64() > Some(100), "{edge}");
+    }
+}
+
+#[test]
+fn a_container_that_lives_for_five_seconds_is_seen() {
+    let Some(guard) = Guard::root_or_skip() else {
+        return;
+    };
+    if let Err(error) = tcp_events::trial() {
+        say_skipped(&error.to_string());
+        return;
+    }
+    let Some(docker) = Docker::start_or_skip() else {
+        return;
+    };
+    // It asks a few times, and is over.
+    let script = "busybox sleep 2; for at in 0 1 2 3 4 5; do echo hello | busybox nc -w 1 10.95.0.254 5432; busybox sleep 0.3; done";
+    docker.container("short", &[], script);
+    let began = Instant::now();
+    let node = NetNamespace::of_process(docker.first("short")).expect("it runs");
+    let bridge = NetNamespace::create().expect("a namespace");
+    let in_24 = |last: u8| Prefixed {
+        address: [10, 95, 0, last].into(),
+        length: 24,
+    };
+    add_bridge(&bridge, "br0", in_24(254)).expect("a bridge");
+    join_bridge(&bridge, "br0", "n1", &node, in_24(1)).expect("a link");
+    let bound = bridge.run(|| TcpListener::bind(("10.95.0.254", 5432)));
+    let listener = bound.expect("a namespace").expect("a socket");
+    listener.set_nonblocking(true).expect("a socket");
+    let is_over = AtomicBool::new(false);
+    let ended = scope(|scope| {
+        let ending = Ending(&is_over);
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                // What it hears it forgets.
+                drop(listener.accept());
+                sleep(Duration::from_millis(5));
+            }
+        });
+        let host = format!("unix://{}", docker.socket().display());
+        let words = ["observe", "-t", "container:short", "--json", "--for", "20s"];
+        let ended = guard.murphy(words).env("DOCKER_HOST", host).run();
+        drop(ending);
+        ended
+    });
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(began.elapsed() < patience(), "it ends with its target");
+    let said = ended.lines();
+    let edge = of_port(edges(&said), 5432);
+    assert_eq!(edge["container"], "container:short");
+    assert!(edge["total"]["connected"].as_u64() > Some(2), "{edge}");
+}
+
+#[test]
+fn every_retransmit_is_one_of_a_container_and_an_upstream() {
+    let runs = match env::var_os("MURPHY_SOAK") {
+        Some(_) => RUNS_SOAK,
+        None => RUNS,
+    };
+    let (mut told, mut counted, mut lost) = (0, 0, 0);
+    for _ in 0..runs {
+        let Some(lab) = Lab::lay_or_skip(3) else {
+            return;
+        };
+        let client = &lab.star.nodes[0];
+        let retransmits = || {
+            let counters = Counters::of(client).expect("a namespace");
+            counters
+                .get("Tcp.RetransSegs")
+                .or(counters.get("TcpRetransSegs"))
+        };
+        let mut before = None;
+        let mut after = None;
+        let said = lab.observe(3, || {
+            before = retransmits();
+            lab.inject("inject net -t TARGET --loss 20% --direction to --protocol tcp --for 4s");
+            // Until nothing is sent again any more.
+            loop {
+                after = retransmits();
+                sleep(Duration::from_secs(2));
+                if retransmits() == after {
+                    break;
+                }
+            }
+        });
+        let of = |edge: &Value| {
+            let kinds = [
+                "syn_retransmits",
+                "synack_retransmits",
+                "retransmits",
+                "probes",
+                "unsent",
+            ];
+            let figures = kinds.map(|kind| edge["total"][kind].as_u64().expect("a figure"));
+            figures.iter().sum::<u64>()
+        };
+        let edges = edges(&said);
+        assert_eq!(edges.len(), 3, "{edges:?}");
+        assert!(edges.iter().all(|edge| of(edge) > 0), "{edges:?}");
+        let run = edges.iter().map(of).sum::<u64>();
+        let counted_run = after.expect("a counter") - before.expect("a counter");
+        let lost_run = said.last().expect("the end")["snapshot"]["lost"].as_u64();
+        let lost_run = lost_run.expect("a figure");
+        // Never more, and at most what was lost and one in a thousand less.
+        assert!(run <= counted_run, "{run} of {counted_run}");
+        assert!(
+            run + lost_run + counted_run / 1000 >= counted_run,
+            "{run} of {counted_run}"
+        );
+        told += run;
+        counted += counted_run;
+        lost += lost_run;
+    }
+    println!(
+        "figure: in {runs} runs {told} retransmits of containers and upstreams, and {counted} by RetransSegs of their namespaces; {lost} events were lost"
+    );
+}
