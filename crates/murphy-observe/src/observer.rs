@@ -338,7 +338,8 @@ impl Observer {
             for event in events.take() {
                 self.book.tell(&event, &self.seats);
             }
-            self.lost.1 += events.lost();
+            // Also what could not be told because the processor was telling something of the same kind.
+            self.lost.1 += events.lost() + events.missed().unwrap_or(0);
         }
         if let Some(dns) = &mut self.dns {
             dns.hear(&self.neighbours);

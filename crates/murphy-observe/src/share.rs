@@ -1,5 +1,7 @@
 //! A share is how many of some were hit, with the interval in which the chance lies.
 
+use std::ops::Add;
+
 use serde::{Deserialize, Serialize};
 
 /// The quantile of the normal distribution that 95 % lie within.
@@ -24,6 +26,17 @@ impl Share {
         }
     }
 
+    /// How likely it is that just these were hit, each with the same chance as all of them: its logarithm.
+    pub fn likelihood(self) -> f64 {
+        let part = |count: u64| {
+            if count == 0 {
+                return 0.0;
+            }
+            count as f64 * (count as f64 / self.of as f64).ln()
+        };
+        part(self.hit) + part(self.of - self.hit)
+    }
+
     /// The interval in which the chance of being hit lies with a confidence of 95 %, by Wilson (1927), which holds for few
     /// and for rare ones, too. All of it where there is none to tell by.
     pub fn interval(self) -> [f64; 2] {
@@ -38,6 +51,17 @@ impl Share {
             ((middle - half) / scale).max(0.0),
             ((middle + half) / scale).min(1.0),
         ]
+    }
+}
+
+impl Add for Share {
+    type Output = Self;
+
+    fn add(self, more: Self) -> Self {
+        Self {
+            hit: self.hit + more.hit,
+            of: self.of + more.of,
+        }
     }
 }
 

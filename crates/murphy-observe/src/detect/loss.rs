@@ -36,6 +36,11 @@ const MUCH: f64 = 0.05;
 /// For so long, in nanoseconds.
 const MEASURED_NS: u64 = 3 * SECOND_NS / 2;
 
+/// So many pings in a row are lost that it may be all of them.
+const ROW: usize = 2;
+/// So long nothing is lost between two losses that have nothing to do with each other, in nanoseconds.
+const APART_NS: u64 = 10 * SECOND_NS;
+
 /// Claims a loss, by segments where there are any, else by pings.
 pub fn detect(sight: &Sight<'_>) -> Vec<Claim> {
     let claim = match (by_segments(sight), by_arrivals(sight)) {
@@ -74,14 +79,47 @@ fn first_end(sight: &Sight<'_>, since_ns: u64, happens: impl Fn(&Tally) -> bool)
     first.map_or(since_ns, |slice| slice.at_ns)
 }
 
+/// From when on it is as much as it is now: before, from a time on, it was less by more than chance makes it vary. Where
+/// it changes is where that explains most (maximum likelihood).
+fn rises(sight: &Sight<'_>, since_ns: u64, of: impl Fn(&Tally) -> Share) -> u64 {
+    let slices = sight.history.since(since_ns);
+    let slices: Vec<(u64, Share)> = slices
+        .map(|slice| (slice.at_ns, of(&slice.tally)))
+        .collect();
+    let all = slices
+        .iter()
+        .fold(Share::default(), |sum, (_, one)| sum + *one);
+    let (mut before, mut best) = (Share::default(), (all.likelihood(), since_ns));
+    for (at_ns, one) in slices {
+        before = before + one;
+        let after = Share {
+            hit: all.hit - before.hit,
+            of: all.of - before.of,
+        };
+        if before.interval()[1] < after.interval()[0] {
+            let both = before.likelihood() + after.likelihood();
+            if both > best.0 {
+                best = (both, at_ns);
+            }
+        }
+    }
+    best.1
+}
+
+/// Of what came, how much came before what was sent earlier.
+fn ahead(tally: &Tally) -> Share {
+    Share {
+        hit: tally.out_of_order.min(tally.segments_received),
+        of: tally.segments_received,
+    }
+}
+
 /// What is lost on its way here, the segments behind it come before.
 fn by_arrivals(sight: &Sight<'_>) -> Option<Claim> {
     let since_ns = since(sight, |tally| tally.out_of_order > 0)?;
+    let since_ns = rises(sight, since_ns, ahead);
     let sum = sight.history.sum_since(since_ns);
-    let share = Share {
-        hit: sum.out_of_order.min(sum.segments_received),
-        of: sum.segments_received,
-    };
+    let share = ahead(&sum);
     if share.hit < AHEAD_MIN || share.interval()[0] < AHEAD_RATIO_MIN {
         return None;
     }
@@ -118,6 +156,7 @@ fn by_arrivals(sight: &Sight<'_>) -> Option<Claim> {
 fn by_segments(sight: &Sight<'_>) -> Option<Claim> {
     // From the first that was lost after a while without.
     let since_ns = since(sight, |tally| tally.lost() > 0)?;
+    let since_ns = rises(sight, since_ns, Tally::loss);
     let sum = sight.history.sum_since(since_ns);
     let share = sum.loss();
     if share.hit < LOST_MIN || share.interval()[0] < RATIO_MIN {
@@ -195,8 +234,23 @@ fn way_of(lost: &[&&Ping], evidence: &mut Vec<String>) -> Direction {
 fn by_pings(sight: &Sight<'_>) -> Option<Claim> {
     let pings = sight.pings.filter(|pings| pings.has_answered())?;
     let begin = sight.ago(WINDOW_S).max(sight.cut_until_ns);
-    let recent: Vec<&Ping> = pings.since(begin).collect();
+    let mut recent: Vec<&Ping> = pings.since(begin).collect();
     let is_lost = |ping: &&&Ping| ping.outcome == Outcome::Lost;
+    // The last ones in a row may be the first of a partition.
+    let row = recent.iter().take_while(is_lost).count();
+    if row >= ROW {
+        recent.drain(..row);
+    }
+    // What was lost long before the next one has nothing to do with it.
+    let mut before_ns = None;
+    let apart = recent.iter().position(|ping| {
+        let last_ns = before_ns.unwrap_or(ping.at_ns);
+        if ping.outcome == Outcome::Lost {
+            before_ns = Some(ping.at_ns);
+        }
+        last_ns.saturating_sub(ping.at_ns) > APART_NS
+    });
+    recent.truncate(apart.unwrap_or(recent.len()));
     let first = recent.iter().rev().position(|ping| is_lost(&ping))?;
     // From the first that was lost on: what came before may have been without any.
     let recent = &recent[..recent.len() - first];

@@ -1,6 +1,6 @@
 //! Nothing passes single connections, or new ones are not answered, while others pass or pings are answered.
 
-use super::Sight;
+use super::{SECOND_NS, Sight};
 use crate::{
     finding::{Claim, Direction, Kind, Size},
     pings::Ping,
@@ -33,9 +33,13 @@ pub fn detect(sight: &Sight<'_>) -> Vec<Claim> {
         return Vec::new();
     }
     let mut claims = Vec::new();
-    // Where much is lost, some connection or other is always waiting.
-    let is_lossy = recent.lost() * LOSSY > recent.delivered && others_pass;
     let stalled = row(sight, |slice| slice.stalled > 0);
+    // Where much is lost, some connection or other is always waiting, and goes on to for a while.
+    let lossy_ns = stalled.map_or(sight.now_ns, |since_ns| since_ns.min(sight.now_ns));
+    let around = sight
+        .history
+        .sum_since(lossy_ns.saturating_sub(WINDOW_S * SECOND_NS));
+    let is_lossy = around.lost() * LOSSY > around.delivered && others_pass;
     if let Some(since_ns) = stalled.filter(|since_ns| *since_ns <= sight.ago(WINDOW_S) && !is_lossy)
     {
         claims.push(Claim {

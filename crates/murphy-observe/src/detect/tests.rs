@@ -637,3 +637,55 @@ fn what_is_lost_on_its_way_here_is_told_by_what_comes_before_it() {
     scene.passes(11, &healthy(), QUICK);
     assert_eq!(scene.kinds(), []);
 }
+
+#[test]
+fn how_much_is_lost_is_what_is_lost_since_it_is_so_much() {
+    let mut scene = Scene::new();
+    // Now and then one is lost, and then every third.
+    let few = |half: usize| {
+        let mut slice = healthy();
+        slice.tally.resent = u64::from(half.is_multiple_of(4));
+        slice
+    };
+    scene.passes_by(20, few, |_| QUICK);
+    let mut many = healthy();
+    (many.tally.resent, many.tally.delivered) = (43, 100);
+    scene.passes(6, &many, QUICK);
+    let claims = scene.claims();
+    let [claim] = &claims[..] else {
+        panic!("{claims:?}");
+    };
+    let Size::Share { interval, .. } = claim.size else {
+        panic!("{claim:?}");
+    };
+    assert!((interval[0]..interval[1]).contains(&0.3), "{claim:?}");
+}
+
+#[test]
+fn pings_that_a_partition_begins_with_are_no_loss() {
+    let mut scene = Scene::new();
+    // Some were lost a while ago.
+    scene.passes_by(
+        10,
+        |_| idle(),
+        |half| {
+            if half < 4 { Fate::LostOnItsWay } else { QUICK }
+        },
+    );
+    scene.passes(14, &idle(), QUICK);
+    scene.passes(2, &idle(), Fate::LostOnItsWay);
+    assert_eq!(scene.kinds(), []);
+    // One after the other, with others between.
+    scene.passes_by(
+        20,
+        |_| idle(),
+        |half| {
+            if half.is_multiple_of(3) {
+                Fate::LostOnItsWay
+            } else {
+                QUICK
+            }
+        },
+    );
+    assert_eq!(scene.kinds(), [(Kind::Loss, Direction::To)]);
+}
