@@ -107,7 +107,11 @@ struct net_device {
 };
 
 struct sk_buff {
+	struct sock *sk;
 	struct net_device *dev;
+	int skb_iif;
+	/* Two bytes as on the wire: what the link carries. */
+	__be16 protocol;
 	unsigned char *head;
 	__u16 transport_header;
 	__u16 network_header;
