@@ -10,7 +10,7 @@ mod victims;
 
 use std::{
     io::{Read, Write},
-    net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     process::Command,
     sync::atomic::{AtomicBool, Ordering},
     thread::{Scope, scope, sleep},
@@ -24,9 +24,9 @@ use serde_json::Value;
 use wire::{Wire, address};
 
 /// How long it takes until an observer knows what is usual.
-const BEFORE: Duration = Duration::from_secs(4);
+const BEFORE: Duration = Duration::from_secs(3);
 /// How long something is wrong.
-const WRONG: Duration = Duration::from_secs(6);
+const WRONG: Duration = Duration::from_secs(5);
 /// How many clients there are.
 const CLIENTS: usize = 4;
 
@@ -168,14 +168,21 @@ fn doubled_packets_are_found_from_both_ends() {
     let Some(lab) = Lab::lay_or_skip() else {
         return;
     };
-    let found = lab.observe_streams(1, "--duplicate 30%");
-    assert_found(&found, "duplication", "from", &[]);
+    let is_over = AtomicBool::new(false);
+    let [sent, got] = scope(|scope| {
+        lab.stream(scope, &is_over);
+        let sender = scope.spawn(|| lab.observe(0, || lab.inject("--duplicate 30%")));
+        let got = lab.observe(1, || sleep(WRONG));
+        let sent = sender.join().expect("it was asserted");
+        is_over.store(true, Ordering::Relaxed);
+        [sent, got]
+    });
+    assert_found(&got, "duplication", "from", &[]);
     // Who has sent them knows to whom.
-    let found = lab.observe_streams(0, "--duplicate 30%");
-    assert_none_but(&found, "duplication", &[]);
-    let [one] = &found[..] else {
-        panic!("{found:?}");
+    let [one] = &sent[..] else {
+        panic!("{sent:?}");
     };
+    assert_eq!(one["kind"], "duplication", "{one}");
     assert_eq!(one["direction"], "to", "{one}");
     assert_eq!(one["edge"]["peer"], address(true, 2).to_string(), "{one}");
 }
@@ -253,68 +260,72 @@ fn who_asks_again_and_again_in_vain_is_found() {
     assert_eq!(storm["direction"], "to", "{storm}");
 }
 
+/// Nothing else tells of what is not sent again.
+fn forbidden_datagrams_are_found(lab: &Lab) {
+    let is_over = AtomicBool::new(false);
+    let send = || {
+        let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+        let until = Instant::now() + WRONG;
+        while Instant::now() < until {
+            // What is forbidden may be told to whoever sends.
+            let _ = socket.send_to(b"?", (address(true, 2), 1009));
+            sleep(Duration::from_millis(20));
+        }
+    };
+    let found = scope(|scope| {
+        lab.stream(scope, &is_over);
+        let found = lab.observe(0, || {
+            let rule = "-A OUTPUT -p udp --dport 1009 -j DROP";
+            rule_or_skip(&lab.wire.a, rule).expect("it was tried");
+            lab.wire.a.run(send).expect("a namespace");
+        });
+        is_over.store(true, Ordering::Relaxed);
+        found
+    });
+    assert_found(&found, "drops", "to", &[]);
+    let said = found[0]["evidence"].to_string();
+    assert!(said.contains("NETFILTER_DROP"), "{said}");
+}
+
+/// What is lost is dropped here.
+fn a_loss_has_the_reason_as_its_evidence(lab: &Lab) {
+    let is_over = AtomicBool::new(false);
+    let found = scope(|scope| {
+        lab.stream(scope, &is_over);
+        let found = lab.observe(1, || {
+            let rule = "-A INPUT -m statistic --mode random --probability 0.3 -j DROP";
+            rule_or_skip(&lab.wire.b, rule).expect("it was tried");
+            sleep(WRONG + BEFORE);
+        });
+        is_over.store(true, Ordering::Relaxed);
+        found
+    });
+    // Until that much is known.
+    assert_none_but(&found, "loss", &["drops"]);
+    let said = found.iter().any(|one| {
+        let evidence = one["evidence"].to_string();
+        one["kind"] == "loss"
+            && evidence.contains("from the peer were dropped here")
+            && evidence.contains("NETFILTER_DROP")
+    });
+    assert!(said, "{found:?}");
+}
+
 #[test]
 fn what_a_rule_drops_is_told_with_its_reason() {
-    let Some(lab) = Lab::lay_or_skip() else {
+    let (Some(one), Some(other)) = (Lab::lay_or_skip(), Lab::lay_or_skip()) else {
         return;
     };
     if let Err(error) = drops::trial() {
         return say_skipped(&error.to_string());
     }
-    let IpAddr::V4(to) = address(true, 2) else {
+    let tried = "-A INPUT -m statistic --mode random --probability 0 -j DROP";
+    if rule_or_skip(&one.wire.a, tried).is_none() {
         return;
-    };
-    let rules = [
-        "-A OUTPUT -p udp --dport 1009 -j DROP".to_owned(),
-        "-A OUTPUT -p tcp -m mark --mark 7 -m statistic --mode random --probability 0.2 -j DROP"
-            .to_owned(),
-    ];
-    let forbid = |place: usize| rule_or_skip(&lab.wire.a, &rules[place]);
-    let is_over = AtomicBool::new(false);
+    }
     scope(|scope| {
-        lab.stream(scope, &is_over);
-        let send = || {
-            let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
-            let until = Instant::now() + WRONG;
-            while Instant::now() < until {
-                // What is forbidden may be told to whoever sends.
-                let _ = socket.send_to(b"?", (to, 1009));
-                sleep(Duration::from_millis(20));
-            }
-        };
-        let found = lab.observe(0, || {
-            if forbid(0).is_some() {
-                lab.wire.a.run(send).expect("a namespace");
-            }
-        });
-        if rule_or_skip(&lab.wire.a, "-L -n").is_some() {
-            assert_found(&found, "drops", "to", &[]);
-            assert!(
-                found[0]["evidence"][0]
-                    .to_string()
-                    .contains("NETFILTER_DROP")
-            );
-        }
-        is_over.store(true, Ordering::Relaxed);
-    });
-    let is_over = AtomicBool::new(false);
-    scope(|scope| {
-        lab.stream(scope, &is_over);
-        let rule = rules[1].replace("-m mark --mark 7 ", "");
-        let found = lab.observe(0, || {
-            if rule_or_skip(&lab.wire.a, &rule).is_some() {
-                sleep(WRONG);
-            }
-        });
-        is_over.store(true, Ordering::Relaxed);
-        if rule_or_skip(&lab.wire.a, "-L -n").is_some() {
-            assert_none_but(&found, "loss", &[]);
-            let said = found.iter().any(|one| {
-                let evidence = one["evidence"].to_string();
-                evidence.contains("dropped here") && evidence.contains("NETFILTER_DROP")
-            });
-            assert!(said, "{found:?}");
-        }
+        scope.spawn(|| forbidden_datagrams_are_found(&one));
+        a_loss_has_the_reason_as_its_evidence(&other);
     });
 }
 
@@ -335,7 +346,7 @@ fn a_process_whose_clock_is_wrong_is_found() {
     let mut skew = None;
     let found = lab.observe(0, || {
         let words = [
-            "inject", "time", "--offset", "-1h", "--for", "6s", "-t", &target,
+            "inject", "time", "--offset", "-1h", "--for", "5s", "-t", &target,
         ];
         skew = Some(lab.guard.murphy(words).run());
     });
@@ -349,18 +360,4 @@ fn a_process_whose_clock_is_wrong_is_found() {
     let us = found[0]["size"]["time"]["us"].as_u64().expect("a time");
     assert!(us.abs_diff(3_600_000_000) < 1_000_000, "{us}");
     assert!(found[0]["evidence"].to_string().contains(&pid.to_string()));
-}
-
-#[test]
-fn healthy_streams_are_no_finding() {
-    let Some(lab) = Lab::lay_or_skip() else {
-        return;
-    };
-    let is_over = AtomicBool::new(false);
-    scope(|scope| {
-        lab.stream(scope, &is_over);
-        let found = lab.observe(1, || sleep(WRONG));
-        is_over.store(true, Ordering::Relaxed);
-        assert_eq!(found, Vec::<Value>::new());
-    });
 }

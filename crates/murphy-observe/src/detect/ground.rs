@@ -38,7 +38,7 @@ const DROPPED_MIN: u64 = 10;
 /// They come in so many moments at least.
 const DROPPED_MOMENTS: usize = 3;
 /// So long it is waited for what follows from them, in nanoseconds: that says more, and has them as its evidence.
-const DROPPED_WAIT_NS: u64 = 3 * SECOND_NS;
+const DROPPED_WAIT_NS: u64 = 7 * SECOND_NS / 2;
 
 /// What a detector looks at.
 #[derive(Clone, Copy, Debug)]

@@ -206,7 +206,7 @@ fn dropped_packets_of_a_peer_are_found_where_nothing_else_tells_of_them() {
         field.passes(40, |_| healthy());
         field.passes(4, |_| dropping(peer, 10, meaning));
         assert_eq!(field.kinds(), [], "what follows is waited for");
-        field.passes(4, |_| dropping(peer, 10, meaning));
+        field.passes(5, |_| dropping(peer, 10, meaning));
         let found = field.kinds() == [(Kind::Drops, Direction::From)];
         assert_eq!(found, is_found, "{peer} {meaning:?}");
         assert_eq!(field.kinds_beside(&[Kind::Loss]), []);
@@ -350,11 +350,16 @@ fn more_that_came_twice_than_was_sent_again_is_the_networks() {
     };
     let mut street = Street::new();
     street.passes(40, |_| asking(0, 0));
-    street.passes(2, |_| twice(30, 0));
+    street.passes(3, |_| twice(30, 0));
     assert_eq!(street.kinds(), [(Kind::Duplication, Direction::To)]);
     street.passes(8, |_| asking(0, 0));
     assert_eq!(street.kinds(), []);
-    // Who has waited too little.
+    // Who has waited too little, and puts small ones together.
+    let mut street = Street::new();
+    street.passes(40, |_| asking(0, 0));
+    street.passes(6, |_| twice(30, 10));
+    assert_eq!(street.kinds(), []);
+    // The same, one by one.
     let mut street = Street::new();
     street.passes(40, |_| asking(0, 0));
     for half in 0..40 {
