@@ -30,6 +30,8 @@ const TWICE_MIN: u64 = 10;
 /// They come in so many moments at least, and are this share of all: a burst is what follows from something else.
 const TWICE_MOMENTS: usize = 5;
 const TWICE_RATIO_MIN: f64 = 0.01;
+/// One in so many that the target itself has sent again says that there is a loss.
+const RESENT_SHARE: u64 = 10;
 /// Fewer that were overtaken are a chance, and so is a smaller share.
 const OVERTAKEN_MIN: u64 = 5;
 const OVERTAKEN_RATIO_MIN: f64 = 0.001;
@@ -37,8 +39,8 @@ const OVERTAKEN_RATIO_MIN: f64 = 0.001;
 const DROPPED_MIN: u64 = 10;
 /// They come in so many moments at least.
 const DROPPED_MOMENTS: usize = 3;
-/// So long it is waited for what follows from them, in nanoseconds: that says more, and has them as its evidence.
-const DROPPED_WAIT_NS: u64 = 7 * SECOND_NS / 2;
+/// So long it is waited for whether something else is found that is the reason, or says more of the same, in nanoseconds.
+const WAIT_NS: u64 = 7 * SECOND_NS / 2;
 
 /// What a detector looks at.
 #[derive(Clone, Copy, Debug)]
@@ -167,6 +169,11 @@ fn duplication(sight: &GroundSight<'_>) -> Option<Claim> {
         hit,
         of: sum.segments_received.max(hit),
     };
+    // What is lost on its way from here may be what acknowledges, too.
+    let is_resending = sum.resent * RESENT_SHARE > hit;
+    if is_resending || since_ns + WAIT_NS > sight.now_ns {
+        return None;
+    }
     if hit < TWICE_MIN
         || moments < TWICE_MOMENTS
         || share.interval()[0] < TWICE_RATIO_MIN
@@ -241,7 +248,7 @@ fn drops(sight: &GroundSight<'_>) -> Option<Claim> {
     };
     let of = |moment: &Moment| moment.packets(is_meant);
     let since_ns = sight.since(of)?;
-    if sight.has(&EFFECTS) || since_ns + DROPPED_WAIT_NS > sight.now_ns {
+    if sight.has(&EFFECTS) || since_ns + WAIT_NS > sight.now_ns {
         return None;
     }
     let (moments, packets) = sight.count(WINDOW_S, of);

@@ -160,11 +160,16 @@ fn segments_that_come_twice_tell_nothing_while_something_else_is_wrong() {
     field.passes(40, |_| healthy());
     field.passes(4, |_| with(|counted| counted.came_twice = 100));
     assert_eq!(field.kinds(), [], "a burst");
-    field.passes(2, |_| with(|counted| counted.came_twice = 100));
+    field.passes(5, |_| with(|counted| counted.came_twice = 100));
     assert_eq!(field.kinds(), [(Kind::Duplication, Direction::From)]);
     for kind in [Kind::Loss, Kind::Latency, Kind::Jitter] {
         assert_eq!(field.kinds_beside(&[kind]), [], "{kind:?}");
     }
+    let mut lossy = Field::new();
+    lossy.passes(40, |_| healthy());
+    let both = |counted: &mut Counted| (counted.came_twice, counted.resent) = (100, 50);
+    lossy.passes(20, |_| with(both));
+    assert_eq!(lossy.kinds(), [], "what acknowledges is lost, too");
     let both = |counted: &mut Counted| (counted.came_twice, counted.damaged) = (100, 20);
     field.passes(1, |_| with(both));
     field.passes(1, |_| with(both));

@@ -17,6 +17,8 @@ pub struct Counted {
     pub segments_received: u64,
     /// Segments of TCP that were sent.
     pub segments_sent: u64,
+    /// Segments of TCP that were sent again.
+    pub resent: u64,
     /// How often somebody was told that he has sent again what had come (RFC 2883).
     pub came_twice: u64,
     /// How often what was sent later was acknowledged sooner, though nothing had been sent again.
@@ -59,6 +61,7 @@ impl Counted {
             received: sum(&RECEIVED),
             segments_received: sum(&["Tcp.InSegs"]),
             segments_sent: sum(&["Tcp.OutSegs"]),
+            resent: sum(&["Tcp.RetransSegs"]),
             came_twice: sum(&CAME_TWICE),
             overtaken: sum(&OVERTAKEN),
         }
@@ -72,6 +75,7 @@ impl AddAssign for Counted {
         self.received += more.received;
         self.segments_received += more.segments_received;
         self.segments_sent += more.segments_sent;
+        self.resent += more.resent;
         self.came_twice += more.came_twice;
         self.overtaken += more.overtaken;
     }
