@@ -1,3 +1,5 @@
+//! Scenes are namespaces and edges over time, on which the detectors of what belongs to a whole target are tried.
+
 use std::{collections::BTreeSet, net::IpAddr};
 
 use murphy_fault::conn::Side;
@@ -349,8 +351,8 @@ fn who_asks_more_often_and_is_served_is_no_storm_nor_who_is_refused_a_little() {
 #[test]
 fn more_that_came_twice_than_was_sent_again_is_the_networks() {
     let twice = |duplicated, resent| Tally {
-        duplicated,
         resent,
+        duplicated,
         ..asking(0, 0)
     };
     let mut street = Street::new();
