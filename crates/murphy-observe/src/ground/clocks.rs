@@ -18,6 +18,8 @@ const TRIES: usize = 3;
 const SAID_NS: u64 = 5_000_000_000;
 /// The clocks of processes are looked at so often, in nanoseconds.
 const PROCESSES_EVERY_NS: u64 = 2_000_000_000;
+/// And for at most one part of the time in so many.
+const PROCESSES_SHARE: u64 = 50;
 /// Of no more processes.
 const PROCESSES_MAX: usize = 16;
 
@@ -42,7 +44,8 @@ pub struct Clocks {
     set: Option<WrongClock>,
     /// Who is in which namespace, and sees another time.
     processes: Vec<(u64, WrongClock)>,
-    looked_ns: u64,
+    /// When they are looked at again.
+    due_ns: u64,
 }
 
 impl Clocks {
@@ -51,9 +54,10 @@ impl Clocks {
         if let Some(ahead_ns) = ahead() {
             self.tell(ahead_ns, now_ns);
         }
-        if now_ns.saturating_sub(self.looked_ns) >= PROCESSES_EVERY_NS {
-            self.looked_ns = now_ns;
+        if now_ns >= self.due_ns {
             self.look_at_processes(inodes, now_ns);
+            let took_ns = boottime_ns().saturating_sub(now_ns);
+            self.due_ns = now_ns + PROCESSES_EVERY_NS.max(took_ns * PROCESSES_SHARE);
         }
     }
 
