@@ -7,7 +7,7 @@ use std::{
 };
 
 /// One program: the engine that needs it is loaded or refused as a whole.
-const PROGRAMS: [&str; 9] = [
+const PROGRAMS: [&str; 10] = [
     "family",
     "traffic",
     "group",
@@ -17,6 +17,7 @@ const PROGRAMS: [&str; 9] = [
     "tcp_events",
     "socket_iterator",
     "dns",
+    "drops",
 ];
 
 fn main() -> ExitCode {

@@ -154,6 +154,8 @@ fn latest(known: &Figures, said: &Figures) -> Figures {
     Figures {
         bytes_acked: known.bytes_acked.max(said.bytes_acked),
         bytes_received: known.bytes_received.max(said.bytes_received),
+        bytes_out: known.bytes_out.max(said.bytes_out),
+        bytes_resent: known.bytes_resent.max(said.bytes_resent),
         data_segments_out: later(known.data_segments_out, said.data_segments_out),
         data_segments_in: later(known.data_segments_in, said.data_segments_in),
         retransmitted: later(known.retransmitted, said.retransmitted),

@@ -1,6 +1,10 @@
 //! An edge is who talks with whom: a target, a peer, and the port of the service that one of them is to the other.
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    sync::Arc,
+};
 
 use murphy_fault::conn::Side;
 use murphy_sys::connections::SocketId;
@@ -30,6 +34,21 @@ fn of_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Er
 }
 
 impl Edge {
+    /// The whole of somebody: what is so for all of his edges, or for none that is known. Its peer is `::`, its port 0.
+    pub fn whole(container: &Arc<str>) -> Self {
+        Self {
+            container: Arc::clone(container),
+            side: Side::Opened,
+            peer: Ipv6Addr::UNSPECIFIED.into(),
+            port: 0,
+        }
+    }
+
+    /// Whether it is the [whole](Self::whole) of somebody.
+    pub fn is_whole(&self) -> bool {
+        self.peer == Ipv6Addr::UNSPECIFIED && self.port == 0
+    }
+
     /// The edge of a socket of somebody.
     pub fn of(container: &Arc<str>, side: Side, id: &SocketId) -> Self {
         let (local, remote) = id.ends();
@@ -47,6 +66,9 @@ impl Edge {
 
 impl fmt::Display for Edge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_whole() {
+            return f.write_str(&self.container);
+        }
         let peer = match self.peer {
             IpAddr::V4(address) => address.to_string(),
             IpAddr::V6(address) => format!("[{address}]"),
@@ -79,6 +101,20 @@ mod tests {
         assert_eq!(opened.to_string(), "web → 10.0.0.2:5432");
         let accepted = Edge::of(&web, Side::Accepted, &id);
         assert_eq!(accepted.to_string(), "10.0.0.2 → web:40000");
+    }
+
+    #[test]
+    fn the_whole_of_somebody_is_called_as_he_is_and_no_edge_of_his() {
+        let web: Arc<str> = "web".into();
+        let whole = Edge::whole(&web);
+        assert_eq!(whole.to_string(), "web");
+        let text = serde_json::to_string(&whole).unwrap();
+        assert_eq!(
+            text,
+            r#"{"container":"web","side":"opened","peer":"::","port":0}"#
+        );
+        let id = socket("10.0.0.1:40000", "0.0.0.0:0");
+        assert!(!Edge::of(&web, Side::Opened, &id).is_whole(), "all others");
     }
 
     #[test]

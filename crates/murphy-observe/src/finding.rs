@@ -31,6 +31,20 @@ pub enum Kind {
     SlowDns,
     /// Names cannot be looked up.
     FailingDns,
+    /// What is sent once comes twice.
+    Duplication,
+    /// What is sent later comes sooner.
+    Reordering,
+    /// What comes is damaged.
+    Corruption,
+    /// Connections wait to be accepted, and more do not fit.
+    ListenOverflow,
+    /// Connections are asked for again and again, in vain.
+    RetryStorm,
+    /// The kernel throws packets away that somebody wanted.
+    Drops,
+    /// A clock was set, or is wrong.
+    ClockJump,
 }
 
 impl Kind {
@@ -47,6 +61,13 @@ impl Kind {
             Self::HalfOpen => "half open",
             Self::SlowDns => "slow DNS",
             Self::FailingDns => "failing DNS",
+            Self::Duplication => "duplication",
+            Self::Reordering => "reordering",
+            Self::Corruption => "corruption",
+            Self::ListenOverflow => "listen overflow",
+            Self::RetryStorm => "retry storm",
+            Self::Drops => "drops",
+            Self::ClockJump => "clock jump",
         }
     }
 }

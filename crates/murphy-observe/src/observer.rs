@@ -25,6 +25,7 @@ use crate::{
     dns::DnsEar,
     edge::Edge,
     finding::{Finding, Findings, Kind},
+    ground::GroundWatch,
     lately::Lately,
     listening::Listening,
     lookups::times_us,
@@ -56,6 +57,8 @@ const LOST_TELLS: Duration = Duration::from_mins(1);
 const RTO_MAX_NS: u64 = 120_000_000_000;
 /// Why no names are heard that a process asks for who shares its network namespace.
 const SHARED_DNS: &str = "hear DNS: others are in the target's network namespace, whose questions cannot be told from its own; name the namespace or a container to have it";
+/// The same of what belongs to the namespace as a whole.
+const SHARED_GROUND: &str = "count what the target's network namespace drops, and what of it is damaged, doubled or overtaken: others are in it, whose packets cannot be told from its own; name the namespace or a container to have it";
 /// No more places where a target listens are told.
 const LISTENING_MAX: usize = 256;
 /// What is shown is of so many seconds.
@@ -145,6 +148,8 @@ pub struct Observer {
     neighbours: Neighbours,
     /// The names that are asked for, where nobody else is in the target's network namespaces.
     dns: Option<DnsEar>,
+    /// What belongs to the namespaces as a whole, where nobody else is in them.
+    ground: Option<GroundWatch>,
     findings: Findings,
     /// How many events were lost until the last slice, and in all.
     lost: (u64, u64),
@@ -167,6 +172,15 @@ struct Seats {
     shared: Option<(HashSet<u32>, Ports)>,
     /// Where anybody listens: whoever has asked for a connection there, he has not.
     sides: Ports,
+}
+
+impl Seats {
+    /// The number of the namespace of a container.
+    fn inode(&self, container: &str) -> Option<u64> {
+        let mut all = self.containers.iter();
+        all.find(|(_, name)| &***name == container)
+            .map(|(inode, _)| *inode)
+    }
 }
 
 impl Whose for Seats {
@@ -213,13 +227,16 @@ impl Observer {
             }
         };
         mode.is_told = events.is_some();
-        let dns = if pool.is_whole() {
+        let (dns, ground) = if pool.is_whole() {
             let (dns, why_not) = DnsEar::begin();
             mode.without.extend(why_not);
-            Some(dns)
+            let (ground, why_not) = GroundWatch::begin();
+            mode.without.extend(why_not);
+            (Some(dns), Some(ground))
         } else {
-            mode.without.push(SHARED_DNS.to_owned());
-            None
+            mode.without
+                .extend([SHARED_DNS, SHARED_GROUND].map(str::to_owned));
+            (None, None)
         };
         let now = Instant::now();
         let mut observer = Self {
@@ -235,6 +252,7 @@ impl Observer {
             pinging: Pinging::default(),
             neighbours: Neighbours::default(),
             dns,
+            ground,
             findings: Findings::default(),
             lost: (0, 0),
             lost_at: None,
@@ -314,6 +332,10 @@ impl Observer {
             for refused in dns.sit(places.iter()) {
                 self.do_without(refused);
             }
+        }
+        let refused = self.ground.as_mut().map(|it| it.sit(places.iter()));
+        for refused in refused.into_iter().flatten() {
+            self.do_without(refused);
         }
         if self.spec.ping_every.is_some() {
             for refused in self.pinging.sit(&places) {
@@ -403,6 +425,10 @@ impl Observer {
             let over = self.findings.end(now_ns);
             return over.into_iter().map(News::Over).collect();
         }
+        let refused = self.ground.as_mut().map(GroundWatch::look);
+        for refused in refused.into_iter().flatten() {
+            self.do_without(refused);
+        }
         let mut news = Vec::new();
         let none = History::default();
         let edges: BTreeSet<&Edge> = self
@@ -421,13 +447,27 @@ impl Observer {
                 cut_until_ns: self.cuts.get(edge).map_or(0, |cut| over(*cut)),
                 latency_max: self.spec.latency_max,
             };
-            let claims = detect(&sight);
+            let mut claims = detect(&sight);
             let cut = claims.iter().find(|claim| claim.kind == Kind::Partition);
             if let Some(cut) = cut {
                 self.cuts.insert(edge.clone(), (cut.since_ns, now_ns));
             }
+            if let Some(ground) = &mut self.ground {
+                let inode = self.seats.inode(&edge.container);
+                ground.explain(inode.unwrap_or(0), edge.peer, &mut claims, now_ns);
+            }
             let begun = self.findings.claim(edge, claims, now_ns, has_lost);
             news.extend(begun.into_iter().map(News::Found));
+        }
+        if let Some(ground) = &mut self.ground {
+            let known = self.histories.keys().chain(asked_names(self.dns.as_ref()));
+            let peers: BTreeSet<IpAddr> = known.map(|edge| edge.peer).collect();
+            for (inode, container) in &self.seats.containers {
+                let claims = ground.detect(*inode, &peers, now_ns);
+                let whole = Edge::whole(container);
+                let begun = self.findings.claim(&whole, claims, now_ns, has_lost);
+                news.extend(begun.into_iter().map(News::Found));
+            }
         }
         news.extend(self.findings.end(now_ns).into_iter().map(News::Over));
         news
@@ -482,7 +522,10 @@ impl Observer {
         let nothing = Tally::default();
         let totals = self.book.edges();
         let mut totals: BTreeMap<&Edge, &Tally> = totals.collect();
-        for edge in asked_names(self.dns.as_ref()) {
+        // What is wrong with all of somebody is shown while it is so.
+        let wholes = self.findings.all().iter().filter(|one| !one.is_over);
+        let wholes = wholes.map(|one| &one.edge).filter(|edge| edge.is_whole());
+        for edge in asked_names(self.dns.as_ref()).chain(wholes) {
             totals.entry(edge).or_insert(&nothing);
         }
         let now = |(edge, total): (&Edge, &Tally)| {

@@ -48,6 +48,12 @@ pub struct Tally {
     pub bytes_sent: u64,
     /// Bytes that were received.
     pub bytes_received: u64,
+    /// Bytes that were sent, again ones included, and those that were sent again.
+    pub bytes_out: u64,
+    /// The same.
+    pub bytes_resent: u64,
+    /// Segments that were sent again, whatever has passed after them.
+    pub sent_again: u64,
     /// Segments of data that were sent, again ones included.
     pub segments_sent: u64,
     /// Segments of data that were received.
@@ -78,7 +84,11 @@ impl Tally {
         self.delivered += grown(now.delivered, before.delivered);
         self.duplicated += grown(now.duplicated, before.duplicated);
         self.out_of_order += grown(now.out_of_order, before.out_of_order);
-        grown(now.retransmitted, before.retransmitted)
+        self.bytes_out += now.bytes_out.saturating_sub(before.bytes_out);
+        self.bytes_resent += now.bytes_resent.saturating_sub(before.bytes_resent);
+        let again = grown(now.retransmitted, before.retransmitted);
+        self.sent_again += again;
+        again
     }
 
     /// Connections that did not come to be, for whatever reason but that whoever asked gave up.
@@ -88,14 +98,34 @@ impl Tally {
 
     /// Segments that did not arrive, as far as is known: sent again, and not found to have come twice.
     pub fn lost(&self) -> u64 {
-        self.resent.saturating_sub(self.duplicated)
+        self.parted(self.resent).saturating_sub(self.duplicated)
+    }
+
+    /// So many segments that were sent again, as the segments that were lost: several small ones in a row are sent again as
+    /// one (`tcp_retrans_try_collapse`), which their bytes tell.
+    fn parted(&self, resent: u64) -> u64 {
+        const MANY: u64 = 16;
+        let product = |one: u64, other: u64| u128::from(one) * u128::from(other);
+        // How many bytes went into one that was sent again, by how many went into one that was sent first.
+        let first = self.segments_sent.saturating_sub(self.sent_again);
+        let bytes_first = self.bytes_out.saturating_sub(self.bytes_resent);
+        let again = product(self.bytes_resent, first);
+        let once = product(self.sent_again, bytes_first);
+        if once == 0 || again <= once {
+            return resent;
+        }
+        let parted = (u128::from(resent) * again + once / 2) / once;
+        u64::try_from(parted).map_or(resent, |parted| parted.min(resent.saturating_mul(MANY)))
     }
 
     /// Of all segments whose fate is known, those that did not arrive.
     pub fn loss(&self) -> Share {
+        let lost = self.lost();
+        // What was sent again as one is acknowledged as one.
+        let merged = self.parted(self.resent) - self.resent;
         Share {
-            hit: self.lost(),
-            of: self.lost() + self.delivered,
+            hit: lost,
+            of: lost + self.delivered + merged,
         }
     }
 
@@ -104,7 +134,7 @@ impl Tally {
         self.syn_retransmits + self.retransmits + self.probes + self.unsent
     }
 
-    fn each(&mut self) -> [&mut u64; 25] {
+    fn each(&mut self) -> [&mut u64; 28] {
         [
             &mut self.connected,
             &mut self.connecting_us,
@@ -125,6 +155,9 @@ impl Tally {
             &mut self.unsent,
             &mut self.bytes_sent,
             &mut self.bytes_received,
+            &mut self.bytes_out,
+            &mut self.bytes_resent,
+            &mut self.sent_again,
             &mut self.segments_sent,
             &mut self.segments_received,
             &mut self.resent,
@@ -173,7 +206,7 @@ mod tests {
         assert_eq!(twice - some, some);
         assert_eq!(
             size_of::<Tally>(),
-            size_of::<[u64; 25]>(),
+            size_of::<[u64; 28]>(),
             "one figure is left out of each"
         );
     }
@@ -194,5 +227,25 @@ mod tests {
         let mut tally = Tally::default();
         tally.resent = tally.carry(&before, &now);
         assert_eq!((tally.resent, tally.delivered, tally.lost()), (5, 100, 3));
+    }
+
+    #[test]
+    fn several_small_ones_that_are_sent_again_as_one_were_lost_each() {
+        let tally = Tally {
+            segments_sent: 120,
+            bytes_out: 100 * 32 + 20 * 64,
+            bytes_resent: 20 * 64,
+            sent_again: 20,
+            resent: 20,
+            delivered: 80,
+            ..Tally::default()
+        };
+        assert_eq!(tally.loss(), Share { hit: 40, of: 140 });
+        let large = Tally {
+            bytes_out: 120 * 1400,
+            bytes_resent: 20 * 1400,
+            ..tally
+        };
+        assert_eq!(large.loss(), Share { hit: 20, of: 100 });
     }
 }

@@ -85,6 +85,8 @@ struct inet_connection_sock {
 struct tcp_sock {
 	__u64 bytes_acked;
 	__u64 bytes_received;
+	__u64 bytes_sent;
+	__u64 bytes_retrans;
 	__u32 data_segs_out;
 	__u32 data_segs_in;
 	__u32 total_retrans;
@@ -107,7 +109,11 @@ struct net_device {
 };
 
 struct sk_buff {
+	struct sock *sk;
 	struct net_device *dev;
+	int skb_iif;
+	/* Two bytes as on the wire: what the link carries. */
+	__be16 protocol;
 	unsigned char *head;
 	__u16 transport_header;
 	__u16 network_header;

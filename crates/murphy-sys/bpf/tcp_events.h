@@ -49,6 +49,8 @@ struct figures {
 	__u64 cgroup;
 	__u64 bytes_acked;
 	__u64 bytes_received;
+	__u64 bytes_sent;
+	__u64 bytes_retrans;
 	/* Who asks for a connection, where that is what happens. */
 	__u32 pid;
 	__u32 data_segs_out;
@@ -68,7 +70,7 @@ struct told {
 	struct figures figures;
 };
 
-_Static_assert(sizeof(struct told) == 64 + 64, "as in event.rs");
+_Static_assert(sizeof(struct told) == 64 + 80, "as in event.rs");
 
 /* The tracepoint as it is since Linux 6.10. Before, it has no reason, and says nothing of resets without a socket. */
 enum sk_rst_reason { SK_RST_REASON_NOT_SPECIFIED };
@@ -140,6 +142,8 @@ static __always_inline void of_figures(struct figures *figures, const struct soc
 	figures->cgroup = BPF_CORE_READ(sk, sk_cgrp_data.cgroup, kn, id);
 	figures->bytes_acked = BPF_CORE_READ(tcp, bytes_acked);
 	figures->bytes_received = BPF_CORE_READ(tcp, bytes_received);
+	figures->bytes_sent = BPF_CORE_READ(tcp, bytes_sent);
+	figures->bytes_retrans = BPF_CORE_READ(tcp, bytes_retrans);
 	figures->data_segs_out = BPF_CORE_READ(tcp, data_segs_out);
 	figures->data_segs_in = BPF_CORE_READ(tcp, data_segs_in);
 	figures->total_retrans = BPF_CORE_READ(tcp, total_retrans);

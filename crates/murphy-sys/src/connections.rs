@@ -673,6 +673,8 @@ fn activity_of(info: &TcpInfo, cgroup: u64) -> Activity {
             pid: None,
             bytes_acked: info.bytes_acked,
             bytes_received: info.bytes_received,
+            bytes_out: info.bytes_sent,
+            bytes_resent: info.bytes_retrans,
             data_segments_out: info.data_segs_out,
             data_segments_in: info.data_segs_in,
             retransmitted: info.total_retrans,

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod connections;
 pub mod counters;
 pub mod dns_tap;
+pub mod drops;
 pub mod durable;
 pub mod entry;
 pub mod family;

@@ -171,6 +171,8 @@ impl Fault {
             Self::Delay => kind == "jitter",
             // Of so many idle pings enough may be lost by chance after all.
             Self::Loss(_) => kind == "loss" && direction != "unknown",
+            // Who is refused asks again at once.
+            Self::Refuse => kind == "retry_storm",
             _ => false,
         }
     }

@@ -99,7 +99,7 @@ fn slow_claim(sight: &Sight<'_>, now_us: u64, before_us: Option<u64>, by: By) ->
     });
     Some(Claim {
         kind: Kind::Latency,
-        direction: direction(sight),
+        direction: direction(sight, &slow),
         size: Size::Time {
             us: now_us,
             before_us,
@@ -118,11 +118,13 @@ fn recent_of<'a>(sight: &Sight<'_>, pings: &'a Pings) -> Vec<&'a Ping> {
 }
 
 /// Which way it takes long, by when pings arrive at the peer.
-fn direction(sight: &Sight<'_>) -> Direction {
+fn direction(sight: &Sight<'_>, is_slow: &dyn Fn(u64) -> bool) -> Direction {
     let Some(pings) = sight.pings else {
         return Direction::Unknown;
     };
-    let recent = recent_of(sight, pings);
+    // Those before it became slow say nothing of that.
+    let mut recent = recent_of(sight, pings);
+    recent.retain(|ping| ping.took().is_some_and(|took| is_slow(micros(took))));
     legs(pings, &recent).map_or(Direction::Unknown, |[mut to, mut from]| {
         to.sort_unstable();
         from.sort_unstable();

@@ -36,14 +36,22 @@ const MUCH: f64 = 0.05;
 /// For so long, in nanoseconds.
 const MEASURED_NS: u64 = 3 * SECOND_NS / 2;
 
+/// So many times as much comes ahead as is sent again where only the way here is broken.
+const AHEAD_MORE: f64 = 5.0;
 /// So many pings in a row are lost that it may be all of them.
 const ROW: usize = 2;
 /// So long nothing is lost between two losses that have nothing to do with each other, in nanoseconds.
-const APART_NS: u64 = 10 * SECOND_NS;
+const APART_NS: u64 = 8 * SECOND_NS;
 
 /// Claims a loss, by segments where there are any, else by pings.
 pub fn detect(sight: &Sight<'_>) -> Vec<Claim> {
+    let ratio = |claim: &Claim| match claim.size {
+        Size::Share { ratio, .. } => ratio,
+        _ => 0.0,
+    };
     let claim = match (by_segments(sight), by_arrivals(sight)) {
+        // Where what acknowledges is lost, some is sent again that came.
+        (Some(to), Some(from)) if ratio(&to) * AHEAD_MORE < ratio(&from) => Some(from),
         (Some(to), Some(_)) if to.direction == Direction::To => Some(Claim {
             direction: Direction::Both,
             ..to
@@ -237,9 +245,8 @@ fn by_pings(sight: &Sight<'_>) -> Option<Claim> {
     let mut recent: Vec<&Ping> = pings.since(begin).collect();
     let is_lost = |ping: &&&Ping| ping.outcome == Outcome::Lost;
     // The last ones in a row may be the first of a partition.
-    let row = recent.iter().take_while(is_lost).count();
-    if row >= ROW {
-        recent.drain(..row);
+    if recent.iter().take_while(is_lost).count() >= ROW {
+        return None;
     }
     // What was lost long before the next one has nothing to do with it.
     let mut before_ns = None;
@@ -259,10 +266,12 @@ fn by_pings(sight: &Sight<'_>) -> Option<Claim> {
         hit: lost.len() as u64,
         of: recent.len() as u64,
     };
-    if lost
-        .first()
-        .is_none_or(|last| sight.now_ns.saturating_sub(last.at_ns) > CLEAN_NS)
-    {
+    // The last but one tells that it goes on: one alone may be the first of a partition.
+    let is_over = |place: usize, within_ns: u64| {
+        let ping = lost.get(place);
+        ping.is_none_or(|ping| sight.now_ns.saturating_sub(ping.at_ns) > within_ns)
+    };
+    if is_over(0, CLEAN_NS) || is_over(1, APART_NS) {
         return None;
     }
     // Who limits pings limits nothing else.

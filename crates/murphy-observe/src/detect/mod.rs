@@ -1,12 +1,17 @@
 //! Detectors are pure: each looks at what has happened on an edge, and at the pings of its peer, and claims what is wrong.
 
 mod dns;
+mod ground;
 mod latency;
 mod loss;
 mod partition;
 mod refusals;
 mod resets;
 mod stall;
+mod storm;
+mod twice;
+
+pub use ground::{GroundSight, detect as detect_ground};
 
 use std::time::Duration;
 
@@ -50,13 +55,15 @@ impl Sight<'_> {
 type Detector = fn(&Sight<'_>) -> Vec<Claim>;
 
 /// All but the one that is asked first.
-const DETECTORS: [Detector; 6] = [
+const DETECTORS: [Detector; 8] = [
     stall::detect,
     loss::detect,
     latency::detect,
     resets::detect,
     refusals::detect,
     dns::detect,
+    storm::detect,
+    twice::detect,
 ];
 
 /// What is wrong on an edge now. Where nothing comes through, nothing else is claimed that follows from that.
@@ -77,5 +84,7 @@ pub fn detect(sight: &Sight<'_>) -> Vec<Claim> {
     claims
 }
 
+#[cfg(test)]
+mod ground_tests;
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,7 @@ pub(super) const WINDOWS_S: [u64; 2] = [2, 10];
 /// What happens by chance less often than this is no chance.
 const CHANCE_MAX: f64 = 0.005;
 /// How often it happened before is asked of this time, in seconds.
-const BEFORE_S: u64 = 60;
+pub(super) const BEFORE_S: u64 = 60;
 
 /// Claims resets.
 pub fn detect(sight: &Sight<'_>) -> Vec<Claim> {
@@ -75,12 +75,15 @@ pub(super) fn exceeds(sight: &Sight<'_>, window_s: u64, of: fn(&Tally) -> u64) -
         before += of(&slice.tally);
         known_ns = sight.ago(window_s) - slice.at_ns;
     }
-    // If nothing had changed, each of all would have come now with the same chance.
-    let looked_ns = window_s * SECOND_NS;
-    let chance = looked_ns as f64 / (looked_ns + known_ns) as f64;
-    let by_chance = at_least(of(&recent), of(&recent) + before, chance);
-    (by_chance < CHANCE_MAX).then_some(Excess {
+    is_no_chance(of(&recent), window_s * SECOND_NS, before, known_ns).then_some(Excess {
         recent,
         since_ns: first.at_ns,
     })
+}
+
+/// Whether so many in so long, in nanoseconds, are more than chance makes of so many in the time before.
+pub(super) fn is_no_chance(recent: u64, looked_ns: u64, before: u64, known_ns: u64) -> bool {
+    // If nothing had changed, each of all would have come now with the same chance.
+    let chance = looked_ns as f64 / (looked_ns + known_ns) as f64;
+    at_least(recent, recent + before, chance) < CHANCE_MAX
 }

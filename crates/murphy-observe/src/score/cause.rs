@@ -201,7 +201,7 @@ pub enum Answer {
 }
 
 /// All kinds: a new one belongs here, too.
-const KINDS: [Kind; 10] = [
+const KINDS: [Kind; 17] = [
     Kind::Partition,
     Kind::Loss,
     Kind::Latency,
@@ -212,6 +212,13 @@ const KINDS: [Kind; 10] = [
     Kind::HalfOpen,
     Kind::SlowDns,
     Kind::FailingDns,
+    Kind::Duplication,
+    Kind::Reordering,
+    Kind::Corruption,
+    Kind::ListenOverflow,
+    Kind::RetryStorm,
+    Kind::Drops,
+    Kind::ClockJump,
 ];
 
 /// What a finding of a kind says of a cause.
@@ -229,8 +236,8 @@ pub fn answer(kind: Kind, cause: Cause) -> Answer {
 /// Of which causes a finding of a kind is the right one, and from which it may follow besides.
 fn seen_by(kind: Kind) -> (&'static [Cause], &'static [Cause]) {
     use Cause::{
-        Blocked, Close, Corrupt, Delay, HalfReset, Jitter, Kill, Loss, Partition, Pause, Rate,
-        Refuse, Reject, Reorder, Reset, Stall,
+        Blocked, Close, Corrupt, Delay, Duplicate, HalfReset, Jitter, Kill, Loss, Partition, Pause,
+        Rate, Refuse, Reject, Reorder, Reset, Skew, Stall,
     };
     match kind {
         // Whose last process ends may lose its namespace with it: nobody is there any more.
@@ -271,6 +278,33 @@ fn seen_by(kind: Kind) -> (&'static [Cause], &'static [Cause]) {
             &[Blocked, Kill],
             &[Delay, Loss, Corrupt, Rate, Partition, Reject, Pause],
         ),
+        // Who waits too little, or in vain for what acknowledges it, sends again what had come.
+        Kind::Duplication => (
+            &[Duplicate],
+            &[
+                Loss, Corrupt, Delay, Jitter, Reorder, Rate, Partition, Blocked, Stall, Pause,
+            ],
+        ),
+        // What waits longer is overtaken.
+        Kind::Reordering => (&[Reorder], &[Delay, Jitter, Loss, Duplicate]),
+        Kind::Corruption => (&[Corrupt], &[]),
+        // Who stands still accepts nobody.
+        Kind::ListenOverflow => (&[], &[Pause, Loss, Corrupt, Delay]),
+        Kind::RetryStorm => (
+            &[],
+            &[
+                Refuse, Kill, Reject, Reset, HalfReset, Close, Partition, Blocked, Loss, Corrupt,
+                Rate, Stall, Pause,
+            ],
+        ),
+        // The kernel drops what Murphy tells it to; what is held back may find no room.
+        Kind::Drops => (
+            &[Loss, Partition, Blocked, Rate],
+            &[
+                Reject, Stall, HalfReset, Refuse, Delay, Jitter, Duplicate, Reorder, Corrupt, Pause,
+            ],
+        ),
+        Kind::ClockJump => (&[Skew], &[]),
     }
 }
 
@@ -280,13 +314,7 @@ mod tests {
 
     #[test]
     fn what_has_no_detector_is_known() {
-        let without = [
-            Cause::Duplicate,
-            Cause::Close,
-            Cause::Skew,
-            Cause::Pause,
-            Cause::Other,
-        ];
+        let without = [Cause::Close, Cause::Pause, Cause::Other];
         for cause in without {
             assert!(!cause.has_detector(), "{cause:?}");
         }

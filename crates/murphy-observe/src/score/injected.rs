@@ -110,6 +110,9 @@ impl Injected {
         let known = seats.iter().find(|seat| seat.name == name).cloned();
         let own = known.unwrap_or_else(|| Seat::named(name));
         let opened = edge.side == Side::Opened;
+        if edge.is_whole() {
+            return self.touches_whole(&own);
+        }
         if self.targets.iter().any(|target| target.is(&own)) {
             let is_meant = self.only.means_peer(edge.peer) && self.only.means(edge.port, !opened);
             let is_side = self.only.side.is_none_or(|side| side == edge.side);
@@ -124,6 +127,17 @@ impl Injected {
         let is_side = self.only.side.is_none_or(|side| side != edge.side);
         let is_meant = is_peer && is_side && self.only.means(edge.port, opened);
         is_meant.then_some(Seen::Opposite)
+    }
+
+    /// The same of all of somebody: of whoever is hit, and of whoever may talk with one of these.
+    fn touches_whole(&self, own: &Seat) -> Option<Seen> {
+        if self.targets.iter().any(|target| target.is(own)) {
+            return Some(Seen::There);
+        }
+        let mut peers = own.addresses.iter();
+        peers
+            .any(|peer| self.only.means_peer(*peer))
+            .then_some(Seen::Opposite)
     }
 
     /// Whether the way of a finding is that of the fault.

@@ -268,11 +268,11 @@ fn what_cannot_be_told_is_not_scored_and_explains_what_it_does() {
             other => panic!("{other:?}"),
         }
     };
-    let twice = Injected {
-        causes: vec![Cause::Duplicate],
+    let closed = Injected {
+        causes: vec![Cause::Close],
         ..loss("a", 10, Some(20))
     };
-    assert!(why(twice, &watch()).contains("no detector of duplicates"));
+    assert!(why(closed, &watch()).contains("no detector of close"));
     assert!(why(loss("a", 300, None), &watch()).contains("nobody watched"));
     let quiet = Watch {
         edges: [].into(),

@@ -61,6 +61,10 @@ pub struct Figures {
     pub bytes_acked: u64,
     /// How much it was sent, in bytes; the end counts as one.
     pub bytes_received: u64,
+    /// Bytes that were sent, again ones included.
+    pub bytes_out: u64,
+    /// Bytes that were sent again.
+    pub bytes_resent: u64,
     /// How many segments with data it has sent, those that were sent again included.
     pub data_segments_out: u32,
     /// How many segments with data it was sent.
@@ -204,7 +208,7 @@ pub(super) fn read(record: &[u8]) -> Option<TcpEvent> {
 
 /// What follows a change of state, if anything does.
 fn figures(rest: &[u8]) -> Option<Figures> {
-    let (longs, rest) = rest.split_first_chunk::<24>()?;
+    let (longs, rest) = rest.split_first_chunk::<40>()?;
     let words = rest.first_chunk::<40>()?;
     let mut longs = longs
         .as_chunks()
@@ -220,6 +224,8 @@ fn figures(rest: &[u8]) -> Option<Figures> {
         cgroup: longs.next()?,
         bytes_acked: longs.next()?,
         bytes_received: longs.next()?,
+        bytes_out: longs.next()?,
+        bytes_resent: longs.next()?,
         pid: words.next().filter(|pid| *pid != 0),
         data_segments_out: words.next()?,
         data_segments_in: words.next()?,
@@ -345,12 +351,14 @@ mod tests {
     fn figures_follow_in_their_order() {
         let mut record = record(AF_INET, 0, 1, 7, NO_REASON);
         assert_eq!(read(&record).unwrap().figures, None);
-        record.extend([1_u64, 2, 3].map(u64::to_ne_bytes).concat());
+        record.extend([1_u64, 2, 3, 20, 21].map(u64::to_ne_bytes).concat());
         record.extend((4_u32..14).flat_map(u32::to_ne_bytes));
         let figures = Figures {
             cgroup: 1,
             bytes_acked: 2,
             bytes_received: 3,
+            bytes_out: 20,
+            bytes_resent: 21,
             pid: Some(4),
             data_segments_out: 5,
             data_segments_in: 6,

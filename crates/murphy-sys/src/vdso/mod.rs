@@ -9,10 +9,12 @@
 //! - [`Image`] is the pristine page and where the hook fits into it,
 //! - [`Slot`] what the hook adds to each clock,
 //! - [`Page`] the page of one process: hook it, configure it, restore it,
+//! - [`shifts_of`] how far the clocks of a process are off, without touching it,
 //! - [`view`] what a process with such a page reads from its clocks.
 
 mod image;
 mod page;
+mod reading;
 mod shared;
 mod slot;
 mod trial;
@@ -20,6 +22,7 @@ pub mod view;
 
 pub use image::{Image, ImageError};
 pub use page::{HOLDERS_MAX, Page, PageError, State, Stopping, holders_of, marked_by};
+pub use reading::shifts_of;
 pub use slot::{Clock, Segment, Slot, TIMESCALES, Timescale, UnknownClock};
 pub(crate) use slot::{DATA, SEGMENT, SLOT, SLOTS_AT, TIMESCALE, TIMESCALE_OF_CLOCK};
 pub use trial::{TrialError, trial};
