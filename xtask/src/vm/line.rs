@@ -189,6 +189,20 @@ const RETRANSMITS: Tests = Tests {
     filters: &[],
     without: &[],
 };
+/// DNS at sockets, whose namespace these kernels do not say.
+const DNS_AT_SOCKETS: Tests = Tests {
+    package: "murphy-sys",
+    target: "dns_tap",
+    filters: &["at_sockets"],
+    without: &[],
+};
+/// Dropped packets with their reasons, which each kernel tells in its own way.
+const DROPS: Tests = Tests {
+    package: "murphy-sys",
+    target: "drops",
+    filters: &[],
+    without: &[],
+};
 const SOCKET_ITERATOR: Tests = Tests {
     package: "murphy-sys",
     target: "socket_iterator",
@@ -303,6 +317,8 @@ pub const LINES: &[Line] = &[
             REFUSAL,
             TCP_EVENTS,
             RETRANSMITS,
+            DNS_AT_SOCKETS,
+            DROPS,
             NO_SOCKET_ITERATOR,
             CONN,
             CONN_WAYS_BY_FILTERS,
@@ -319,6 +335,8 @@ pub const LINES: &[Line] = &[
             REFUSAL,
             TCP_EVENTS,
             RETRANSMITS,
+            DNS_AT_SOCKETS,
+            DROPS,
             SOCKET_ITERATOR,
             CONN,
             CONN_WAYS,
