@@ -167,8 +167,8 @@ impl Fault {
     /// Whether something else that is found is true, too.
     fn explains(self, kind: &str, direction: &str) -> bool {
         match self {
-            // It varies by 10 ms, and where pings go both ways so does each.
-            Self::Delay => kind == "jitter",
+            // It varies by 10 ms, so that packets overtake each other.
+            Self::Delay => matches!(kind, "jitter" | "reordering"),
             // Of so many idle pings enough may be lost by chance after all.
             Self::Loss(_) => kind == "loss" && direction != "unknown",
             // Who is refused asks again at once.
@@ -480,6 +480,8 @@ fn judge(
     let is_here = |edge: &Value| {
         edge["peer"] == peer.to_string() && edge["port"].as_u64() == Some(port.into())
     };
+    // What belongs to no peer of a target's.
+    let is_whole = |edge: &Value| edge["peer"] == "::" && edge["port"].as_u64() == Some(0);
     let word = |finding: &Value, name: &str| finding[name].as_str().unwrap_or("").to_owned();
     let is_expected = |finding: &Value| match expected {
         Expected::Found(kind, direction) => {
@@ -491,7 +493,7 @@ fn judge(
     };
     let is_true = |finding: &Value| {
         is_expected(finding)
-            || (is_here(&finding["edge"])
+            || ((is_here(&finding["edge"]) || is_whole(&finding["edge"]))
                 && fault.explains(&word(finding, "kind"), &word(finding, "direction")))
     };
     let hits = found.iter().filter(|finding| is_true(finding)).count();

@@ -13,8 +13,9 @@ use crate::{
 const WINDOW_S: u64 = 30;
 /// So long without a loss ends one.
 const CLEAN_NS: u64 = 5 * SECOND_NS;
-/// Fewer say nothing.
+/// Fewer pings say nothing, and fewer segments that were sent again.
 const LOST_MIN: u64 = 3;
+const RESENT_MIN: u64 = 5;
 /// So many pings are waited for until it is said which way: fewer of them may be lost by chance than of segments.
 const PINGS_TO_TELL: usize = 10;
 /// One in so many of those that were sent again has come twice.
@@ -147,18 +148,28 @@ fn by_arrivals(sight: &Sight<'_>) -> Option<Claim> {
     };
     let heard = sight.pings.filter(|pings| pings.has_answered());
     if let Some(pings) = heard.filter(|_| share.ratio() > MUCH) {
-        let of = pings.since(since_ns).count() as u64;
-        let is_lost = |ping: &&Ping| ping.outcome == Outcome::Lost;
-        let hit = pings.since(since_ns).filter(is_lost).count() as u64;
-        if hit < LOST_MIN {
+        let share = of_pings(&pings.since(since_ns).collect::<Vec<_>>());
+        if share.hit < LOST_MIN {
             return None;
         }
-        claim
-            .evidence
-            .push(format!("{hit} of {of} pings were not answered"));
-        claim.size = Size::of_share(Share { hit, of });
+        claim.evidence.push(format!(
+            "{} of {} pings were not answered",
+            share.hit, share.of
+        ));
+        claim.size = Size::of_share(share);
     }
     Some(claim)
+}
+
+/// Of pings, the latest first, those that were lost; from the first of them on, as before that it may not have begun.
+fn of_pings(pings: &[&Ping]) -> Share {
+    let is_lost = |ping: &&Ping| ping.outcome == Outcome::Lost;
+    let first = pings.iter().rposition(is_lost);
+    let since = first.map_or(&pings[..0], |first| &pings[..=first]);
+    Share {
+        hit: since.iter().filter(|ping| is_lost(ping)).count() as u64,
+        of: since.len() as u64,
+    }
 }
 
 fn by_segments(sight: &Sight<'_>) -> Option<Claim> {
@@ -167,7 +178,9 @@ fn by_segments(sight: &Sight<'_>) -> Option<Claim> {
     let since_ns = rises(sight, since_ns, Tally::loss);
     let sum = sight.history.sum_since(since_ns);
     let share = sum.loss();
-    if share.hit < LOST_MIN || share.interval()[0] < RATIO_MIN {
+    // Now and then one is sent again that only took long, which nobody says any more once its connection is over.
+    let is_few = sum.resent.saturating_sub(sum.duplicated) < RESENT_MIN;
+    if is_few || share.interval()[0] < RATIO_MIN {
         return None;
     }
     // Of the slice in which it began a part was without.
@@ -217,10 +230,7 @@ fn by_segments(sight: &Sight<'_>) -> Option<Claim> {
     }
     if claim.direction == Direction::From {
         // How much comes this way segments do not say that are sent the other way.
-        claim.size = Size::of_share(Share {
-            hit: lost.len() as u64,
-            of: pings.len() as u64,
-        });
+        claim.size = Size::of_share(of_pings(&pings));
     }
     Some(claim)
 }
