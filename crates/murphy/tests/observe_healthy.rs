@@ -112,10 +112,10 @@ impl Traffic {
             return Err(io::ErrorKind::InvalidData.into());
         }
         self.requests.fetch_add(1, Ordering::Relaxed);
-        match said.starts_with(b"HTTP/1.1 200") {
-            true => Ok(()),
-            false => Err(io::ErrorKind::Other.into()),
+        if said.starts_with(b"HTTP/1.1 200") {
+            return Ok(());
         }
+        Err(io::ErrorKind::Other.into())
     }
 
     /// A connection of its own, for one question.
@@ -211,10 +211,10 @@ fn look_up(at: &str, time: usize) -> io::Result<()> {
     socket.send(&query)?;
     let mut answer = [0; 512];
     let length = socket.recv(&mut answer)?;
-    match answer[..length].starts_with(&query[..2]) {
-        true => Ok(()),
-        false => Err(io::ErrorKind::InvalidData.into()),
+    if answer[..length].starts_with(&query[..2]) {
+        return Ok(());
     }
+    Err(io::ErrorKind::InvalidData.into())
 }
 
 /// Answers each question: an address, or that there is no such name.
@@ -237,9 +237,17 @@ fn answer_names(socket: &UdpSocket, is_over: &AtomicBool) {
     }
 }
 
-/// What was found, with all that is known of it.
-fn told(findings: &[Value]) -> String {
-    let lines = findings.iter().map(|finding| format!("{finding}\n"));
+/// What was found, each with all that has happened on its edge.
+fn told(findings: &[Value], edges: &[Value]) -> String {
+    let is_same = |edge: &&Value, other: &Value| {
+        let names = ["container", "side", "peer", "port"];
+        names.iter().all(|name| edge[name] == other[name])
+    };
+    let lines = findings.iter().map(|finding| {
+        let edge = edges.iter().find(|edge| is_same(edge, &finding["edge"]));
+        let total = edge.map_or(&Value::Null, |edge| &edge["total"]);
+        format!("{finding}\nin all: {total}\n")
+    });
     lines.collect()
 }
 
@@ -301,7 +309,7 @@ fn of_healthy_traffic_nothing_is_found() {
         edges.len(),
         findings.len(),
     );
-    assert!(findings.is_empty(), "{}", told(findings));
+    assert!(findings.is_empty(), "{}", told(findings, edges));
     assert_eq!(end["snapshot"]["lost"], 0, "events of the kernel");
     // It is no rest: everybody was there, and next to nothing failed.
     for service in SERVICES {
