@@ -147,6 +147,8 @@ impl Pings {
         if !self.is_by_syn {
             self.is_by_syn = true;
             self.all.clear();
+            // Whoever listens at the peer hears echo requests only.
+            self.is_heard_there = false;
         }
     }
 
@@ -319,6 +321,19 @@ mod tests {
             late: 1,
         };
         assert_eq!(pings.count(), count);
+    }
+
+    #[test]
+    fn nobody_hears_at_the_peer_who_asks_for_connections() {
+        let mut pings = Pings::default();
+        pings.push(1, 10 * MS, Some(10 * MS));
+        pings.arrive(1, 11 * MS, [10, 0, 0, 1].into());
+        assert!(pings.is_heard_there());
+        pings.set_by_syn();
+        assert!(!pings.is_heard_there());
+        // Of those that were sent before nothing is known any more.
+        pings.arrive(1, 12 * MS, [10, 0, 0, 1].into());
+        assert!(!pings.is_heard_there());
     }
 
     #[test]

@@ -1,21 +1,19 @@
 //! The shop of `labs/shop`: what hits one catalog is seen there and nowhere else, and of the shop nothing is left.
 
 mod harness;
+mod lab;
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    path::Path,
     thread,
     time::{Duration, Instant},
 };
 
-use harness::{Ended, Guard, patience, say_skipped, signal, wait_until};
+use harness::{Guard, patience, signal, wait_until};
+use lab::Shop;
 use serde_json::Value;
 
-/// The names of its namespaces are the machine's, so there is one shop at a time.
-static ONE: Mutex<()> = Mutex::new(());
 /// How long a fault lasts.
 const FAULT: &str = "10s";
 /// How many seconds of figures after the order to begin may still be without a fault: the start of Murphy, and the
@@ -23,13 +21,6 @@ const FAULT: &str = "10s";
 const BEFORE_EFFECT: usize = 3;
 /// How long a retransmission takes at least, in milliseconds, with a margin: the kernel's minimum is 200.
 const RETRANSMITTED_MS: f64 = 150.0;
-
-/// A shop that is up.
-struct Shop<'a> {
-    guard: &'a Guard,
-    program: PathBuf,
-    _only: MutexGuard<'static, ()>,
-}
 
 /// What one catalog did in some seconds.
 #[derive(Debug, Default)]
@@ -40,61 +31,7 @@ struct Share {
     p99_ms: Vec<f64>,
 }
 
-impl<'a> Shop<'a> {
-    /// One in this form; none, with the reason, where the machine lacks something.
-    fn up_or_skip(guard: &'a Guard, form: &str) -> Option<Self> {
-        let only = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-        // The database's user must get to its data.
-        fs::set_permissions(guard.dir(), fs::Permissions::from_mode(0o755)).expect("own directory");
-        let shop = Self {
-            guard,
-            program: harness::program("shop"),
-            _only: only,
-        };
-        let up = shop.run(&["up", "--in", form]);
-        if let Some(missing) = up.stderr.split("there is no ").nth(1) {
-            say_skipped(missing.split(" here").next().unwrap_or(missing));
-            return None;
-        }
-        assert_eq!(up.code, 0, "{up:?}");
-        assert!(up.stdout.contains("an order went through"), "{up:?}");
-        Some(shop)
-    }
-
-    fn run(&self, words: &[&str]) -> Ended {
-        self.guard
-            .program(&self.program)
-            .args(words)
-            .env("MURPHY_SHOP", self.directory())
-            .env("MURPHY_JOURNAL", self.guard.journal())
-            .run()
-    }
-
-    fn directory(&self) -> PathBuf {
-        self.guard.dir().join("shop")
-    }
-
-    /// The figures so far, one line a second.
-    fn seconds(&self) -> Vec<Value> {
-        let text = fs::read_to_string(self.directory().join("load/figures.jsonl"));
-        let text = text.unwrap_or_default();
-        // The last line may be half written.
-        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
-        let lines = whole.lines();
-        lines
-            .map(|line| serde_json::from_str(line).expect("JSON"))
-            .collect()
-    }
-
-    /// Waits until so many more seconds in a row were without any failure.
-    fn becomes_well(&self, seconds: usize) {
-        let from = self.seconds().len();
-        wait_until("the shop is well", || {
-            let new = self.seconds().split_off(from);
-            new.len() >= seconds && new[new.len() - seconds..].iter().all(is_well)
-        });
-    }
-
+impl Shop<'_> {
     /// The figures of the two catalogs while a fault of the first one's answers to the front end was in force.
     fn hit(&self, fault: &[&str], catalog: &str, front_end: &str) -> (Share, Share) {
         let from = self.seconds().len();
@@ -163,14 +100,6 @@ impl Share {
     }
 }
 
-fn is_well(second: &Value) -> bool {
-    let serves = |name: &str| {
-        let part = &second["upstreams"][name];
-        part["requests"].as_u64() > Some(0) && part["failures"] == 0
-    };
-    second["failures"] == 0 && serves("catalog-1") && serves("catalog-2")
-}
-
 /// Pids of whoever carries the tag of a lab.
 fn tagged(id: &str) -> Vec<u32> {
     let wanted = format!("MURPHY_TAG={id}");
@@ -222,8 +151,7 @@ fn one_catalog_is_hit(form: &str, catalog: &str, front_end: &str) {
     let status = shop.run(&["status"]);
     assert_eq!(status.code, 0, "{status:?}");
     assert_eq!(status.stdout.matches(" well\n").count(), 5, "{status:?}");
-    let down = shop.run(&["down"]);
-    assert_eq!(down.code, 0, "{down:?}");
+    shop.down();
     shop.is_gone(&id);
 }
 
@@ -279,19 +207,8 @@ fn a_killed_owner_leaves_nothing() {
         let Some(guard) = Guard::root_or_skip() else {
             return;
         };
-        let only = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-        fs::set_permissions(guard.dir(), fs::Permissions::from_mode(0o755)).expect("own directory");
-        let shop = Shop {
-            guard: &guard,
-            program: harness::program("shop"),
-            _only: only,
-        };
-        let starting = guard
-            .program(&shop.program)
-            .arg("up")
-            .env("MURPHY_SHOP", shop.directory())
-            .env("MURPHY_JOURNAL", guard.journal())
-            .start();
+        let shop = Shop::new(&guard);
+        let starting = shop.program().arg("up").start();
         wait_until("the start is in the journal", || {
             !guard.injections().is_empty()
         });

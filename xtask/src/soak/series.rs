@@ -102,6 +102,18 @@ pub fn all() -> Vec<Series> {
             "conn_pool",
         ),
         test(
+            "observe-matrix",
+            "each fault is found at both ends with its kind, edge and way, or said to be unseen: precision and recall of 160 cells at least 0.98",
+            "murphy",
+            "observe_matrix",
+        ),
+        test(
+            "observe-healthy",
+            "an hour of healthy traffic on the shop, every service observed: nothing is found",
+            "murphy",
+            "observe_healthy",
+        ),
+        test(
             "time-monitors",
             "of three monitors exactly the skewed one sees its clock go back; runtimes, PostgreSQL and etcd are skewed",
             "murphy",

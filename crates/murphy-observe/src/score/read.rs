@@ -236,8 +236,8 @@ impl Log {
                 self.find_all(seen.findings);
                 Ok(())
             }
-            // What was scored before; what became of a run and of its nodes.
-            ("score", None) => Ok(()),
+            // What was scored before; where metrics were; what became of a run and of its nodes.
+            ("score" | "serving", None) => Ok(()),
             (event, Some("run" | "node" | "verdict")) if !event.is_empty() => Ok(()),
             _ => Err(file.wrong(
                 1,

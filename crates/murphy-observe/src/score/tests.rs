@@ -490,7 +490,7 @@ fn what_was_found_is_read_as_it_came_to_be() {
     let observing = r#"{"event":"observing","targets":["c"],"mode":{},"boottime_ns":2000000000,"places":[{"name":"c","inode":1,"addresses":["10.0.0.1"]}]}"#;
     let edge = serde_json::to_string(&edge()).unwrap();
     let text = format!(
-        "{observing}\n{}{}{{\"event\":\"ended\",\"findings\":[],\"snapshot\":{{\"at_ns\":20000000000,\"edges\":[{edge}]}}}}\n",
+        "{observing}\n{{\"event\":\"serving\",\"url\":\"http://127.0.0.1:9100/metrics\"}}\n{}{}{{\"event\":\"ended\",\"findings\":[],\"snapshot\":{{\"at_ns\":20000000000,\"edges\":[{edge}]}}}}\n",
         line("found", &finding),
         line("over", &over)
     );

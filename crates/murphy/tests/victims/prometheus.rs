@@ -13,6 +13,13 @@ use serde_json::Value;
 use super::{Heard, program::tool_or_skip};
 use crate::harness::{Guard, patience, wait_until};
 
+/// The rules of the founding document: a ping that is lost is not a number, and one that takes more than 10 ms is slow.
+pub const LOST: (&str, &str) = (
+    "Lost",
+    "container_net_latency_seconds != container_net_latency_seconds",
+);
+/// The other one.
+pub const SLOW: (&str, &str) = ("Slow", "container_net_latency_seconds > 0.01");
 /// An answer that takes longer is none.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
@@ -72,6 +79,11 @@ impl Prometheus {
             prometheus.get("/-/ready").is_some()
         });
         Some(prometheus)
+    }
+
+    /// Where it can be asked.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.at)
     }
 
     /// What an expression is now: each value, as Prometheus writes it, with its labels.

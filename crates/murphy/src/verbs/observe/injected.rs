@@ -76,8 +76,10 @@ impl Injected {
         self.take(records.iter().map(InForce::of).collect(), boottime_ns())
     }
 
-    fn take(&mut self, now: Vec<InForce>, now_ns: u64) -> Vec<InForce> {
+    fn take(&mut self, mut now: Vec<InForce>, now_ns: u64) -> Vec<InForce> {
         let mut changed = Vec::new();
+        // While an engine is rehearsed the time of a fault lies ahead: nobody is hit yet.
+        now.retain(|one| one.from_ns <= now_ns);
         for known in self.all.iter_mut().filter(|one| one.until_ns.is_none()) {
             if !now.iter().any(|one| one.id == known.id) {
                 known.until_ns = Some(now_ns);
@@ -119,6 +121,7 @@ mod tests {
             until_ns: None,
         };
         let mut injected = Injected::default();
+        assert_eq!(injected.take(vec![fault.clone()], 4), [], "it is rehearsed");
         assert_eq!(injected.take(vec![fault.clone()], 6), vec![fault.clone()]);
         assert_eq!(injected.take(vec![fault.clone()], 7), []);
         let over = InForce {
