@@ -31,6 +31,8 @@ const PEERS_MAX: usize = 256;
 const EARS_MAX: usize = 16;
 /// Who has not answered so many echo requests is asked for connections.
 const UNANSWERED: usize = 5;
+/// Of so many of these one is asked for an echo, too.
+const ECHO_AGAIN: u32 = 7;
 
 /// The pings of a target.
 #[derive(Debug, Default)]
@@ -56,6 +58,8 @@ struct Post {
     syn: Option<SynPinger>,
     /// Those of these that are under way.
     syn_under_way: UnderWay,
+    /// How often somebody was asked so.
+    asked: u32,
     /// Who pings from the other end, where nothing seems to come there.
     returning: BTreeMap<IpAddr, Pinger>,
     /// Who hears whether that comes.
@@ -94,6 +98,7 @@ impl Pinging {
                         ports: BTreeMap::new(),
                         syn: None,
                         syn_under_way: UnderWay::default(),
+                        asked: 0,
                         returning: BTreeMap::new(),
                         ear: None,
                     };
@@ -220,7 +225,11 @@ impl Post {
             if answer.kind == Reply::Echo {
                 let peer = self.under_way.of(answer.number);
                 if let Some(pings) = peer.and_then(|peer| self.peers.get_mut(&peer)) {
-                    pings.answer(answer.number, answer.at_ns);
+                    if pings.is_by_syn() {
+                        pings.set_by_echo();
+                    } else {
+                        pings.answer(answer.number, answer.at_ns);
+                    }
                 }
             }
         }
@@ -252,6 +261,13 @@ impl Post {
                 }
                 if let Some(syn) = &mut self.syn {
                     pings.set_by_syn();
+                    // He may answer echoes after all, once they come through.
+                    self.asked = self.asked.wrapping_add(1);
+                    if self.asked.is_multiple_of(ECHO_AGAIN)
+                        && let Ok(sent) = self.pinger.send(*peer)
+                    {
+                        self.under_way.send(sent.number, *peer, boottime_ns());
+                    }
                     let sent = syn.send(SocketAddr::new(*peer, *port));
                     let at_ns = boottime_ns();
                     match sent {

@@ -152,6 +152,14 @@ impl Pings {
         }
     }
 
+    /// From now on they ask for echoes again: the peer has answered one.
+    pub fn set_by_echo(&mut self) {
+        if self.is_by_syn {
+            self.is_by_syn = false;
+            self.all.clear();
+        }
+    }
+
     /// Whether it may be that nothing comes through: the last ones that could be answered were not.
     pub fn is_doubtful(&self, now_ns: u64) -> bool {
         let is_old = |ping: &&Ping| now_ns.saturating_sub(ping.at_ns) > Self::DOUBTFUL_NS;

@@ -129,6 +129,28 @@ impl Tally {
         }
     }
 
+    /// The same with all that was sent again, also where nothing has passed after it: how much is lost where some is.
+    pub fn loss_of_all(&self) -> Share {
+        // What is confirmed now may have been sent again before.
+        let sent_again = self.sent_again.max(self.resent);
+        let again = self.parted(sent_again);
+        let hit = again.saturating_sub(self.duplicated);
+        let merged = again - sent_again;
+        let all = Share {
+            hit,
+            of: hit + self.delivered + merged,
+        };
+        if merged == 0 {
+            return all;
+        }
+        // By their bytes large segments count more than small ones, so that fewer of them say something.
+        let of = u64::midpoint(sent_again, self.delivered);
+        Share {
+            hit: hit * of / all.of.max(1),
+            of,
+        }
+    }
+
     /// Segments that were sent again, or could not be, as the kernel has told.
     pub fn in_vain(&self) -> u64 {
         self.syn_retransmits + self.retransmits + self.probes + self.unsent
@@ -241,6 +263,11 @@ mod tests {
             ..Tally::default()
         };
         assert_eq!(tally.loss(), Share { hit: 40, of: 140 });
+        let [low, high] = tally.loss_of_all().interval();
+        assert!(
+            low < 0.22 && high > 0.35,
+            "40 of 140, by fewer: {low} to {high}"
+        );
         let large = Tally {
             bytes_out: 120 * 1400,
             bytes_resent: 20 * 1400,

@@ -173,7 +173,8 @@ fn jitter(sight: &Sight<'_>) -> Option<Claim> {
     came.sort_unstable();
     // Without the two that are furthest off it still varies.
     let spread = came.get(came.len().saturating_sub(2))? - came.get(1)?;
-    let has_grown = before_us.is_none_or(|before| now_us > GROWN * before);
+    // Where nothing is known of before it takes more.
+    let has_grown = now_us > before_us.map_or(GROWN * JITTER_MIN_US, |before| GROWN * before);
     if now_us < JITTER_MIN_US || spread < 2 * JITTER_MIN_US || !has_grown {
         return None;
     }

@@ -23,7 +23,7 @@ const CAME_TWICE: u64 = 4;
 /// So many segments say more than pings.
 const SEGMENTS_MANY: u64 = 100;
 /// A share below this is none to speak of.
-const RATIO_MIN: f64 = 0.001;
+const RATIO_MIN: f64 = 0.003;
 /// The same of pings, of which there are few.
 const PING_RATIO_MIN: f64 = 0.01;
 
@@ -185,14 +185,14 @@ fn by_segments(sight: &Sight<'_>) -> Option<Claim> {
     }
     // Of the slice in which it began a part was without.
     let begun_ns = first_end(sight, since_ns, |tally| tally.lost() > 0);
-    let settled = sight.history.sum_since(begun_ns).loss();
+    let settled = sight.history.sum_since(begun_ns);
     if share.ratio() > MUCH && begun_ns + MEASURED_NS > sight.now_ns {
         return None;
     }
-    let measured = if settled.hit < LOST_MIN {
-        share
+    let measured = if settled.lost() < RESENT_MIN {
+        sum.loss_of_all()
     } else {
-        settled
+        settled.loss_of_all()
     };
     let mut claim = Claim {
         kind: Kind::Loss,
@@ -208,7 +208,11 @@ fn by_segments(sight: &Sight<'_>) -> Option<Claim> {
     let heard = sight
         .pings
         .filter(|pings| pings.is_heard_there() && pings.has_answered());
+    let came_twice = sum.duplicated * CAME_TWICE > sum.resent;
     let Some(pings) = heard else {
+        if came_twice {
+            claim.direction = Direction::Unknown;
+        }
         return Some(claim);
     };
     let pings: Vec<&Ping> = pings.since(since_ns).collect();
@@ -219,7 +223,6 @@ fn by_segments(sight: &Sight<'_>) -> Option<Claim> {
             return None;
         }
         // What came twice was acknowledged, and late or not at all: only pings tell these apart.
-        let came_twice = sum.duplicated * CAME_TWICE > sum.resent;
         match (came_twice, lost.is_empty()) {
             (false, _) => return Some(claim),
             (true, true) => return None,
