@@ -348,68 +348,87 @@ impl Book {
 
     /// Takes in the connections that are there now, each with who it belongs to.
     pub fn look(&mut self, at_ns: u64, there: &[(Arc<str>, Connection)]) {
+        self.begin_look(at_ns);
+        for (container, connection) in there {
+            self.see(container, connection);
+        }
+        self.end_look();
+    }
+
+    /// Begins to look: each connection that is [seen](Self::see) from now on is there.
+    pub fn begin_look(&mut self, at_ns: u64) {
         self.looks += 1;
         self.looked_ns = at_ns;
         self.closed.clear();
         for account in self.edges.values_mut() {
             account.stalled = 0;
         }
-        for (container, connection) in there {
-            let id = &connection.socket.id;
-            let Some(activity) = &connection.socket.activity else {
-                continue;
-            };
-            let is_made = connection.socket.state != State::SynSent;
-            let known = self.sockets.remove(&id.cookie);
-            let is_new = known.is_none() && !self.is_told && self.looks > 1;
-            let mut track = known.unwrap_or_else(|| Track {
-                edge: self.fit(Edge::of(container, connection.side, id)),
-                since_ns: at_ns,
-                heard_ns: at_ns,
-                is_made,
-                is_established: false,
-                is_reset: false,
-                figures: if is_new {
-                    // It has come since the last look.
-                    Figures::default()
-                } else {
-                    activity.figures
-                },
-                unconfirmed: 0,
-                stalled_ns: None,
-                mending_ns: 0,
-                look: 0,
-            });
-            let figures = latest(&track.figures, &activity.figures);
-            let side = track.edge.side;
-            let account = self.account(&track.edge);
-            if is_new && is_made {
-                match side {
-                    Side::Opened => account.total.connected += 1,
-                    Side::Accepted => account.total.accepted += 1,
-                }
-            }
-            let (unconfirmed, is_mending) = (track.unconfirmed(at_ns), track.is_mending(at_ns));
-            track.unconfirmed = account.carry(&track.figures, &figures, unconfirmed, is_mending);
-            let has_passed = figures.delivered != track.figures.delivered;
-            if figures.rtt_us > 0 && has_passed && account.rtts_us.len() < RTTS_MAX {
-                account.rtts_us.push(figures.rtt_us);
-            }
-            // The same timer asks whether a window has opened again, while nothing is under way.
-            let is_stalled = activity.timeouts >= STALLED_TIMEOUTS && figures.unacknowledged > 0;
-            account.stalled += u32::from(is_stalled);
-            if is_mending && !is_stalled && track.stalled_ns.is_some() {
-                track.mending_ns = at_ns + MENDING_NS;
-            }
-            track.stalled_ns = is_stalled.then(|| track.stalled_ns.unwrap_or(at_ns));
-            track.figures = figures;
-            track.heard_ns = at_ns;
-            track.is_made |= is_made;
-            track.is_established = connection.socket.state == State::Established;
-            track.look = self.looks;
-            self.sockets.insert(id.cookie, track);
+    }
+
+    /// Takes in a connection that is there, and who it belongs to. One that was seen in this look counts no more.
+    pub fn see(&mut self, container: &Arc<str>, connection: &Connection) {
+        let (id, at_ns) = (&connection.socket.id, self.looked_ns);
+        let Some(activity) = &connection.socket.activity else {
+            return;
+        };
+        let is_made = connection.socket.state != State::SynSent;
+        let known = self.sockets.get(&id.cookie);
+        if known.is_some_and(|track| track.look == self.looks) {
+            return;
         }
-        self.forget_gone(at_ns);
+        let known = self.sockets.remove(&id.cookie);
+        let is_new = known.is_none() && !self.is_told && self.looks > 1;
+        let mut track = known.unwrap_or_else(|| Track {
+            edge: self.fit(Edge::of(container, connection.side, id)),
+            since_ns: at_ns,
+            heard_ns: at_ns,
+            is_made,
+            is_established: false,
+            is_reset: false,
+            figures: if is_new {
+                // It has come since the last look.
+                Figures::default()
+            } else {
+                activity.figures
+            },
+            unconfirmed: 0,
+            stalled_ns: None,
+            mending_ns: 0,
+            look: 0,
+        });
+        let figures = latest(&track.figures, &activity.figures);
+        let side = track.edge.side;
+        let account = self.account(&track.edge);
+        if is_new && is_made {
+            match side {
+                Side::Opened => account.total.connected += 1,
+                Side::Accepted => account.total.accepted += 1,
+            }
+        }
+        let (unconfirmed, is_mending) = (track.unconfirmed(at_ns), track.is_mending(at_ns));
+        track.unconfirmed = account.carry(&track.figures, &figures, unconfirmed, is_mending);
+        let has_passed = figures.delivered != track.figures.delivered;
+        if figures.rtt_us > 0 && has_passed && account.rtts_us.len() < RTTS_MAX {
+            account.rtts_us.push(figures.rtt_us);
+        }
+        // The same timer asks whether a window has opened again, while nothing is under way.
+        let is_stalled = activity.timeouts >= STALLED_TIMEOUTS && figures.unacknowledged > 0;
+        account.stalled += u32::from(is_stalled);
+        if is_mending && !is_stalled && track.stalled_ns.is_some() {
+            track.mending_ns = at_ns + MENDING_NS;
+        }
+        track.stalled_ns = is_stalled.then(|| track.stalled_ns.unwrap_or(at_ns));
+        track.figures = figures;
+        track.heard_ns = at_ns;
+        track.is_made |= is_made;
+        track.is_established = connection.socket.state == State::Established;
+        track.look = self.looks;
+        self.sockets.insert(id.cookie, track);
+    }
+
+    /// Ends a look: what was not seen for some of them is not there any more.
+    pub fn end_look(&mut self) {
+        self.forget_gone(self.looked_ns);
     }
 
     /// Forgets those that are not found any more: the kernel was not heard, or had not said so.

@@ -9,12 +9,13 @@ use std::{
 };
 
 use murphy_fault::{
-    conn::{ConnError, Connection, Pool, Scope, Side},
+    conn::{ConnError, Pool, Scope, Side},
     net::{Hit, Neighbours},
 };
 use murphy_sys::{
     clock::boottime_ns,
     connections::SocketId,
+    program_runs::Counting,
     tcp_events::{Filter, TcpEvents, TcpEventsError},
 };
 use serde::Serialize;
@@ -28,6 +29,7 @@ use crate::{
     lately::Lately,
     listening::Listening,
     lookups::times_us,
+    overhead::{Meter, Overhead},
     peer::PeerNow,
     pinging::Pinging,
     pings::{Outcome, median_us},
@@ -81,6 +83,8 @@ pub struct Spec {
     pub ping_within: Duration,
     /// A round trip that takes longer is too long.
     pub latency_max: Duration,
+    /// Whether it is counted what the BPF programs cost: for all of the machine, which costs by itself.
+    pub counts_runs: bool,
 }
 
 impl Default for Spec {
@@ -89,6 +93,7 @@ impl Default for Spec {
             ping_every: Some(Duration::from_millis(200)),
             ping_within: Duration::from_secs(1),
             latency_max: Duration::from_millis(10),
+            counts_runs: false,
         }
     }
 }
@@ -152,7 +157,13 @@ pub struct Observer {
     lost_at: Option<Instant>,
     heard_at: Instant,
     looked: (Instant, Duration),
+    /// How many connections were found then.
+    found: usize,
     sliced_at: Instant,
+    meter: Meter,
+    /// How many events were taken in.
+    taken: u64,
+    counting: Option<Counting>,
 }
 
 /// Ports, by the numbers of their namespaces.
@@ -221,6 +232,11 @@ impl Observer {
             mode.without.push(SHARED_DNS.to_owned());
             None
         };
+        let counting = spec.counts_runs.then(Counting::begin).transpose();
+        let counting = counting.unwrap_or_else(|error| {
+            mode.without.push(error.to_string());
+            None
+        });
         let now = Instant::now();
         let mut observer = Self {
             spec,
@@ -240,10 +256,15 @@ impl Observer {
             lost_at: None,
             heard_at: now,
             looked: (now, Duration::ZERO),
+            found: 0,
             sliced_at: now,
+            meter: Meter::default(),
+            taken: 0,
+            counting,
         };
         observer.sit()?;
         observer.look()?;
+        observer.meter.read();
         Ok(observer)
     }
 
@@ -335,7 +356,9 @@ impl Observer {
         self.heard_at = Instant::now();
         self.lost.1 = 0;
         if let Some(events) = &mut self.events {
-            for event in events.take() {
+            let all = events.take();
+            self.taken += all.len() as u64;
+            for event in all {
                 self.book.tell(&event, &self.seats);
             }
             self.lost.1 += events.lost();
@@ -350,15 +373,18 @@ impl Observer {
     /// Looks at the connections that there are.
     fn look(&mut self) -> Result<(), ObserveError> {
         let began = Instant::now();
-        let all = self.pool.look_at_ends()?;
+        self.book.begin_look(boottime_ns());
+        let (book, containers) = (&mut self.book, &self.seats.containers);
+        let mut found = 0;
+        self.pool.look_at_each(|connection| {
+            if let Some(container) = containers.get(&connection.place) {
+                found += 1;
+                book.see(container, &connection);
+            }
+        })?;
+        self.book.end_look();
+        self.found = found;
         self.seats.sides = self.pool.listening_ports();
-        let containers = &self.seats.containers;
-        let named = |connection: Connection| {
-            let container = containers.get(&connection.place)?;
-            Some((Arc::clone(container), connection))
-        };
-        let all: Vec<_> = all.into_iter().filter_map(named).collect();
-        self.book.look(boottime_ns(), &all);
         self.looked = (Instant::now(), began.elapsed());
         Ok(())
     }
@@ -374,6 +400,7 @@ impl Observer {
 
     /// Slices what has happened, and asks the detectors.
     fn judge(&mut self) -> Vec<News> {
+        self.meter.read();
         let now_ns = boottime_ns();
         for (edge, slice) in self.book.slice(now_ns) {
             let is_idle = slice.is_idle();
@@ -526,11 +553,29 @@ impl Observer {
             at_ns,
             mode: self.mode.clone(),
             lost: self.lost.1,
+            overhead: self.overhead(),
             addresses: self.addresses(),
             edges: totals.into_iter().map(now).collect(),
             peers: self.peers(at_ns),
             listening: self.listening(),
         }
+    }
+
+    /// What it costs to observe.
+    fn overhead(&self) -> Overhead {
+        let programs = || {
+            let events = self.events.iter().flat_map(TcpEvents::runs);
+            events.chain(self.dns.iter().flat_map(DnsEar::runs))
+        };
+        let programs = self.counting.iter().flat_map(|_| programs());
+        self.meter.fill(Overhead {
+            events: self.taken,
+            lost: self.lost.1,
+            looked: self.found as u64,
+            look_us: u64::try_from(self.looked.1.as_micros()).unwrap_or(u64::MAX),
+            programs: programs.collect(),
+            ..Overhead::default()
+        })
     }
 
     /// Each peer that is pinged. Where no ping was sent for longer than one takes to come, or to be lost, there is none.

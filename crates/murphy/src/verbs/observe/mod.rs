@@ -104,6 +104,11 @@ pub struct ObserveArgs {
     #[arg(long, value_name = "TIME", default_value = "10ms")]
     pub latency: Span,
 
+    /// Count what each run of Murphy's BPF programs takes: the kernel then reads a clock twice for each run of any
+    /// program of this machine.
+    #[arg(long, requires = "targets")]
+    pub measure_overhead: bool,
+
     /// What was injected, and how well it is found.
     #[command(flatten)]
     pub score: score::ScoreArgs,
@@ -130,6 +135,7 @@ impl ObserveArgs {
         Ok(Spec {
             ping_every: (!self.no_pings).then_some(self.ping_every.0),
             latency_max: self.latency.0,
+            counts_runs: self.measure_overhead,
             ..Spec::default()
         })
     }
