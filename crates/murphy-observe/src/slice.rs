@@ -131,9 +131,9 @@ impl History {
             // Twice as much, as it would grow by itself, is too much where there are many.
             self.words.reserve_exact(self.words.len() / 8 + 16);
         }
-        self.words.push_back(figure as u32);
+        self.words.push_back(low(figure));
         if is_wide {
-            self.words.push_back((figure >> 32) as u32);
+            self.words.push_back(low(figure >> 32));
         }
     }
 
@@ -173,11 +173,11 @@ impl History {
             *figure = next(bit).unwrap_or(0);
         }
         let [active, asking, stalled] =
-            [ACTIVE, ASKING, STALLED].map(|bit| next(bit).unwrap_or(0) as u32);
+            [ACTIVE, ASKING, STALLED].map(|bit| low(next(bit).unwrap_or(0)));
         let looked_ns = next(LOOKED).map_or(0, |ago_ns| end.at_ns.wrapping_sub(ago_ns));
         let rtt = next(RTT).zip(next(RTT)).map(|(least, median)| Rtt {
-            least_us: least as u32,
-            median_us: median as u32,
+            least_us: low(least),
+            median_us: low(median),
         });
         Slice {
             at_ns: end.at_ns,
@@ -243,7 +243,16 @@ impl History {
 
 /// A place, as far as it fits: only the way between two of them is asked for.
 fn place(of: usize) -> u32 {
-    of as u32
+    low(of as u64)
+}
+
+/// The lower word of a figure.
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "the upper word is kept where it is not 0"
+)]
+fn low(figure: u64) -> u32 {
+    figure as u32
 }
 
 #[cfg(test)]
@@ -308,14 +317,14 @@ mod tests {
             for (figure, place) in slice.tally.each().into_iter().zip(0_u64..) {
                 if (place + at) % 5 < 2 {
                     // Some do not fit into a word.
-                    *figure = (place + 1) * at << if at % 11 == 0 { 33 } else { 0 };
+                    *figure = ((place + 1) * at) << if at % 11 == 0 { 33 } else { 0 };
                 }
             }
-            slice.active = (at % 3) as u32;
-            slice.asking = (at % 4) as u32;
-            slice.stalled = (at % 2) as u32;
+            slice.active = low(at % 3);
+            slice.asking = low(at % 4);
+            slice.stalled = low(at % 2);
             slice.rtt = (at % 6 != 0).then_some(Rtt {
-                least_us: (at % 9) as u32,
+                least_us: low(at % 9),
                 median_us: u32::MAX,
             });
             history.push(slice);

@@ -60,6 +60,10 @@ Examples:
 An edge is who talks with whom: the target, a peer, and the port of whoever is asked. What the
 kernel tells of its connections (eBPF) is counted, connections are looked at, and peers are pinged
 from inside the target's network namespace; nothing else is sent. More: docs/observe.md.")]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a word of the command line"
+)]
 pub struct ObserveArgs {
     /// Whose network: container:web, pid:42, netns:n1, … (docs/targets.md); repeatable.
     #[arg(
