@@ -32,7 +32,7 @@ const STALLED_LONG_NS: u64 = 2_500_000_000;
 /// When something passes again after that, what was sent meanwhile is sent again for so long.
 const MENDING_NS: u64 = 2_000_000_000;
 /// An established connection that so many looks in a row do not find is gone, though the kernel has not said so.
-const MISSED_LOOKS: u64 = 2;
+const MISSED_LOOKS: u32 = 2;
 /// One that is not established is not looked at; so long none is, but somebody would have said so.
 const UNHEARD_NS: u64 = 150_000_000_000;
 /// An edge on which nothing has happened for so long, and that nobody has a socket of, is forgotten.
@@ -59,7 +59,7 @@ pub struct Book {
     /// with unread data sends the reset only then.
     closed: HashMap<u64, Edge>,
     edges_max: usize,
-    looks: u64,
+    looks: u32,
     looked_ns: u64,
     /// Whether the kernel tells of connections; otherwise they are only looked at.
     is_told: bool,
@@ -90,14 +90,59 @@ struct Track {
     is_established: bool,
     /// Whether a reset of it has counted.
     is_reset: bool,
-    figures: Figures,
+    carried: Carried,
     /// Segments that were sent again, after which nothing has passed yet.
     unconfirmed: u64,
     /// Since when nothing passes it, as looks have it.
     stalled_ns: Option<u64>,
     /// Until when what did not pass it for long is sent again.
     mending_ns: u64,
-    look: u64,
+    /// The look that has seen it last; they turn over.
+    look: u32,
+}
+
+/// What of the figures of a socket is compared with later ones: there are many sockets.
+#[derive(Clone, Copy, Debug, Default)]
+struct Carried {
+    bytes_acked: u64,
+    bytes_received: u64,
+    data_segments_out: u32,
+    data_segments_in: u32,
+    retransmitted: u32,
+    delivered: u32,
+    duplicated: u32,
+    out_of_order: u32,
+}
+
+impl From<Figures> for Carried {
+    fn from(all: Figures) -> Self {
+        Self {
+            bytes_acked: all.bytes_acked,
+            bytes_received: all.bytes_received,
+            data_segments_out: all.data_segments_out,
+            data_segments_in: all.data_segments_in,
+            retransmitted: all.retransmitted,
+            delivered: all.delivered,
+            duplicated: all.duplicated,
+            out_of_order: all.out_of_order,
+        }
+    }
+}
+
+impl From<Carried> for Figures {
+    fn from(some: Carried) -> Self {
+        Self {
+            bytes_acked: some.bytes_acked,
+            bytes_received: some.bytes_received,
+            data_segments_out: some.data_segments_out,
+            data_segments_in: some.data_segments_in,
+            retransmitted: some.retransmitted,
+            delivered: some.delivered,
+            duplicated: some.duplicated,
+            out_of_order: some.out_of_order,
+            ..Self::default()
+        }
+    }
 }
 
 impl Track {
@@ -290,7 +335,7 @@ impl Book {
             .as_ref()
             .map_or(from == State::Established, |track| track.is_made);
         let before = match &known {
-            Some(track) => track.figures,
+            Some(track) => track.carried.into(),
             None if is_beginning => Figures::default(),
             None => said,
         };
@@ -334,7 +379,7 @@ impl Book {
                 is_made: was_made || to == State::Established,
                 is_established: to == State::Established,
                 is_reset,
-                figures,
+                carried: figures.into(),
                 unconfirmed,
                 mending_ns: known.as_ref().map_or(0, |track| track.mending_ns),
                 stalled_ns: known.and_then(|track| track.stalled_ns),
@@ -357,7 +402,7 @@ impl Book {
 
     /// Begins to look: each connection that is [seen](Self::see) from now on is there.
     pub fn begin_look(&mut self, at_ns: u64) {
-        self.looks += 1;
+        self.looks = self.looks.wrapping_add(1);
         self.looked_ns = at_ns;
         self.closed.clear();
         for account in self.edges.values_mut() {
@@ -385,18 +430,19 @@ impl Book {
             is_made,
             is_established: false,
             is_reset: false,
-            figures: if is_new {
+            carried: if is_new {
                 // It has come since the last look.
-                Figures::default()
+                Carried::default()
             } else {
-                activity.figures
+                activity.figures.into()
             },
             unconfirmed: 0,
             stalled_ns: None,
             mending_ns: 0,
             look: 0,
         });
-        let figures = latest(&track.figures, &activity.figures);
+        let before = track.carried.into();
+        let figures = latest(&before, &activity.figures);
         let side = track.edge.side;
         let account = self.account(&track.edge);
         if is_new && is_made {
@@ -406,8 +452,8 @@ impl Book {
             }
         }
         let (unconfirmed, is_mending) = (track.unconfirmed(at_ns), track.is_mending(at_ns));
-        track.unconfirmed = account.carry(&track.figures, &figures, unconfirmed, is_mending);
-        let has_passed = figures.delivered != track.figures.delivered;
+        track.unconfirmed = account.carry(&before, &figures, unconfirmed, is_mending);
+        let has_passed = figures.delivered != before.delivered;
         if figures.rtt_us > 0 && has_passed && account.rtts_us.len() < RTTS_MAX {
             account.rtts_us.push(figures.rtt_us);
         }
@@ -418,7 +464,7 @@ impl Book {
             track.mending_ns = at_ns + MENDING_NS;
         }
         track.stalled_ns = is_stalled.then(|| track.stalled_ns.unwrap_or(at_ns));
-        track.figures = figures;
+        track.carried = figures.into();
         track.heard_ns = at_ns;
         track.is_made |= is_made;
         track.is_established = connection.socket.state == State::Established;
@@ -438,7 +484,7 @@ impl Book {
             if is_told && !track.is_established {
                 at_ns.saturating_sub(track.heard_ns) > UNHEARD_NS
             } else {
-                looks - track.look > MISSED_LOOKS
+                looks.wrapping_sub(track.look) > MISSED_LOOKS
             }
         };
         let gone = self.sockets.extract_if(|_, track| is_gone(track));

@@ -29,7 +29,8 @@ impl Asking {
             .run(|| TcpListener::bind((address(true, 2), 0)))??;
         let to = listener.local_addr()?;
         thread::spawn(move || {
-            for stream in listener.incoming().take(CLIENTS).map_while(Result::ok) {
+            // It goes on to listen: by that it is known who has asked.
+            for stream in listener.incoming().map_while(Result::ok) {
                 thread::spawn(move || answer(stream));
             }
         });
