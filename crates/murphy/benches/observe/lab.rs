@@ -164,7 +164,7 @@ impl Watch {
         Ok(ticks / 100.0)
     }
 
-    /// A figure of its memory, by the name that proc_pid_status(5) has for it, in megabytes.
+    /// A figure of its memory, by the name that `proc_pid_status(5)` has for it, in megabytes.
     pub fn memory_mb(&self, name: &str) -> Outcome<f64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.murphy.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix(name));
