@@ -32,7 +32,7 @@ const STALLED_LONG_NS: u64 = 2_500_000_000;
 /// When something passes again after that, what was sent meanwhile is sent again for so long.
 const MENDING_NS: u64 = 2_000_000_000;
 /// An established connection that so many looks in a row do not find is gone, though the kernel has not said so.
-const MISSED_LOOKS: u64 = 2;
+const MISSED_LOOKS: u32 = 2;
 /// One that is not established is not looked at; so long none is, but somebody would have said so.
 const UNHEARD_NS: u64 = 150_000_000_000;
 /// An edge on which nothing has happened for so long, and that nobody has a socket of, is forgotten.
@@ -59,7 +59,7 @@ pub struct Book {
     /// with unread data sends the reset only then.
     closed: HashMap<u64, Edge>,
     edges_max: usize,
-    looks: u64,
+    looks: u32,
     looked_ns: u64,
     /// Whether the kernel tells of connections; otherwise they are only looked at.
     is_told: bool,
@@ -90,14 +90,59 @@ struct Track {
     is_established: bool,
     /// Whether a reset of it has counted.
     is_reset: bool,
-    figures: Figures,
+    carried: Carried,
     /// Segments that were sent again, after which nothing has passed yet.
     unconfirmed: u64,
     /// Since when nothing passes it, as looks have it.
     stalled_ns: Option<u64>,
     /// Until when what did not pass it for long is sent again.
     mending_ns: u64,
-    look: u64,
+    /// The look that has seen it last; they turn over.
+    look: u32,
+}
+
+/// What of the figures of a socket is compared with later ones: there are many sockets.
+#[derive(Clone, Copy, Debug, Default)]
+struct Carried {
+    bytes_acked: u64,
+    bytes_received: u64,
+    data_segments_out: u32,
+    data_segments_in: u32,
+    retransmitted: u32,
+    delivered: u32,
+    duplicated: u32,
+    out_of_order: u32,
+}
+
+impl From<Figures> for Carried {
+    fn from(all: Figures) -> Self {
+        Self {
+            bytes_acked: all.bytes_acked,
+            bytes_received: all.bytes_received,
+            data_segments_out: all.data_segments_out,
+            data_segments_in: all.data_segments_in,
+            retransmitted: all.retransmitted,
+            delivered: all.delivered,
+            duplicated: all.duplicated,
+            out_of_order: all.out_of_order,
+        }
+    }
+}
+
+impl From<Carried> for Figures {
+    fn from(some: Carried) -> Self {
+        Self {
+            bytes_acked: some.bytes_acked,
+            bytes_received: some.bytes_received,
+            data_segments_out: some.data_segments_out,
+            data_segments_in: some.data_segments_in,
+            retransmitted: some.retransmitted,
+            delivered: some.delivered,
+            duplicated: some.duplicated,
+            out_of_order: some.out_of_order,
+            ..Self::default()
+        }
+    }
 }
 
 impl Track {
@@ -292,7 +337,7 @@ impl Book {
             .as_ref()
             .map_or(from == State::Established, |track| track.is_made);
         let before = match &known {
-            Some(track) => track.figures,
+            Some(track) => track.carried.into(),
             None if is_beginning => Figures::default(),
             None => said,
         };
@@ -336,7 +381,7 @@ impl Book {
                 is_made: was_made || to == State::Established,
                 is_established: to == State::Established,
                 is_reset,
-                figures,
+                carried: figures.into(),
                 unconfirmed,
                 mending_ns: known.as_ref().map_or(0, |track| track.mending_ns),
                 stalled_ns: known.and_then(|track| track.stalled_ns),
@@ -350,68 +395,88 @@ impl Book {
 
     /// Takes in the connections that are there now, each with who it belongs to.
     pub fn look(&mut self, at_ns: u64, there: &[(Arc<str>, Connection)]) {
-        self.looks += 1;
+        self.begin_look(at_ns);
+        for (container, connection) in there {
+            self.see(container, connection);
+        }
+        self.end_look();
+    }
+
+    /// Begins to look: each connection that is [seen](Self::see) from now on is there.
+    pub fn begin_look(&mut self, at_ns: u64) {
+        self.looks = self.looks.wrapping_add(1);
         self.looked_ns = at_ns;
         self.closed.clear();
         for account in self.edges.values_mut() {
             account.stalled = 0;
         }
-        for (container, connection) in there {
-            let id = &connection.socket.id;
-            let Some(activity) = &connection.socket.activity else {
-                continue;
-            };
-            let is_made = connection.socket.state != State::SynSent;
-            let known = self.sockets.remove(&id.cookie);
-            let is_new = known.is_none() && !self.is_told && self.looks > 1;
-            let mut track = known.unwrap_or_else(|| Track {
-                edge: self.fit(Edge::of(container, connection.side, id)),
-                since_ns: at_ns,
-                heard_ns: at_ns,
-                is_made,
-                is_established: false,
-                is_reset: false,
-                figures: if is_new {
-                    // It has come since the last look.
-                    Figures::default()
-                } else {
-                    activity.figures
-                },
-                unconfirmed: 0,
-                stalled_ns: None,
-                mending_ns: 0,
-                look: 0,
-            });
-            let figures = latest(&track.figures, &activity.figures);
-            let side = track.edge.side;
-            let account = self.account(&track.edge);
-            if is_new && is_made {
-                match side {
-                    Side::Opened => account.total.connected += 1,
-                    Side::Accepted => account.total.accepted += 1,
-                }
-            }
-            let (unconfirmed, is_mending) = (track.unconfirmed(at_ns), track.is_mending(at_ns));
-            track.unconfirmed = account.carry(&track.figures, &figures, unconfirmed, is_mending);
-            let has_passed = figures.delivered != track.figures.delivered;
-            if figures.rtt_us > 0 && has_passed && account.rtts_us.len() < RTTS_MAX {
-                account.rtts_us.push(figures.rtt_us);
-            }
-            // The same timer asks whether a window has opened again, while nothing is under way.
-            let is_stalled = activity.timeouts >= STALLED_TIMEOUTS && figures.unacknowledged > 0;
-            account.stalled += u32::from(is_stalled);
-            if is_mending && !is_stalled && track.stalled_ns.is_some() {
-                track.mending_ns = at_ns + MENDING_NS;
-            }
-            track.stalled_ns = is_stalled.then(|| track.stalled_ns.unwrap_or(at_ns));
-            track.figures = figures;
-            track.heard_ns = at_ns;
-            track.is_made |= is_made;
-            track.is_established = connection.socket.state == State::Established;
-            track.look = self.looks;
-            self.sockets.insert(id.cookie, track);
+    }
+
+    /// Takes in a connection that is there, and who it belongs to. One that was seen in this look counts no more.
+    pub fn see(&mut self, container: &Arc<str>, connection: &Connection) {
+        let (id, at_ns) = (&connection.socket.id, self.looked_ns);
+        let Some(activity) = &connection.socket.activity else {
+            return;
+        };
+        let is_made = connection.socket.state != State::SynSent;
+        let known = self.sockets.get(&id.cookie);
+        if known.is_some_and(|track| track.look == self.looks) {
+            return;
         }
-        self.forget_gone(at_ns);
+        let known = self.sockets.remove(&id.cookie);
+        let is_new = known.is_none() && !self.is_told && self.looks > 1;
+        let mut track = known.unwrap_or_else(|| Track {
+            edge: self.fit(Edge::of(container, connection.side, id)),
+            since_ns: at_ns,
+            heard_ns: at_ns,
+            is_made,
+            is_established: false,
+            is_reset: false,
+            carried: if is_new {
+                // It has come since the last look.
+                Carried::default()
+            } else {
+                activity.figures.into()
+            },
+            unconfirmed: 0,
+            stalled_ns: None,
+            mending_ns: 0,
+            look: 0,
+        });
+        let before = track.carried.into();
+        let figures = latest(&before, &activity.figures);
+        let side = track.edge.side;
+        let account = self.account(&track.edge);
+        if is_new && is_made {
+            match side {
+                Side::Opened => account.total.connected += 1,
+                Side::Accepted => account.total.accepted += 1,
+            }
+        }
+        let (unconfirmed, is_mending) = (track.unconfirmed(at_ns), track.is_mending(at_ns));
+        track.unconfirmed = account.carry(&before, &figures, unconfirmed, is_mending);
+        let has_passed = figures.delivered != before.delivered;
+        if figures.rtt_us > 0 && has_passed && account.rtts_us.len() < RTTS_MAX {
+            account.rtts_us.push(figures.rtt_us);
+        }
+        // The same timer asks whether a window has opened again, while nothing is under way.
+        let is_stalled = activity.timeouts >= STALLED_TIMEOUTS && figures.unacknowledged > 0;
+        account.stalled += u32::from(is_stalled);
+        if is_mending && !is_stalled && track.stalled_ns.is_some() {
+            track.mending_ns = at_ns + MENDING_NS;
+        }
+        track.stalled_ns = is_stalled.then(|| track.stalled_ns.unwrap_or(at_ns));
+        track.carried = figures.into();
+        track.heard_ns = at_ns;
+        track.is_made |= is_made;
+        track.is_established = connection.socket.state == State::Established;
+        track.look = self.looks;
+        self.sockets.insert(id.cookie, track);
+    }
+
+    /// Ends a look: what was not seen for some of them is not there any more.
+    pub fn end_look(&mut self) {
+        self.forget_gone(self.looked_ns);
     }
 
     /// Forgets those that are not found any more: the kernel was not heard, or had not said so.
@@ -421,7 +486,7 @@ impl Book {
             if is_told && !track.is_established {
                 at_ns.saturating_sub(track.heard_ns) > UNHEARD_NS
             } else {
-                looks - track.look > MISSED_LOOKS
+                looks.wrapping_sub(track.look) > MISSED_LOOKS
             }
         };
         let gone = self.sockets.extract_if(|_, track| is_gone(track));

@@ -12,6 +12,7 @@ use murphy_sys::{
         DnsTap, Names, Resolution, Resolutions,
         sockets::{AtSocket, DnsSockets},
     },
+    program_runs::ProgramRuns,
 };
 
 use crate::{
@@ -192,6 +193,12 @@ impl DnsEar {
     /// What an address is called, by what was asked for last.
     pub fn name(&self, address: IpAddr) -> Option<&str> {
         self.names.of(address).next()
+    }
+
+    /// How often the programs at sockets have run, and for how long.
+    pub fn runs(&self) -> Vec<ProgramRuns> {
+        let sockets = self.sockets.as_ref();
+        sockets.map_or_else(Vec::new, DnsSockets::runs)
     }
 
     /// How many messages were not heard, because nobody had taken those before.

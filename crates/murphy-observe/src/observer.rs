@@ -9,12 +9,13 @@ use std::{
 };
 
 use murphy_fault::{
-    conn::{ConnError, Connection, Pool, Scope, Side},
+    conn::{ConnError, Pool, Scope, Side},
     net::{Hit, Neighbours},
 };
 use murphy_sys::{
     clock::boottime_ns,
     connections::SocketId,
+    program_runs::Counting,
     tcp_events::{Filter, TcpEvents, TcpEventsError},
 };
 use serde::Serialize;
@@ -29,6 +30,7 @@ use crate::{
     lately::Lately,
     listening::Listening,
     lookups::times_us,
+    overhead::{Meter, Overhead},
     peer::PeerNow,
     pinging::Pinging,
     pings::{Outcome, median_us},
@@ -84,6 +86,8 @@ pub struct Spec {
     pub ping_within: Duration,
     /// A round trip that takes longer is too long.
     pub latency_max: Duration,
+    /// Whether it is counted what the BPF programs cost: for all of the machine, which costs by itself.
+    pub counts_runs: bool,
 }
 
 impl Default for Spec {
@@ -92,6 +96,7 @@ impl Default for Spec {
             ping_every: Some(Duration::from_millis(200)),
             ping_within: Duration::from_secs(1),
             latency_max: Duration::from_millis(10),
+            counts_runs: false,
         }
     }
 }
@@ -157,7 +162,13 @@ pub struct Observer {
     lost_at: Option<Instant>,
     heard_at: Instant,
     looked: (Instant, Duration),
+    /// How many connections were found then.
+    found: usize,
     sliced_at: Instant,
+    meter: Meter,
+    /// How many events were taken in.
+    taken: u64,
+    counting: Option<Counting>,
 }
 
 /// Ports, by the numbers of their namespaces.
@@ -238,6 +249,11 @@ impl Observer {
                 .extend([SHARED_DNS, SHARED_GROUND].map(str::to_owned));
             (None, None)
         };
+        let counting = spec.counts_runs.then(Counting::begin).transpose();
+        let counting = counting.unwrap_or_else(|error| {
+            mode.without.push(error.to_string());
+            None
+        });
         let now = Instant::now();
         let mut observer = Self {
             spec,
@@ -258,10 +274,15 @@ impl Observer {
             lost_at: None,
             heard_at: now,
             looked: (now, Duration::ZERO),
+            found: 0,
             sliced_at: now,
+            meter: Meter::default(),
+            taken: 0,
+            counting,
         };
         observer.sit()?;
         observer.look()?;
+        observer.meter.read();
         Ok(observer)
     }
 
@@ -357,7 +378,9 @@ impl Observer {
         self.heard_at = Instant::now();
         self.lost.1 = 0;
         if let Some(events) = &mut self.events {
-            for event in events.take() {
+            let all = events.take();
+            self.taken += all.len() as u64;
+            for event in all {
                 self.book.tell(&event, &self.seats);
             }
             // Also what could not be told because the processor was telling something of the same kind.
@@ -373,15 +396,18 @@ impl Observer {
     /// Looks at the connections that there are.
     fn look(&mut self) -> Result<(), ObserveError> {
         let began = Instant::now();
-        let all = self.pool.look_at_ends()?;
+        self.book.begin_look(boottime_ns());
+        let (book, containers) = (&mut self.book, &self.seats.containers);
+        let mut found = 0;
+        self.pool.look_at_each(|connection| {
+            if let Some(container) = containers.get(&connection.place) {
+                found += 1;
+                book.see(container, &connection);
+            }
+        })?;
+        self.book.end_look();
+        self.found = found;
         self.seats.sides = self.pool.listening_ports();
-        let containers = &self.seats.containers;
-        let named = |connection: Connection| {
-            let container = containers.get(&connection.place)?;
-            Some((Arc::clone(container), connection))
-        };
-        let all: Vec<_> = all.into_iter().filter_map(named).collect();
-        self.book.look(boottime_ns(), &all);
         self.looked = (Instant::now(), began.elapsed());
         Ok(())
     }
@@ -397,6 +423,7 @@ impl Observer {
 
     /// Slices what has happened, and asks the detectors.
     fn judge(&mut self) -> Vec<News> {
+        self.meter.read();
         let now_ns = boottime_ns();
         for (edge, slice) in self.book.slice(now_ns) {
             let is_idle = slice.is_idle();
@@ -570,11 +597,29 @@ impl Observer {
             at_ns,
             mode: self.mode.clone(),
             lost: self.lost.1,
+            overhead: self.overhead(),
             addresses: self.addresses(),
             edges: totals.into_iter().map(now).collect(),
             peers: self.peers(at_ns),
             listening: self.listening(),
         }
+    }
+
+    /// What it costs to observe.
+    fn overhead(&self) -> Overhead {
+        let programs = || {
+            let events = self.events.iter().flat_map(TcpEvents::runs);
+            events.chain(self.dns.iter().flat_map(DnsEar::runs))
+        };
+        let programs = self.counting.iter().flat_map(|_| programs());
+        self.meter.fill(Overhead {
+            events: self.taken,
+            lost: self.lost.1,
+            looked: self.found as u64,
+            look_us: u64::try_from(self.looked.1.as_micros()).unwrap_or(u64::MAX),
+            programs: programs.collect(),
+            ..Overhead::default()
+        })
     }
 
     /// Each peer that is pinged. Where no ping was sent for longer than one takes to come, or to be lost, there is none.

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::{
     edge::Edge, finding::Finding, lately::Lately, listening::Listening, observer::Mode,
-    peer::PeerNow, tally::Tally, unseen::Unseen,
+    overhead::Overhead, peer::PeerNow, tally::Tally, unseen::Unseen,
 };
 
 /// An edge as it is now.
@@ -111,6 +111,8 @@ pub struct Snapshot {
     pub mode: Mode,
     /// How many events of the kernel's were lost.
     pub lost: u64,
+    /// What it costs to observe.
+    pub overhead: Overhead,
     /// The addresses of those that are observed, by their names, as far as they are known.
     pub addresses: BTreeMap<String, BTreeSet<IpAddr>>,
     /// Each edge.

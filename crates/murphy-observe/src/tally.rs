@@ -156,7 +156,11 @@ impl Tally {
         self.syn_retransmits + self.retransmits + self.probes + self.unsent
     }
 
-    fn each(&mut self) -> [&mut u64; 28] {
+    /// How many figures there are.
+    pub(crate) const FIGURES: usize = 28;
+
+    /// Each figure, in their order.
+    pub(crate) fn each(&mut self) -> [&mut u64; Self::FIGURES] {
         [
             &mut self.connected,
             &mut self.connecting_us,

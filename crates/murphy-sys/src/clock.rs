@@ -7,13 +7,18 @@ use rustix::time::{ClockId, clock_gettime};
 
 fn read(clock: ClockId) -> u64 {
     let now = clock_gettime(clock);
-    // Both clocks are positive on Linux: boottime starts at zero, realtime at 1970.
+    // All of them are positive on Linux: realtime starts at 1970, the others at zero.
     u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
 }
 
 /// Nanoseconds since this machine booted, suspend included.
 pub fn boottime_ns() -> u64 {
     read(ClockId::Boottime)
+}
+
+/// How long this process has had processors, all of its threads together, in nanoseconds.
+pub fn process_cpu_ns() -> u64 {
+    read(ClockId::ProcessCPUTime)
 }
 
 /// Nanoseconds since 1970 UTC, as the machine believes.

@@ -266,6 +266,30 @@ pub enum Ended {
     Gone,
 }
 
+/// What comes of a question for all sockets.
+enum Heard {
+    /// The kernel is asked, for the first time or again: what was heard before does not count.
+    Again,
+    /// There is this one.
+    Socket(Socket),
+}
+
+/// Asks for all sockets of a family in some states.
+fn dump_of(family: u8, states: &[State], with_activity: bool) -> InetRequest {
+    let states = states.iter().fold(0, |all, state| all | 1 << *state as u8);
+    InetRequest {
+        family,
+        protocol: IPPROTO_TCP,
+        extensions: if with_activity {
+            ExtensionFlags::INFO
+        } else {
+            ExtensionFlags::empty()
+        },
+        states: StateFlags::from_bits_retain(states),
+        socket_id: any(family),
+    }
+}
+
 /// Who lists and ends the sockets of one network namespace.
 #[derive(Debug)]
 pub struct Connections {
@@ -310,23 +334,31 @@ impl Connections {
         ports: &[(u16, u16)],
     ) -> Result<Vec<Socket>, ConnectionError> {
         let condition = condition_of(ports);
-        let states = states.iter().fold(0, |all, state| all | 1 << *state as u8);
         let mut sockets = Vec::new();
         for family in [AF_INET, AF_INET6] {
-            let request = InetRequest {
-                family,
-                protocol: IPPROTO_TCP,
-                extensions: if with_activity {
-                    ExtensionFlags::INFO
-                } else {
-                    ExtensionFlags::empty()
-                },
-                states: StateFlags::from_bits_retain(states),
-                socket_id: any(family),
-            };
+            let request = dump_of(family, states, with_activity);
             sockets.extend(self.list_family(&request, &condition)?);
         }
         Ok(sockets)
+    }
+
+    /// Gives each socket in some states, of both families, as soon as the kernel tells of it, so that not all of them are
+    /// in memory at once. One may be given twice, when the kernel has to be asked again.
+    pub fn each(
+        &mut self,
+        states: &[State],
+        with_activity: bool,
+        mut take: impl FnMut(Socket),
+    ) -> Result<(), ConnectionError> {
+        for family in [AF_INET, AF_INET6] {
+            let request = dump_of(family, states, with_activity);
+            self.each_of_family(&request, &[], |heard| {
+                if let Heard::Socket(socket) = heard {
+                    take(socket);
+                }
+            })?;
+        }
+        Ok(())
     }
 
     fn list_family(
@@ -334,13 +366,28 @@ impl Connections {
         request: &InetRequest,
         condition: &[u8],
     ) -> Result<Vec<Socket>, ConnectionError> {
+        let mut sockets = Vec::new();
+        self.each_of_family(request, condition, |heard| match heard {
+            Heard::Again => sockets.clear(),
+            Heard::Socket(socket) => sockets.push(socket),
+        })?;
+        Ok(sockets)
+    }
+
+    fn each_of_family(
+        &mut self,
+        request: &InetRequest,
+        condition: &[u8],
+        mut take: impl FnMut(Heard),
+    ) -> Result<(), ConnectionError> {
         'again: for _ in 0..ATTEMPTS_MAX {
+            take(Heard::Again);
             self.sequence += 1;
             let asked = self.sequence;
             let flags = NLM_F_REQUEST | NLM_F_DUMP;
             let bytes = with_condition(written(request.clone(), None, flags, asked), condition);
             self.send(&bytes)?;
-            let (mut sockets, mut is_torn) = (Vec::new(), false);
+            let mut is_torn = false;
             loop {
                 let datagram = hear(&self.netlink, &mut self.buffer)?;
                 for message in messages(datagram) {
@@ -352,13 +399,15 @@ impl Connections {
                         NLMSG_ERROR | NLMSG_DONE => match refusal(message.body) {
                             // Without IPv6 there are no sockets of it.
                             Some(error) if error.kind() == io::ErrorKind::NotFound => {
-                                return Ok(Vec::new());
+                                return Ok(());
                             }
                             Some(error) => return Err(ConnectionError::List(error)),
                             None if is_torn => continue 'again,
-                            None => return Ok(sockets),
+                            None => return Ok(()),
                         },
-                        _ => sockets.extend(read(message.body)?),
+                        _ => read(message.body)?
+                            .into_iter()
+                            .for_each(|socket| take(Heard::Socket(socket))),
                     }
                 }
             }

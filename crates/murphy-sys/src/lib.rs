@@ -22,6 +22,7 @@ pub mod pidfd;
 pub mod ping;
 pub mod privilege;
 pub mod process;
+pub mod program_runs;
 pub mod pump;
 pub mod qdisc;
 pub mod refusal;

@@ -337,13 +337,7 @@ impl Pool {
                 if !self.scope.means(&socket.id, side, &self.peers) {
                     continue;
                 }
-                let known = self.known.entry(socket.id.cookie).or_insert(Known {
-                    since: now,
-                    is_counted: false,
-                    look: 0,
-                });
-                known.look = self.looks;
-                let age = age_of(&socket, now - known.since);
+                let age = known_age(&mut self.known, &socket, now, self.looks);
                 if self.scope.means_now(&socket, age) {
                     meant.push(Connection {
                         place: place.inode,
@@ -368,6 +362,43 @@ impl Pool {
         let looks = self.looks;
         self.known.retain(|_, known| known.look == looks);
         Ok(all)
+    }
+
+    /// Gives each connection that is there, both ends of those that the target has with itself, in no order, one after the
+    /// other, so that not all of them are in memory at once; some of them perhaps twice. All connections of its namespaces
+    /// that are the target's whole are its own, so that nobody is asked who holds them.
+    pub fn look_at_each(&mut self, mut take: impl FnMut(Connection)) -> Result<(), ConnError> {
+        if !self.is_whole || !self.scope.local_ports.is_empty() {
+            self.look_at_ends()?.into_iter().for_each(take);
+            return Ok(());
+        }
+        let now = Instant::now();
+        self.listeners.clear();
+        self.looks += 1;
+        let looks = self.looks;
+        for Watched { place, connections } in &mut self.places {
+            let listeners = Listeners::among(&connections.list(&[State::Listen], false)?);
+            let (scope, peers, known) = (&self.scope, &self.peers, &mut self.known);
+            connections.each(scope.states(), self.with_activity, |socket| {
+                let side = listeners.side_of(&socket);
+                if !scope.means(&socket.id, side, peers) {
+                    return;
+                }
+                let age = known_age(known, &socket, now, looks);
+                if scope.means_now(&socket, age) {
+                    take(Connection {
+                        place: place.inode,
+                        socket,
+                        side,
+                        owner: None,
+                        age,
+                    });
+                }
+            })?;
+            self.listeners.insert(place.inode, listeners);
+        }
+        self.known.retain(|_, known| known.look == looks);
+        Ok(())
     }
 
     /// The ports on which anybody listened at the last look, by the namespaces.
@@ -490,6 +521,22 @@ impl<'a> Sought<'a> {
         }
         true
     }
+}
+
+/// Takes down that a socket was there at a look, and says how old it is.
+fn known_age(
+    known: &mut HashMap<u64, Known>,
+    socket: &Socket,
+    now: Instant,
+    look: u64,
+) -> Duration {
+    let known = known.entry(socket.id.cookie).or_insert(Known {
+        since: now,
+        is_counted: false,
+        look: 0,
+    });
+    known.look = look;
+    age_of(socket, now - known.since)
 }
 
 /// Where somebody waits for connections, and by which file.

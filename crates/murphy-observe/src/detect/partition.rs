@@ -53,7 +53,7 @@ pub fn detect(sight: &Sight<'_>) -> Vec<Claim> {
         return Vec::new();
     }
     let is_trying =
-        |slice: &&Slice| slice.tally.in_vain() > 0 || slice.stalled > 0 || slice.asking > 0;
+        |slice: &Slice| slice.tally.in_vain() > 0 || slice.stalled > 0 || slice.asking > 0;
     let is_waited_for = sight.pings.and_then(|pings| {
         let (_, known) = pings.returns(sight.now_ns)?;
         Some(known < RETURNS && row.len() < PINGS_WAITING_MAX)

@@ -1,10 +1,11 @@
 //! The table of all metrics: what each is called, what it means, whose it is, and where it comes from. The renderer, the
 //! page `docs/metrics.md` and the tests follow from it.
-
 use murphy_fault::conn::Side;
+use murphy_sys::program_runs::ProgramRuns;
 
 use super::own::Own;
 use crate::{
+    overhead::Overhead,
     peer::PeerNow,
     pings::Outcome,
     snapshot::{EdgeNow, Snapshot},
@@ -100,6 +101,10 @@ pub(super) enum Samples {
     Mode,
     /// One.
     Whole(fn(&Snapshot) -> u64),
+    /// One of what observing costs.
+    Overhead(fn(&Overhead) -> Option<Value>),
+    /// Of each BPF program, where their runs are counted.
+    Programs(fn(&ProgramRuns) -> Value),
     /// One of Murphy's own process.
     Own(fn(&Own) -> Option<Value>),
 }
@@ -160,7 +165,8 @@ impl Metric {
             Samples::Listening => vec!["container_id", "listen_addr"],
             Samples::Findings => [&edges(None)[..], &["kind", "direction"]].concat(),
             Samples::Mode => vec!["version", "connections", "pings"],
-            Samples::Whole(_) | Samples::Own(_) => Vec::new(),
+            Samples::Programs(_) => vec!["program"],
+            Samples::Whole(_) | Samples::Overhead(_) | Samples::Own(_) => Vec::new(),
         }
     }
 
@@ -498,6 +504,45 @@ pub static TABLE: &[Metric] = &[
         Source::Kernel,
         Samples::Whole(|snapshot| snapshot.lost),
     ),
+    // What observing costs.
+    gauge(
+        "murphy_observer_cpu_ratio",
+        "The part of one processor that Murphy has used in the last five seconds",
+        Source::Murphy,
+        Samples::Overhead(|overhead| overhead.cpu.map(Value::Number)),
+    ),
+    gauge(
+        "murphy_observer_look_seconds",
+        "How long it took to look at all connections, the last time",
+        Source::Murphy,
+        Samples::Overhead(|overhead| Some(seconds(overhead.look_us))),
+    )
+    .in_unit(Unit::Seconds),
+    gauge(
+        "murphy_observer_looked_connections",
+        "How many connections there were then",
+        Source::Murphy,
+        Samples::Overhead(|overhead| Some(Value::Count(overhead.looked))),
+    ),
+    counter(
+        "murphy_observer_events_total",
+        "Events of connections that were taken in",
+        Source::Kernel,
+        Samples::Overhead(|overhead| Some(Value::Count(overhead.events))),
+    ),
+    counter(
+        "murphy_observer_program_runs_total",
+        "How often each BPF program has run, for whomever; only with --measure-overhead",
+        Source::Murphy,
+        Samples::Programs(|program| Value::Count(program.runs)),
+    ),
+    counter(
+        "murphy_observer_program_seconds_total",
+        "How long these runs took, together; only with --measure-overhead",
+        Source::Murphy,
+        Samples::Programs(|program| Value::Number(program.ns as f64 / 1e9)),
+    )
+    .in_unit(Unit::Seconds),
     // Murphy's own process, by the names that every client of Prometheus has.
     counter(
         "process_cpu_seconds_total",

@@ -126,6 +126,17 @@ impl Scene<'_> {
                 family.sample(labels.text(), ONE);
             }
             Samples::Whole(read) => family.sample("", Value::Count(read(self.snapshot))),
+            Samples::Overhead(read) => {
+                if let Some(value) = read(&self.snapshot.overhead) {
+                    family.sample("", value);
+                }
+            }
+            Samples::Programs(read) => {
+                for program in &self.snapshot.overhead.programs {
+                    let labels = Labels::default().with("program", &program.name);
+                    family.sample(labels.text(), read(program));
+                }
+            }
             Samples::Own(read) => {
                 if let Some(value) = read(self.own) {
                     family.sample("", value);

@@ -23,6 +23,7 @@ use crate::{
     bpf,
     cgroup::{self, TopError},
     clock::{boottime_ns, realtime_ns},
+    program_runs::{self, ProgramRuns},
     traffic::link_to,
 };
 
@@ -161,6 +162,11 @@ impl DnsSockets {
     /// How many messages were not heard since this is here, because nobody had taken those before.
     pub fn dropped(&self) -> u64 {
         bpf::lost(&self.object)
+    }
+
+    /// How often each program has run, and for how long, while somebody [counts](crate::program_runs::Counting).
+    pub fn runs(&self) -> Vec<ProgramRuns> {
+        program_runs::of(&self.object)
     }
 }
 

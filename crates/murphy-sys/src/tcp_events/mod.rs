@@ -25,7 +25,11 @@ use std::{
 
 use libbpf_rs::{Link, MapCore, MapFlags, Object, RingBuffer, RingBufferBuilder};
 
-use crate::{bpf, session};
+use crate::{
+    bpf,
+    program_runs::{self, ProgramRuns},
+    session,
+};
 
 /// How many namespaces can be watched at a time.
 pub const NAMESPACES_MAX: usize = 1024;
@@ -240,6 +244,11 @@ impl TcpEvents {
         bpf::lost(&self.object)
     }
 
+    /// How often each program has run, and for how long, while somebody [counts](crate::program_runs::Counting).
+    pub fn runs(&self) -> Vec<ProgramRuns> {
+        program_runs::of(&self.object)
+    }
+
     /// How often nothing could be told because the processor was telling something of the same kind just then, and was
     /// interrupted: the kernel runs no program inside itself. Also those that are not watched count.
     pub fn missed(&self) -> Result<u64, TcpEventsError> {
@@ -247,7 +256,8 @@ impl TcpEvents {
             // Who was not loaded has no descriptor.
             program.as_fd().as_raw_fd() >= 0
         });
-        let missed = programs.map(|program| misses(program.as_fd()));
+        let missed =
+            programs.map(|program| Ok(program_runs::info(program.as_fd())?.recursion_misses));
         let missed = missed.sum::<io::Result<u64>>();
         missed.map_err(|source| TcpEventsError::Refused {
             what: "ask how often a BPF program did not run",
@@ -267,21 +277,6 @@ impl AsFd for TcpEvents {
 /// Asks this kernel whether connections can be watched: none of them are.
 pub fn trial() -> Result<(), TcpEventsError> {
     TcpEvents::watch(&Filter::default()).map(drop)
-}
-
-/// How often a program did not run, because it was running on the same processor.
-fn misses(program: BorrowedFd<'_>) -> io::Result<u64> {
-    let mut info = libbpf_sys::bpf_prog_info::default();
-    let mut bytes = u32::try_from(size_of_val(&info)).map_err(io::Error::other)?;
-    // SAFETY: the kernel writes at most so many bytes to `info`, which lives until the call returns, and follows none of
-    // the pointers in it, as the lengths beside them are 0.
-    let asked = unsafe {
-        libbpf_sys::bpf_prog_get_info_by_fd(program.as_raw_fd(), &raw mut info, &raw mut bytes)
-    };
-    if asked < 0 {
-        return Err(io::Error::from_raw_os_error(-asked));
-    }
-    Ok(info.recursion_misses)
 }
 
 fn listen(

@@ -86,6 +86,7 @@ pub fn ended(observer: &Observer, json: bool) {
         n => format!("; {n} events of the kernel were lost"),
     };
     output::line(&format!("ended: {found}{lost}"));
+    output::line(&format!("observing took {}", snapshot.overhead));
 }
 
 /// What the columns of the table say.

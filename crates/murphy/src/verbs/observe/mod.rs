@@ -60,6 +60,10 @@ Examples:
 An edge is who talks with whom: the target, a peer, and the port of whoever is asked. What the
 kernel tells of its connections (eBPF) is counted, connections are looked at, and peers are pinged
 from inside the target's network namespace; nothing else is sent. More: docs/observe.md.")]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a word of the command line"
+)]
 pub struct ObserveArgs {
     /// Whose network: container:web, pid:42, netns:n1, … (docs/targets.md); repeatable.
     #[arg(
@@ -104,6 +108,11 @@ pub struct ObserveArgs {
     #[arg(long, value_name = "TIME", default_value = "10ms")]
     pub latency: Span,
 
+    /// Count what each run of Murphy's BPF programs takes: the kernel then reads a clock twice for each run of any
+    /// program of this machine.
+    #[arg(long, requires = "targets")]
+    pub measure_overhead: bool,
+
     /// What was injected, and how well it is found.
     #[command(flatten)]
     pub score: score::ScoreArgs,
@@ -130,6 +139,7 @@ impl ObserveArgs {
         Ok(Spec {
             ping_every: (!self.no_pings).then_some(self.ping_every.0),
             latency_max: self.latency.0,
+            counts_runs: self.measure_overhead,
             ..Spec::default()
         })
     }

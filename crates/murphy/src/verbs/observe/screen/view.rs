@@ -238,6 +238,12 @@ impl View {
         } else {
             said = said.chars().take(left).collect();
         }
+        if let Some(cost) = snapshot.overhead.brief() {
+            let cost = format!(" · {cost}");
+            if count(&said) + count(&cost) <= left {
+                said.push_str(&cost);
+            }
+        }
         left -= count(&said).min(left);
         let style = if snapshot.lost > 0 {
             self.ink.was()
