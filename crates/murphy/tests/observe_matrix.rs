@@ -41,8 +41,9 @@ use traffic_mix::Agreement;
 
 /// How long it takes until an observer knows what is usual.
 const BEFORE: Duration = Duration::from_secs(5);
-/// Between two faults: what was found is over.
+/// Between two faults: what was found is over. A sample has no two that are alike.
 const GAP: Duration = Duration::from_secs(9);
+const GAP_SAMPLE: Duration = Duration::from_secs(4);
 /// How soon losses of 30 %, partitions and latency are to be found.
 const SOON: Duration = Duration::from_secs(5);
 
@@ -391,7 +392,7 @@ impl Lab {
                     is_busy || !matches!(fault, Fault::Refuse | Fault::HalfOpen | Fault::SlowDns);
                 assert!(ended.code == 0 || !had_effect, "{fault}: {ended:?}");
                 let ended_ns = boottime_ns();
-                sleep(GAP);
+                sleep(if is_soak() { GAP } else { GAP_SAMPLE });
                 times.push((*fault, began_ns, ended_ns, boottime_ns()));
             }
             drop(ending);
@@ -445,6 +446,10 @@ impl Lab {
             said.collect()
         })
     }
+}
+
+fn is_soak() -> bool {
+    env::var_os("MURPHY_SOAK").is_some()
 }
 
 fn guard_or_skip() -> Option<Guard> {
@@ -581,7 +586,7 @@ fn sum_up(cells: &[Cell], least: f64) {
 
 #[test]
 fn every_fault_is_found_at_both_ends_or_said_to_be_unseen() {
-    let is_soak = env::var_os("MURPHY_SOAK").is_some();
+    let is_soak = is_soak();
     let only = env::var("MURPHY_MATRIX").unwrap_or_default();
     let (named, contained) = scope(|scope| {
         let run = move |lab: Option<Lab>, traffic: &[(bool, bool, &[Fault])]| {
