@@ -106,6 +106,8 @@ struct Track {
 struct Carried {
     bytes_acked: u64,
     bytes_received: u64,
+    bytes_out: u64,
+    bytes_resent: u64,
     data_segments_out: u32,
     data_segments_in: u32,
     retransmitted: u32,
@@ -119,6 +121,8 @@ impl From<Figures> for Carried {
         Self {
             bytes_acked: all.bytes_acked,
             bytes_received: all.bytes_received,
+            bytes_out: all.bytes_out,
+            bytes_resent: all.bytes_resent,
             data_segments_out: all.data_segments_out,
             data_segments_in: all.data_segments_in,
             retransmitted: all.retransmitted,
@@ -134,6 +138,8 @@ impl From<Carried> for Figures {
         Self {
             bytes_acked: some.bytes_acked,
             bytes_received: some.bytes_received,
+            bytes_out: some.bytes_out,
+            bytes_resent: some.bytes_resent,
             data_segments_out: some.data_segments_out,
             data_segments_in: some.data_segments_in,
             retransmitted: some.retransmitted,

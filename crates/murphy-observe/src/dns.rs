@@ -1,6 +1,11 @@
 //! The DNS of a target: whom it asks for names, or who asks it, and what came of that.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use murphy_fault::{
     conn::Side,
@@ -41,7 +46,13 @@ struct Seat {
     asking: Resolutions,
     /// What it is asked for.
     asked: Resolutions,
+    /// What was answered when nobody waited any more, with when: whoever asks several servers at once takes the first
+    /// answer, and shuts his socket.
+    unheard: BTreeMap<Query, u64>,
 }
+
+/// Who has asked whom for which name.
+type Query = (SocketAddr, SocketAddr, String);
 
 impl Seat {
     fn edge(&self, side: Side, resolution: &Resolution) -> Edge {
@@ -107,6 +118,7 @@ impl DnsEar {
                         tap,
                         asking: Resolutions::new(WITHIN, WAITING_MAX),
                         asked: Resolutions::new(WITHIN, WAITING_MAX),
+                        unheard: BTreeMap::new(),
                     };
                     self.seats.insert(place.inode, seat);
                 }
@@ -153,6 +165,10 @@ impl DnsEar {
                 });
                 // What is only forwarded is somebody else's.
                 if is_told_at_socket || !is_own(neighbours, *inode, local) {
+                    if dns.message.is_answer && seat.unheard.len() < WAITING_MAX {
+                        let query = (dns.local, dns.server, dns.message.name.clone());
+                        seat.unheard.insert(query, dns.at_ns);
+                    }
                     continue;
                 }
                 let resolution = seat.asking.hear(&dns);
@@ -160,8 +176,14 @@ impl DnsEar {
             }
             let now_ns = realtime_ns();
             for one in seat.asking.missing(now_ns) {
-                ended.push((seat.edge(Side::Opened, &one), one));
+                let query = (one.local, one.server, one.name.clone());
+                let answered_ns = seat.unheard.get(&query);
+                if answered_ns.is_none_or(|at_ns| *at_ns < one.asked_at_ns) {
+                    ended.push((seat.edge(Side::Opened, &one), one));
+                }
             }
+            let forgotten_ns = now_ns.saturating_sub(2 * nanos(WITHIN));
+            seat.unheard.retain(|_, at_ns| *at_ns > forgotten_ns);
             for one in seat.asked.missing(now_ns) {
                 ended.push((seat.edge(Side::Accepted, &one), one));
             }
@@ -221,6 +243,10 @@ fn only_with(neighbours: &Neighbours, address: IpAddr) -> Option<u64> {
         .filter(|(_, one)| one.addresses.contains(&address));
     let (inode, _) = with.next()?;
     with.next().is_none().then_some(inode)
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Whether an address is a namespace's own; where its addresses are not known, it is taken for one.

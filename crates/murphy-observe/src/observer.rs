@@ -60,7 +60,7 @@ const RTO_MAX_NS: u64 = 120_000_000_000;
 /// Why no names are heard that a process asks for who shares its network namespace.
 const SHARED_DNS: &str = "hear DNS: others are in the target's network namespace, whose questions cannot be told from its own; name the namespace or a container to have it";
 /// The same of what belongs to the namespace as a whole.
-const SHARED_GROUND: &str = "count what the target's network namespace drops, and what of it is damaged, doubled or overtaken: others are in it, whose packets cannot be told from its own; name the namespace or a container to have it";
+const SHARED_GROUND: &str = "count what the target's network namespace drops, what of it is damaged, doubled or overtaken, for whom its listeners have no room, and look at its clocks: others are in it, whose packets cannot be told from its own; name the namespace or a container to have it";
 /// No more places where a target listens are told.
 const LISTENING_MAX: usize = 256;
 /// What is shown is of so many seconds.
@@ -390,6 +390,7 @@ impl Observer {
             dns.hear(&self.neighbours);
             self.lost.1 += dns.dropped();
         }
+        self.lost.1 += self.ground.as_ref().map_or(0, GroundWatch::lost);
         self.pinging.hear();
     }
 
@@ -609,7 +610,9 @@ impl Observer {
     fn overhead(&self) -> Overhead {
         let programs = || {
             let events = self.events.iter().flat_map(TcpEvents::runs);
-            events.chain(self.dns.iter().flat_map(DnsEar::runs))
+            let dns = self.dns.iter().flat_map(DnsEar::runs);
+            let ground = self.ground.iter().flat_map(GroundWatch::runs);
+            events.chain(dns).chain(ground)
         };
         let programs = self.counting.iter().flat_map(|_| programs());
         self.meter.fill(Overhead {

@@ -98,7 +98,7 @@ impl Tally {
 
     /// Segments that did not arrive, as far as is known: sent again, and not found to have come twice.
     pub fn lost(&self) -> u64 {
-        self.parted(self.resent).saturating_sub(self.duplicated)
+        self.resent.saturating_sub(self.duplicated)
     }
 
     /// So many segments that were sent again, as the segments that were lost: several small ones in a row are sent again as
@@ -120,16 +120,14 @@ impl Tally {
 
     /// Of all segments whose fate is known, those that did not arrive.
     pub fn loss(&self) -> Share {
-        let lost = self.lost();
-        // What was sent again as one is acknowledged as one.
-        let merged = self.parted(self.resent) - self.resent;
         Share {
-            hit: lost,
-            of: lost + self.delivered + merged,
+            hit: self.lost(),
+            of: self.lost() + self.delivered,
         }
     }
 
-    /// The same with all that was sent again, also where nothing has passed after it: how much is lost where some is.
+    /// The same with all that was sent again, also where nothing has passed after it, and with small ones that were sent
+    /// again together: how much is lost where it is much, and several in a row are.
     pub fn loss_of_all(&self) -> Share {
         // What is confirmed now may have been sent again before.
         let sent_again = self.sent_again.max(self.resent);
@@ -266,7 +264,7 @@ mod tests {
             delivered: 80,
             ..Tally::default()
         };
-        assert_eq!(tally.loss(), Share { hit: 40, of: 140 });
+        assert_eq!(tally.loss(), Share { hit: 20, of: 100 });
         let [low, high] = tally.loss_of_all().interval();
         assert!(
             low < 0.22 && high > 0.35,
@@ -277,6 +275,6 @@ mod tests {
             bytes_resent: 20 * 1400,
             ..tally
         };
-        assert_eq!(large.loss(), Share { hit: 20, of: 100 });
+        assert_eq!(large.loss_of_all(), Share { hit: 20, of: 100 });
     }
 }

@@ -445,3 +445,46 @@ fn an_edge_on_which_nothing_happens_is_forgotten() {
     book.slice(2 * IDLE_NS);
     assert_eq!(book.edges().count(), 0);
 }
+
+#[test]
+fn every_figure_counts_by_how_much_it_has_grown_between_two_looks() {
+    let mut book = book();
+    let look = |book: &mut Book, at_ns: u64, times: u32| {
+        let long = u64::from(times);
+        let figures = Figures {
+            bytes_acked: 100 * long,
+            bytes_received: 200 * long,
+            bytes_out: 300 * long,
+            bytes_resent: 400 * long,
+            data_segments_out: 5 * times,
+            data_segments_in: 6 * times,
+            retransmitted: 7 * times,
+            delivered: 8 * times,
+            duplicated: 9 * times,
+            out_of_order: 10 * times,
+            ..Figures::default()
+        };
+        let activity = Activity {
+            figures,
+            ..carried(0, 0)
+        };
+        book.look(at_ns, &[connection(1, OPENED, activity)]);
+    };
+    for times in [100, 101, 103] {
+        look(&mut book, u64::from(times) * 1_000_000, times);
+    }
+    let (_, total) = only(&book);
+    let seen = [
+        total.bytes_sent,
+        total.bytes_received,
+        total.bytes_out,
+        total.bytes_resent,
+        total.segments_sent,
+        total.segments_received,
+        total.sent_again,
+        total.delivered,
+        total.duplicated,
+        total.out_of_order,
+    ];
+    assert_eq!(seen, [300, 600, 900, 1200, 15, 18, 21, 24, 27, 30]);
+}

@@ -14,6 +14,8 @@ const WINDOW_S: u64 = 5;
 const BEFORE_S: u64 = 60;
 /// Fewer say nothing.
 const LOOKUPS_MIN: usize = 3;
+/// Fewer may all be of names that the server asks for elsewhere.
+const TIMED_MIN: usize = 8;
 /// A lookup that takes longer is slow, whatever it took before, in microseconds.
 const SLOW_US: u64 = 100_000;
 /// By so much it has grown where it is so many times what it was. What a server knows it says at once, and what it does not
@@ -52,7 +54,7 @@ fn slow(recent: &[&Lookup], before: &[&Lookup]) -> Option<Claim> {
     let quick = times.get(times.len() / 4).copied().unwrap_or(least);
     let has_grown =
         before_us.is_some_and(|before| quick > GROWN * before && quick - before > GROWN_MIN_US);
-    if times.len() < LOOKUPS_MIN || !(has_grown || median > SLOW_US) {
+    if times.len() < TIMED_MIN || !(has_grown || median > SLOW_US) {
         return None;
     }
     let is_slow = |lookup: &&&Lookup| {

@@ -20,8 +20,6 @@ const RESENT_MIN: u64 = 5;
 const PINGS_TO_TELL: usize = 10;
 /// One in so many of those that were sent again has come twice.
 const CAME_TWICE: u64 = 4;
-/// So many segments say more than pings.
-const SEGMENTS_MANY: u64 = 100;
 /// A share below this is none to speak of.
 const RATIO_MIN: f64 = 0.003;
 /// The same of pings, of which there are few.
@@ -149,7 +147,7 @@ fn by_arrivals(sight: &Sight<'_>) -> Option<Claim> {
     let heard = sight.pings.filter(|pings| pings.has_answered());
     if let Some(pings) = heard.filter(|_| share.ratio() > MUCH) {
         let share = of_pings(&pings.since(since_ns).collect::<Vec<_>>());
-        if share.hit < LOST_MIN {
+        if share.hit + 1 < LOST_MIN {
             return None;
         }
         claim.evidence.push(format!(
@@ -161,11 +159,12 @@ fn by_arrivals(sight: &Sight<'_>) -> Option<Claim> {
     Some(claim)
 }
 
-/// Of pings, the latest first, those that were lost; from the first of them on, as before that it may not have begun.
+/// Of pings, the latest first, those that were lost; behind the first of them, as before that it may not have begun, and it
+/// was not chosen by chance.
 fn of_pings(pings: &[&Ping]) -> Share {
     let is_lost = |ping: &&Ping| ping.outcome == Outcome::Lost;
     let first = pings.iter().rposition(is_lost);
-    let since = first.map_or(&pings[..0], |first| &pings[..=first]);
+    let since = first.map_or(&pings[..0], |first| &pings[..first]);
     Share {
         hit: since.iter().filter(|ping| is_lost(ping)).count() as u64,
         of: since.len() as u64,
@@ -190,9 +189,15 @@ fn by_segments(sight: &Sight<'_>) -> Option<Claim> {
         return None;
     }
     let measured = if settled.lost() < RESENT_MIN {
-        sum.loss_of_all()
+        sum
     } else {
-        settled.loss_of_all()
+        settled
+    };
+    // Where little is lost it is seldom several in a row, so that none are sent again together.
+    let measured = if share.ratio() > MUCH {
+        measured.loss_of_all()
+    } else {
+        measured.loss()
     };
     let mut claim = Claim {
         kind: Kind::Loss,
@@ -233,7 +238,10 @@ fn by_segments(sight: &Sight<'_>) -> Option<Claim> {
     }
     if claim.direction == Direction::From {
         // How much comes this way segments do not say that are sent the other way.
-        claim.size = Size::of_share(of_pings(&pings));
+        claim.size = Size::of_share(Share {
+            hit: lost.len() as u64,
+            of: pings.len() as u64,
+        });
     }
     Some(claim)
 }
@@ -275,10 +283,7 @@ fn by_pings(sight: &Sight<'_>) -> Option<Claim> {
     // From the first that was lost on: what came before may have been without any.
     let recent = &recent[..recent.len() - first];
     let lost: Vec<&&Ping> = recent.iter().filter(is_lost).collect();
-    let share = Share {
-        hit: lost.len() as u64,
-        of: recent.len() as u64,
-    };
+    let share = of_pings(recent);
     // The last but one tells that it goes on: one alone may be the first of a partition.
     let is_over = |place: usize, within_ns: u64| {
         let ping = lost.get(place);
@@ -289,11 +294,11 @@ fn by_pings(sight: &Sight<'_>) -> Option<Claim> {
     }
     // Who limits pings limits nothing else.
     let segments = sight.history.sum_since(recent.last()?.at_ns).loss();
-    if segments.of >= SEGMENTS_MANY && segments.interval()[1] < share.interval()[0] {
+    if segments.interval()[1] < share.interval()[0] {
         return None;
     }
     let came = recent.iter().any(|ping| ping.took().is_some());
-    if share.hit < LOST_MIN || !came || share.interval()[0] < PING_RATIO_MIN {
+    if (lost.len() as u64) < LOST_MIN || !came || share.interval()[0] < PING_RATIO_MIN {
         return None;
     }
     let mut evidence = vec![format!(

@@ -3,7 +3,7 @@
 use super::{SECOND_NS, Sight};
 use crate::{
     finding::{Claim, Direction, Kind, Size},
-    lookups::Lookups,
+    lookups::{Lookup, Lookups},
     pings::{Outcome, Ping, Pings},
     slice::Slice,
 };
@@ -43,11 +43,15 @@ pub fn detect(sight: &Sight<'_>) -> Vec<Claim> {
         .map(|pings| pings.latest().take_while(|ping| is_lost(ping)).collect())
         .unwrap_or_default();
     let is_pinged = sight.pings.is_some_and(Pings::has_answered);
+    // Whoever has gone, and whom nobody wants anything of any more, answers no pings, either.
+    let last_lookup = sight.lookups.and_then(|all| all.latest().next());
+    let is_wanted =
+        last.active > 0 || last.asking > 0 || last_lookup.is_some_and(Lookup::has_failed);
     let is_found = if is_tried {
         // Where nobody answers pings, connections alone have to say it.
         row.len() >= PINGS_LOST_TOO || !is_pinged
     } else {
-        row.len() >= PINGS_LOST
+        row.len() >= PINGS_LOST && is_wanted
     };
     if !(is_found && is_quiet) {
         return Vec::new();

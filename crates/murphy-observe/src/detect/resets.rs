@@ -9,19 +9,21 @@ use crate::{
 
 /// What is looked at, in seconds: what happens at once, and what happens now and then.
 pub(super) const WINDOWS_S: [u64; 2] = [2, 10];
-/// What happens by chance less often than this is no chance.
-const CHANCE_MAX: f64 = 0.005;
+/// What happens by chance less often than this is no chance: it is asked twice a second, of two windows.
+const CHANCE_MAX: f64 = 1e-5;
+/// Where none was for so long, in nanoseconds, so many at once are none, either, if they are one in so many of all.
+const NONE_NS: u64 = 30 * SECOND_NS;
+const AT_ONCE: u64 = 2;
+const OF_ALL: u64 = 5;
 /// How often it happened before is asked of this time, in seconds.
 pub(super) const BEFORE_S: u64 = 60;
 
 /// Claims resets.
 pub fn detect(sight: &Sight<'_>) -> Vec<Claim> {
-    let surprise = WINDOWS_S.into_iter().find_map(|window_s| {
-        exceeds(sight, window_s, |tally| {
-            tally.resets_sent + tally.resets_received
-        })
-    });
-    let Some(Excess { recent, since_ns }) = surprise else {
+    let surprise = WINDOWS_S
+        .into_iter()
+        .find_map(|window_s| exceeds(sight, window_s, of));
+    let Some(Excess { recent, since_ns }) = surprise.or_else(|| at_once(sight)) else {
         return Vec::new();
     };
     let direction = match (recent.resets_sent, recent.resets_received) {
@@ -32,7 +34,7 @@ pub fn detect(sight: &Sight<'_>) -> Vec<Claim> {
     vec![Claim {
         kind: Kind::Resets,
         direction,
-        size: Size::Count(recent.resets_sent + recent.resets_received),
+        size: Size::Count(of(&recent)),
         since_ns,
         evidence: vec![format!(
             "{} connections were reset here and {} by the other end; {} have ended, {} are left",
@@ -42,6 +44,31 @@ pub fn detect(sight: &Sight<'_>) -> Vec<Claim> {
             sight.history.last().map_or(0, |last| last.active)
         )],
     }]
+}
+
+fn of(tally: &Tally) -> u64 {
+    tally.resets_sent + tally.resets_received
+}
+
+/// Where none was for long, several of all that there are.
+fn at_once(sight: &Sight<'_>) -> Option<Excess> {
+    let begin = since(sight, WINDOWS_S[0]);
+    let recent = sight.history.sum_since(begin);
+    let left = sight.history.last().map_or(0, |last| last.active);
+    if of(&recent) < AT_ONCE || of(&recent) * OF_ALL < of(&recent) + u64::from(left) {
+        return None;
+    }
+    let known_ns = begin.saturating_sub(NONE_NS);
+    let is_known = sight.history.until(known_ns).next().is_some();
+    let before = sight.history.since(known_ns);
+    let mut before = before.take_while(|slice| slice.at_ns <= begin);
+    let was_none = before.all(|slice| of(&slice.tally) == 0);
+    let mut now = sight.history.since(begin);
+    let first = now.find(|slice| of(&slice.tally) > 0)?;
+    (is_known && was_none).then_some(Excess {
+        recent,
+        since_ns: first.at_ns,
+    })
 }
 
 /// What happens more often than it did before.

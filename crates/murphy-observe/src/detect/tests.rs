@@ -362,22 +362,22 @@ fn resets_and_refusals_say_where_they_came_from() {
     };
     for (slice, kind, direction) in [
         (
-            with(|tally| tally.resets_received = 2),
+            with(|tally| tally.resets_received = 3),
             Kind::Resets,
             Direction::From,
         ),
         (
-            with(|tally| tally.resets_sent = 2),
+            with(|tally| tally.resets_sent = 3),
             Kind::Resets,
             Direction::To,
         ),
         (
-            with(|tally| tally.refused = 2),
+            with(|tally| tally.refused = 4),
             Kind::Refusals,
             Direction::From,
         ),
         (
-            with(|tally| tally.refusals_sent = 2),
+            with(|tally| tally.refusals_sent = 4),
             Kind::Refusals,
             Direction::To,
         ),
@@ -688,4 +688,36 @@ fn pings_that_a_partition_begins_with_are_no_loss() {
         },
     );
     assert_eq!(scene.kinds(), [(Kind::Loss, Direction::To)]);
+}
+
+#[test]
+fn whoever_has_gone_is_not_cut_off() {
+    let mut scene = Scene::new();
+    scene.passes(20, &healthy(), QUICK);
+    scene.passes(30, &Slice::default(), Fate::LostOnItsWay);
+    assert_eq!(scene.kinds(), [], "nobody wants anything of him any more");
+    let mut scene = Scene::new();
+    scene.passes(20, &healthy(), QUICK);
+    scene.passes(30, &idle(), Fate::LostOnItsWay);
+    assert_eq!(scene.kinds(), [(Kind::Partition, Direction::To)]);
+}
+
+#[test]
+fn a_few_resets_now_and_then_are_no_news_and_many_of_all_at_once_are() {
+    let mut scene = Scene::new();
+    let now_and_then = |half: usize| {
+        let mut slice = healthy();
+        slice.tally.resets_received = u64::from(half.is_multiple_of(20));
+        slice
+    };
+    for half in 0..200 {
+        scene.passes(1, &now_and_then(half), QUICK);
+        assert_eq!(scene.kinds(), [], "{half}");
+    }
+    let mut scene = Scene::new();
+    scene.passes(100, &idle(), QUICK);
+    let mut many = idle();
+    (many.tally.resets_sent, many.active) = (2, 8);
+    scene.passes(1, &many, QUICK);
+    assert_eq!(scene.kinds(), [(Kind::Resets, Direction::To)]);
 }

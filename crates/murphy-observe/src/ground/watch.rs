@@ -12,6 +12,7 @@ use murphy_sys::{
     counters::Counters,
     drops::{Drops, Meaning},
     namespace::NetNamespace,
+    program_runs::ProgramRuns,
 };
 
 use super::{Clocks, Counted, Ground, Lump, Moment, reasons_text};
@@ -61,6 +62,16 @@ pub struct GroundWatch {
 }
 
 impl GroundWatch {
+    /// How many dropped packets could not be counted.
+    pub fn lost(&self) -> u64 {
+        self.drops.as_ref().map_or(0, Drops::lost)
+    }
+
+    /// How often the program has run that counts them, and for how long.
+    pub fn runs(&self) -> Vec<ProgramRuns> {
+        self.drops.as_ref().map_or_else(Vec::new, Drops::runs)
+    }
+
     /// Begins; where drops cannot be counted, it says why.
     pub fn begin() -> (Self, Option<String>) {
         let (drops, why_not) = match Drops::watch() {

@@ -43,6 +43,8 @@ impl Labels {
     pub fn of(edge: &Edge) -> Self {
         let labels = Self::default().with("container_id", &edge.container);
         match edge.side {
+            // What is of the whole target has no other end.
+            _ if edge.is_whole() => labels,
             Side::Opened => {
                 let Destination { dialled, actual } = Destination::of(edge);
                 let labels = labels.with("destination", &dialled);

@@ -73,7 +73,9 @@ impl Scene<'_> {
         match &family.metric.samples {
             Samples::Edges(side, read) => {
                 for (now, labels) in edges() {
-                    let is_meant = side.is_none_or(|side| side == now.edge.side);
+                    // What is of the whole target has no connections.
+                    let is_side = side.is_none_or(|side| side == now.edge.side);
+                    let is_meant = is_side && !now.edge.is_whole();
                     if let Some(value) = read(now).filter(|_| is_meant) {
                         family.sample(labels.text(), value);
                     }
@@ -82,7 +84,9 @@ impl Scene<'_> {
             Samples::Dialled(read) => {
                 let mut sums: BTreeMap<Labels, u64> = BTreeMap::new();
                 let opened = self.snapshot.edges.iter();
-                for now in opened.filter(|now| now.edge.side == Side::Opened) {
+                let opened =
+                    opened.filter(|now| now.edge.side == Side::Opened && !now.edge.is_whole());
+                for now in opened {
                     *sums.entry(Labels::dialled(&now.edge)).or_default() += read(&now.total);
                 }
                 for (labels, sum) in &sums {

@@ -134,6 +134,10 @@ impl Injected {
         if self.targets.iter().any(|target| target.is(own)) {
             return Some(Seen::There);
         }
+        // Another's clock is nobody else's.
+        if self.causes.iter().all(|cause| *cause == Cause::Skew) {
+            return None;
+        }
         let mut peers = own.addresses.iter();
         peers
             .any(|peer| self.only.means_peer(*peer))

@@ -389,7 +389,13 @@ impl Court<'_> {
         if let Some(why) = self.why_not(fault, by) {
             return scored(Verdict::NotScored { why }, None);
         }
-        let naming = judged.iter().filter(|one| one.names.contains(&place));
+        let all = judged.iter().filter(|one| one.names.contains(&place));
+        let (decided, undecided): (Vec<_>, Vec<_>) = all.partition(|one| !one.is_undecided());
+        if decided.is_empty() && !undecided.is_empty() {
+            let why = "what names it is undecided: events of the kernel were lost".to_owned();
+            return scored(Verdict::NotScored { why }, None);
+        }
+        let naming = decided.into_iter();
         if let Some(first) = naming.min_by_key(|one| one.alarm.begin_ns) {
             let after_ns = first.alarm.begin_ns.saturating_sub(fault.begin_ns);
             let verdict = if after_ns <= nanos(self.limits.detect_within) {

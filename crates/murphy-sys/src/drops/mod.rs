@@ -21,7 +21,10 @@ use std::{
 
 use libbpf_rs::{Link, MapCore, MapFlags, Object};
 
-use crate::bpf;
+use crate::{
+    bpf,
+    program_runs::{self, ProgramRuns},
+};
 
 /// How many namespaces can be watched at a time.
 pub const NAMESPACES_MAX: usize = 1024;
@@ -181,6 +184,11 @@ impl Drops {
     /// How many packets could not be counted, because not even their namespace and reason had a place.
     pub fn lost(&self) -> u64 {
         bpf::lost(&self.object)
+    }
+
+    /// How often the program has run, and for how long, while somebody [counts](crate::program_runs::Counting).
+    pub fn runs(&self) -> Vec<ProgramRuns> {
+        program_runs::of(&self.object)
     }
 
     fn map(&self, name: &str) -> Result<libbpf_rs::Map<'_>, DropsError> {
