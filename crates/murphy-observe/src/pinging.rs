@@ -237,11 +237,7 @@ impl Post {
             // Also who refuses has answered.
             let peer = self.syn_under_way.of(answer.number);
             if let Some(pings) = peer.and_then(|peer| self.peers.get_mut(&peer)) {
-                if pings.is_by_syn() {
-                    pings.answer(answer.number, answer.at_ns);
-                } else {
-                    pings.set_by_syn();
-                }
+                pings.answer(answer.number, answer.at_ns);
             }
         }
         for request in self.ear.iter_mut().flat_map(Ear::hear) {
@@ -258,21 +254,6 @@ impl Post {
         for (peer, pings) in &mut self.peers {
             let port = self.ports.get(peer);
             let is_mute = !pings.has_answered() && pings.latest().count() >= UNANSWERED;
-            let lost = pings.latest().take_while(|ping| ping.took().is_none());
-            let is_silent = lost.take(UNANSWERED).count() == UNANSWERED;
-            if let Some(port) = port.filter(|_| is_silent && !is_mute && !pings.is_by_syn()) {
-                // Somebody may have begun to drop echo requests; where nothing comes through this does not, either.
-                if self.syn.is_none() {
-                    self.syn = SynPinger::new(&self.namespace).ok();
-                }
-                let sent = self
-                    .syn
-                    .as_mut()
-                    .map(|syn| syn.send(SocketAddr::new(*peer, *port)));
-                if let Some(Ok(sent)) = sent {
-                    self.syn_under_way.send(sent.number, *peer, boottime_ns());
-                }
-            }
             let by_syn = port.filter(|_| is_mute || pings.is_by_syn());
             if let Some(port) = by_syn {
                 if self.syn.is_none() {

@@ -138,10 +138,8 @@ impl Tally {
             hit,
             of: hit + self.delivered + merged,
         };
-        if merged == 0 {
-            return all;
-        }
-        // By their bytes large segments count more than small ones, so that fewer of them say something.
+        // By their bytes large segments count more than small ones, and of what is sent again just then nobody knows how
+        // often it will be: fewer of them say something.
         let of = u64::midpoint(sent_again, self.delivered);
         Share {
             hit: hit * of / all.of.max(1),
@@ -275,6 +273,6 @@ mod tests {
             bytes_resent: 20 * 1400,
             ..tally
         };
-        assert_eq!(large.loss_of_all(), Share { hit: 20, of: 100 });
+        assert_eq!(large.loss_of_all(), Share { hit: 10, of: 50 });
     }
 }

@@ -602,11 +602,7 @@ fn every_fault_is_found_at_both_ends_or_said_to_be_unseen() {
             (all.to_vec(), all.to_vec())
         } else {
             (
-                vec![(
-                    false,
-                    true,
-                    &[Fault::Loss(30), Fault::HalfOpen, Fault::SlowDns][..],
-                )],
+                vec![(false, true, &[Fault::HalfOpen, Fault::SlowDns][..])],
                 vec![(true, false, &[Fault::BothWays, Fault::Refuse][..])],
             )
         };
