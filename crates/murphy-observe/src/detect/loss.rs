@@ -97,7 +97,13 @@ fn rises(sight: &Sight<'_>, since_ns: u64, of: impl Fn(&Tally) -> Share) -> u64 
         .iter()
         .fold(Share::default(), |sum, (_, one)| sum + *one);
     let (mut before, mut best) = (Share::default(), (all.likelihood(), since_ns));
-    for (at_ns, one) in slices {
+    // What comes in bursts rises again and again: after a while it is no longer waited for what the last one comes to.
+    let latest_ns = if since_ns + 2 * MEASURED_NS < sight.now_ns {
+        sight.now_ns - MEASURED_NS
+    } else {
+        sight.now_ns
+    };
+    for (at_ns, one) in slices.into_iter().filter(|(at_ns, _)| *at_ns <= latest_ns) {
         before = before + one;
         let after = Share {
             hit: all.hit - before.hit,
