@@ -20,6 +20,7 @@ use murphy_fault::undo::TAG_VARIABLE;
 use murphy_sys::{
     link::{LinkError, Prefixed, add_bridge, join_bridge},
     namespace::{MountNamespace, NamespaceError, NetNamespace},
+    pidfd::ended_within,
     spawn::{Launch, SpawnError, Spawner},
 };
 
@@ -192,7 +193,7 @@ impl Lab {
             if let Some(mut child) = node.child().take() {
                 // Either may say that the process is gone already, which is the aim.
                 let _ = child.kill();
-                let _ = child.wait();
+                let _ = ended_within(&mut child, Duration::MAX);
             }
         }
     }
@@ -233,7 +234,7 @@ impl Node {
     pub fn reap(&self) -> io::Result<Option<ExitStatus>> {
         let mut child = self.child();
         let status = match child.as_mut() {
-            Some(running) => running.try_wait()?,
+            Some(running) => ended_within(running, Duration::ZERO)?,
             None => None,
         };
         if status.is_some() {

@@ -23,6 +23,7 @@ use murphy_sys::{
 use crate::{
     edge::Edge,
     lookups::{Lookup, Lookups},
+    pings::nanos,
 };
 
 /// An answer that takes longer is none: whoever asks has asked again, or goes without.
@@ -141,7 +142,6 @@ impl DnsEar {
                 Some(cookie) => self.of_cookie(cookie),
                 None => only_with(neighbours, dns.local.ip()),
             };
-            let asker = asker.filter(|inode| self.seats.contains_key(inode));
             if let Some(seat) = asker.and_then(|inode| self.seats.get_mut(&inode)) {
                 self.names.learn(&dns);
                 let resolution = seat.asking.hear(&dns);
@@ -243,10 +243,6 @@ fn only_with(neighbours: &Neighbours, address: IpAddr) -> Option<u64> {
         .filter(|(_, one)| one.addresses.contains(&address));
     let (inode, _) = with.next()?;
     with.next().is_none().then_some(inode)
-}
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Whether an address is a namespace's own; where its addresses are not known, it is taken for one.

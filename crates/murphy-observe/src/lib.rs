@@ -43,7 +43,7 @@ pub use map::ServiceMap;
 pub use observer::{Mode, News, ObserveError, Observer, Spec};
 pub use overhead::Overhead;
 pub use peer::PeerNow;
-pub use pings::{Outcome, Ping, PingCount, Pings, median_us};
+pub use pings::{Outcome, Ping, PingCount, Pings, median_us, nanos};
 pub use share::Share;
 pub use slice::{History, Rtt, Slice};
 pub use snapshot::{EdgeNow, Snapshot};

@@ -33,7 +33,7 @@ use crate::{
     overhead::{Meter, Overhead},
     peer::PeerNow,
     pinging::Pinging,
-    pings::{Outcome, median_us},
+    pings::{Outcome, median_us, nanos},
     slice::History,
     snapshot::{EdgeNow, Snapshot},
     tally::Tally,
@@ -156,8 +156,8 @@ pub struct Observer {
     /// What belongs to the namespaces as a whole, where nobody else is in them.
     ground: Option<GroundWatch>,
     findings: Findings,
-    /// How many events were lost until the last slice, and in all.
-    lost: (u64, u64),
+    /// How many events were lost until the last slice.
+    lost: u64,
     /// When events were lost for the last time.
     lost_at: Option<Instant>,
     heard_at: Instant,
@@ -270,7 +270,7 @@ impl Observer {
             dns,
             ground,
             findings: Findings::default(),
-            lost: (0, 0),
+            lost: 0,
             lost_at: None,
             heard_at: now,
             looked: (now, Duration::ZERO),
@@ -376,21 +376,16 @@ impl Observer {
     /// Takes in what the kernel has told, and which pings were answered.
     fn hear(&mut self) {
         self.heard_at = Instant::now();
-        self.lost.1 = 0;
         if let Some(events) = &mut self.events {
             let all = events.take();
             self.taken += all.len() as u64;
             for event in all {
                 self.book.tell(&event, &self.seats);
             }
-            // Also what could not be told because the processor was telling something of the same kind.
-            self.lost.1 += events.lost() + events.missed().unwrap_or(0);
         }
         if let Some(dns) = &mut self.dns {
             dns.hear(&self.neighbours);
-            self.lost.1 += dns.dropped();
         }
-        self.lost.1 += self.ground.as_ref().map_or(0, GroundWatch::lost);
         self.pinging.hear();
     }
 
@@ -443,10 +438,11 @@ impl Observer {
         // Who cannot be found is not listened to, and says nothing of which way is broken.
         let are_found = self.neighbours.find(self.pool.places()).is_ok();
         self.choose_peers(now_ns, are_found);
-        if self.lost.1 > self.lost.0 {
+        let lost = self.lost();
+        if lost > self.lost {
             self.lost_at = Some(Instant::now());
         }
-        self.lost.0 = self.lost.1;
+        self.lost = lost;
         let has_lost = self.lost_at.is_some_and(|at| at.elapsed() < LOST_TELLS);
         if self.pool.is_deserted() {
             // Where nobody is nothing is wrong.
@@ -597,13 +593,22 @@ impl Observer {
         Snapshot {
             at_ns,
             mode: self.mode.clone(),
-            lost: self.lost.1,
+            lost: self.lost(),
             overhead: self.overhead(),
             addresses: self.addresses(),
             edges: totals.into_iter().map(now).collect(),
             peers: self.peers(at_ns),
             listening: self.listening(),
         }
+    }
+
+    /// How many events, messages and packets could not be told of since it is observed.
+    fn lost(&self) -> u64 {
+        // Also what could not be told because the processor was telling something of the same kind.
+        let told = |events: &TcpEvents| events.lost() + events.missed().unwrap_or(0);
+        self.events.as_ref().map_or(0, told)
+            + self.dns.as_ref().map_or(0, DnsEar::dropped)
+            + self.ground.as_ref().map_or(0, GroundWatch::lost)
     }
 
     /// What it costs to observe.
@@ -617,7 +622,7 @@ impl Observer {
         let programs = self.counting.iter().flat_map(|_| programs());
         self.meter.fill(Overhead {
             events: self.taken,
-            lost: self.lost.1,
+            lost: self.lost(),
             looked: self.found as u64,
             look_us: u64::try_from(self.looked.1.as_micros()).unwrap_or(u64::MAX),
             programs: programs.collect(),
@@ -628,7 +633,7 @@ impl Observer {
     /// Each peer that is pinged. Where no ping was sent for longer than one takes to come, or to be lost, there is none.
     fn peers(&self, now_ns: u64) -> Vec<PeerNow> {
         let between = self.spec.ping_every.unwrap_or_default() + self.spec.ping_within;
-        let between_ns = u64::try_from(between.as_nanos()).unwrap_or(u64::MAX);
+        let between_ns = nanos(between);
         let fresh_ns = now_ns.saturating_sub(between_ns.saturating_mul(2));
         // Two namespaces may go by one name, as they do on edges.
         let mut all = BTreeMap::new();

@@ -22,7 +22,7 @@ use murphy_sys::{
 
 use crate::{
     edge::Edge,
-    pings::{Pings, UnderWay},
+    pings::{Pings, UnderWay, nanos},
 };
 
 /// No more peers are pinged.
@@ -130,7 +130,7 @@ impl Pinging {
 
     /// Pings each peer when it is time: so often, and who is not heard of within so long is lost.
     pub fn ping(&mut self, every: Duration, within: Duration, neighbours: &Neighbours) {
-        let within_ns = u64::try_from(within.as_nanos()).unwrap_or(u64::MAX);
+        let within_ns = nanos(within);
         let given_up_ns = boottime_ns().saturating_sub(within_ns);
         for (inode, post) in &mut self.posts {
             for pings in post.peers.values_mut() {

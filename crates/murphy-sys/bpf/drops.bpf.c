@@ -3,13 +3,13 @@
  * Counts the packets that the kernel drops in some network namespaces, by its reason for that. Nothing is told of a single
  * packet. Needs Linux 5.17, since when there are reasons.
  */
+#include "namespaces.h"
 #include "tcp.h"
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
-#define NAMESPACES_MAX 1024
 #define COUNTS_MAX 4096
 #define OTHERS_MAX 1024
 #define ETH_P_IP 0x0800
@@ -33,14 +33,6 @@ _Static_assert(sizeof(struct key) == 28, "as in src/drops/");
 
 /* Packets of which not even this could be counted. */
 __u64 lost;
-
-/* The namespaces that are watched, by their numbers. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, NAMESPACES_MAX);
-	__type(key, __u32);
-	__type(value, __u8);
-} namespaces SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -121,7 +113,7 @@ int murphy_drop(__u64 *ctx)
 	if (bpf_core_type_exists(btf_trace_kfree_skb))
 		receiver = (const struct sock *)ctx[3];
 	key.namespace = namespace_of(skb, receiver);
-	if (!bpf_map_lookup_elem(&namespaces, &key.namespace))
+	if (!is_watched(key.namespace))
 		return 0;
 	key.reason = ctx[2];
 	key.is_received = BPF_CORE_READ(skb, skb_iif) != 0;

@@ -23,23 +23,10 @@ const volatile struct {
 /* Events for which there was no room. */
 __u64 lost;
 
-/* The namespaces that are watched, by their numbers. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, NAMESPACES_MAX);
-	__type(key, __u32);
-	__type(value, __u8);
-} namespaces SEC(".maps");
-
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, RING_BYTES);
 } events SEC(".maps");
-
-static __always_inline int is_watched(__u32 namespace)
-{
-	return bpf_map_lookup_elem(&namespaces, &namespace) != 0;
-}
 
 static __always_inline int has_port(const struct event *event)
 {

@@ -2,12 +2,12 @@
 /* What is told of connections, the same as in src/tcp_events/, and how it is read from sockets and packets. */
 #pragma once
 
+#include "namespaces.h"
 #include "tcp.h"
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-#define NAMESPACES_MAX 1024
 #define PORTS_MAX 64
 #define RING_BYTES (8 << 20)
 #define NO_REASON 0xffffffff

@@ -1,8 +1,16 @@
 //! BPF programs are read from memory and loaded; what the kernel has against one of them is part of the error.
 
-use std::{cell::RefCell, io, sync::Once};
+use std::{
+    cell::RefCell,
+    io,
+    os::fd::{AsFd, BorrowedFd},
+    sync::{Arc, Mutex, Once, PoisonError},
+};
 
-use libbpf_rs::{MapCore, MapFlags, Object, ObjectBuilder, OpenObject, PrintLevel, set_print};
+use libbpf_rs::{
+    MapCore, MapFlags, Object, ObjectBuilder, OpenObject, PrintLevel, RingBuffer,
+    RingBufferBuilder, set_print,
+};
 
 /// How much of what the kernel says about a refused program is kept, in bytes.
 const LOG_MAX: usize = 2000;
@@ -37,6 +45,61 @@ pub(crate) fn load(object: OpenObject) -> io::Result<Object> {
             None => io::Error::new(kind, error),
         }
     })
+}
+
+/// Takes something out of a map; that it is not there is no error.
+pub(crate) fn forget(map: &impl MapCore, key: &[u8]) -> Result<(), libbpf_rs::Error> {
+    match map.delete(key) {
+        Err(error) if error.kind() != libbpf_rs::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// What programs say, by the ring `events` of their object.
+pub(crate) struct Ring<T> {
+    ring: RingBuffer<'static>,
+    heard: Arc<Mutex<Vec<T>>>,
+}
+
+// SAFETY: libbpf binds a ring to no thread, its callback may be sent, and nobody outside has its pointers.
+unsafe impl<T: Send> Send for Ring<T> {}
+
+impl<T: Send + 'static> Ring<T> {
+    /// Listens; each record is read as it comes.
+    pub fn listen(object: &Object, read: fn(&[u8]) -> Option<T>) -> Result<Self, libbpf_rs::Error> {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let into = Arc::clone(&heard);
+        let hear = move |record: &[u8]| {
+            let mut heard = into.lock().unwrap_or_else(PoisonError::into_inner);
+            heard.extend(read(record));
+            0
+        };
+        let mut maps = object.maps();
+        let events = maps.find(|map| map.name() == "events");
+        let events = events.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        let mut ring = RingBufferBuilder::new();
+        ring.add(&events, hear)?;
+        Ok(Self {
+            ring: ring.build()?,
+            heard,
+        })
+    }
+
+    /// What was said since this was asked last, in the order in which it was; so many at once at most.
+    pub fn take(&mut self, most: usize) -> Vec<T> {
+        // It could only fail by an answer of what listens, which gives none.
+        let _ = self.ring.consume_raw_n(most);
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *heard)
+    }
+}
+
+impl<T> AsFd for Ring<T> {
+    /// Readable when there is something to take.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the descriptor is the ring's own, which lives as long as `self`.
+        unsafe { BorrowedFd::borrow_raw(self.ring.epoll_fd()) }
+    }
 }
 
 /// The one number that programs count in: how much they could not tell of.

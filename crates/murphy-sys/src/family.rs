@@ -224,12 +224,7 @@ impl Family {
     /// Takes a process out.
     pub fn remove(&self, pid: u32) -> Result<(), FamilyError> {
         let family = map(&self.object, "family")?;
-        match family.delete(&pid.to_ne_bytes()) {
-            Err(error) if error.kind() != libbpf_rs::ErrorKind::NotFound => {
-                Err(refused("tell the BPF programs")(error))
-            }
-            _ => Ok(()),
-        }
+        bpf::forget(&family, &pid.to_ne_bytes()).map_err(refused("tell the BPF programs"))
     }
 
     /// The pids of everyone in it who lives.

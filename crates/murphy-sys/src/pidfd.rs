@@ -3,7 +3,12 @@
 //! It is opened by pid and then checked against the start time: from there on every signal reaches that
 //! process or nobody. Needs Linux 5.3. See `pidfd_open(2)`, `pidfd_send_signal(2)`.
 
-use std::{io, os::fd::OwnedFd, time::Duration};
+use std::{
+    io,
+    os::fd::OwnedFd,
+    process::{Child, ExitStatus},
+    time::Duration,
+};
 
 use rustix::{
     io::Errno,
@@ -99,6 +104,20 @@ pub fn may_signal(process: ProcessId) -> Result<(), PidfdError> {
         return Err(PidfdError::Gone { process });
     };
     rustix::process::test_kill_process(pid).map_err(|errno| refused(process, errno))
+}
+
+/// How a child has ended, if it does so within the limit.
+///
+/// `Child::try_wait` and `Child::wait` also collect a stop of a child that another thread of Murphy traces, whatever they
+/// ask for (`ptrace(2)`, "Stopped states"): the child then passes for ended, and its tracer waits in vain. A pidfd tells of
+/// the end alone.
+pub fn ended_within(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
+    match pidfd_open(Pid::from_child(child), PidfdFlags::empty()) {
+        Ok(fd) if !session::readable_within(&fd, limit)? => Ok(None),
+        // One that was collected already has said how it ended.
+        Ok(_) | Err(Errno::SRCH) => child.try_wait(),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// Asks the kernel for a pidfd of the calling process: whether it knows them.

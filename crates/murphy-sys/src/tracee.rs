@@ -356,7 +356,13 @@ pub(crate) fn ptrace(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::process::Command;
+    use std::{
+        process::Command,
+        sync::atomic::{AtomicBool, Ordering},
+        thread,
+    };
+
+    use crate::pidfd::ended_within;
 
     #[test]
     fn a_stopped_process_goes_on_afterwards() {
@@ -391,5 +397,31 @@ mod tests {
         assert!(error.contains("traces it already"), "{error}");
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn who_waits_for_an_end_takes_no_stop_away() {
+        let mut child = Command::new("sleep").arg("30").spawn().unwrap();
+        let process = ProcessId::of(child.id()).unwrap();
+        let patience = Duration::from_secs(2);
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let waits = scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    assert_eq!(ended_within(&mut child, Duration::ZERO).unwrap(), None);
+                }
+            });
+            let stopped = (0..200)
+                .map(|_| while_stopped(process, Who::Everybody, patience, |_| ()).map(|_| ()));
+            let stopped: Result<Vec<_>, _> = stopped.collect();
+            is_over.store(true, Ordering::Relaxed);
+            waits.join().unwrap();
+            stopped.unwrap();
+        });
+        child.kill().unwrap();
+        let status = ended_within(&mut child, Duration::from_secs(10)).unwrap();
+        assert!(status.is_some_and(|status| !status.success()));
+        // Asked again, it says the same.
+        assert_eq!(ended_within(&mut child, Duration::ZERO).unwrap(), status);
     }
 }

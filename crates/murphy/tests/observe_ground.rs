@@ -6,22 +6,24 @@ mod wire;
 
 mod harness;
 mod network;
+mod observed;
 mod victims;
 
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
+    ops::Deref,
     process::Command,
     sync::atomic::{AtomicBool, Ordering},
     thread::{Scope, scope, sleep},
     time::{Duration, Instant},
 };
 
-use harness::{Guard, say_skipped};
-use murphy_sys::{drops, namespace::NetNamespace, tcp_events};
-use network::Named;
+use harness::say_skipped;
+use murphy_sys::{drops, namespace::NetNamespace};
+use observed::Pair;
 use serde_json::Value;
-use wire::{Wire, address};
+use wire::address;
 
 /// How long it takes until an observer knows what is usual.
 const BEFORE: Duration = Duration::from_secs(3);
@@ -30,34 +32,20 @@ const WRONG: Duration = Duration::from_secs(5);
 /// How many clients there are.
 const CLIENTS: usize = 4;
 
-/// Two named nodes on a wire: a client and a server.
-struct Lab {
-    wire: Wire,
-    named: Named,
-    guard: Guard,
+/// A client and a server.
+struct Lab(Pair);
+
+impl Deref for Lab {
+    type Target = Pair;
+
+    fn deref(&self) -> &Pair {
+        &self.0
+    }
 }
 
 impl Lab {
     fn lay_or_skip() -> Option<Self> {
-        let guard = Guard::root_or_skip()?;
-        if let Err(error) = tcp_events::trial() {
-            say_skipped(&error.to_string());
-            return None;
-        }
-        let endings = ["c".to_owned(), "s".to_owned()];
-        let (named, namespaces) = Named::make_or_skip(&guard, endings)?;
-        let [a, b] = namespaces.try_into().expect("two were made");
-        Some(Self {
-            wire: Wire::lay(a, b),
-            named,
-            guard,
-        })
-    }
-
-    fn listen(&self) -> TcpListener {
-        let at: SocketAddr = (address(true, 2), 0).into();
-        let bound = self.wire.b.run(|| TcpListener::bind(at));
-        bound.expect("a namespace").expect("a socket")
+        Pair::lay_or_skip().map(Self)
     }
 
     fn connect(&self, to: SocketAddr, within: Duration) -> Option<TcpStream> {
@@ -106,21 +94,18 @@ impl Lab {
         let is_over = AtomicBool::new(false);
         scope(|scope| {
             self.stream(scope, &is_over);
-            let found = self.observe(end, || self.inject(how));
+            let found = self.observe(end, || self.disturb(how));
             is_over.store(true, Ordering::Relaxed);
             found
         })
     }
 
-    /// Injects into the client's node, and waits until it is over.
-    fn inject(&self, how: &str) {
-        let target = self.named.target(0);
-        let words = format!(
-            "inject net -t {target} {how} --direction to --for {}s",
+    /// Disturbs what the client sends, and waits until it is over.
+    fn disturb(&self, how: &str) {
+        self.inject(&format!(
+            "inject net -t TARGET {how} --direction to --for {}s",
             WRONG.as_secs()
-        );
-        let ended = self.guard.murphy(words.split(' ')).run();
-        assert_eq!(ended.code, 0, "{ended:?}");
+        ));
     }
 }
 
@@ -171,7 +156,7 @@ fn doubled_packets_are_found_from_both_ends() {
     let is_over = AtomicBool::new(false);
     let [sent, got] = scope(|scope| {
         lab.stream(scope, &is_over);
-        let sender = scope.spawn(|| lab.observe(0, || lab.inject("--duplicate 30%")));
+        let sender = scope.spawn(|| lab.observe(0, || lab.disturb("--duplicate 30%")));
         let got = lab.observe(1, || sleep(WRONG));
         let sent = sender.join().expect("it was asserted");
         is_over.store(true, Ordering::Relaxed);

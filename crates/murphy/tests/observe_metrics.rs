@@ -5,63 +5,46 @@ mod wire;
 
 mod harness;
 mod network;
+mod observed;
 mod victims;
 
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
+    ops::Deref,
     process::{Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     thread::{scope, sleep},
     time::Duration,
 };
 
-use harness::{Guard, patience, say_skipped, wait_until};
-use murphy_sys::{ping::Pinger, tcp_events};
-use network::Named;
+use harness::{Guard, patience, wait_until};
+use observed::Pair;
 use serde_json::Value;
 use victims::{
     Heard,
     program::tool_or_skip,
     prometheus::{LOST, Prometheus, SLOW, get},
 };
-use wire::{Wire, address};
+use wire::address;
 
 /// Those of the founding document, and what Murphy itself finds.
 const ALERTS: [(&str, &str); 3] = [LOST, SLOW, ("Found", "murphy_finding == 1")];
 
-/// Two named nodes on a wire, of which the first asks the second.
-struct Lab {
-    wire: Wire,
-    named: Named,
-    guard: Guard,
+/// Of two nodes the first asks the second.
+struct Lab(Pair);
+
+impl Deref for Lab {
+    type Target = Pair;
+
+    fn deref(&self) -> &Pair {
+        &self.0
+    }
 }
 
 impl Lab {
     fn lay_or_skip() -> Option<Self> {
-        let guard = Guard::root_or_skip()?;
-        if let Err(error) = tcp_events::trial() {
-            say_skipped(&error.to_string());
-            return None;
-        }
-        let endings = ["c".to_owned(), "s".to_owned()];
-        let (named, namespaces) = Named::make_or_skip(&guard, endings)?;
-        let [a, b] = namespaces.try_into().expect("two were made");
-        if let Err(error) = Pinger::new(&a, None) {
-            say_skipped(&error.to_string());
-            return None;
-        }
-        Some(Self {
-            wire: Wire::lay(a, b),
-            named,
-            guard,
-        })
-    }
-
-    fn listen(&self) -> TcpListener {
-        let at: SocketAddr = (address(true, 2), 0).into();
-        let bound = self.wire.b.run(|| TcpListener::bind(at));
-        bound.expect("a namespace").expect("a socket")
+        Pair::pinged_or_skip().map(Self)
     }
 
     fn connect(&self, to: SocketAddr) -> TcpStream {
@@ -89,13 +72,6 @@ impl Lab {
             url.strip_suffix("/metrics")?.parse().ok()
         });
         (observer, at)
-    }
-
-    /// Injects into the first node, and waits until it is over.
-    fn inject(&self, words: &str) {
-        let words = words.replace("TARGET", &self.named.target(0));
-        let ended = self.guard.murphy(words.split(' ')).run();
-        assert_eq!(ended.code, 0, "{ended:?}");
     }
 }
 

@@ -5,6 +5,7 @@ mod wire;
 
 mod harness;
 mod network;
+mod observed;
 mod victims;
 
 use std::{
@@ -20,11 +21,9 @@ use std::{
 use harness::{Ended, Guard, patience, say_skipped, wait_until};
 use murphy_sys::{
     clock::{boottime_ns, realtime_ns},
-    ping::Pinger,
     process::BootId,
-    tcp_events,
 };
-use network::Named;
+use observed::{Pair, echo};
 use serde_json::{Value, json};
 use wire::{Wire, address};
 
@@ -35,21 +34,6 @@ const BETWEEN: Duration = Duration::from_secs(6);
 /// How many clients there are.
 const CLIENTS: usize = 8;
 const S: u64 = 1_000_000_000;
-
-fn answer(mut stream: TcpStream, is_over: &AtomicBool) {
-    let mut question = [0; 32];
-    stream.set_nonblocking(false).expect("a socket");
-    let short = Some(Duration::from_millis(100));
-    stream.set_read_timeout(short).expect("a socket");
-    while !is_over.load(Ordering::Relaxed) {
-        match stream.read(&mut question) {
-            Ok(0) => return,
-            Ok(length) if stream.write_all(&question[..length]).is_err() => return,
-            Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => return,
-            _ => {}
-        }
-    }
-}
 
 /// Asks a hundred times a second until it is over.
 fn ask(mut stream: TcpStream, is_over: &AtomicBool) {
@@ -75,7 +59,7 @@ fn talk<'scope>(scope: &'scope Scope<'scope, '_>, wire: &Wire, is_over: &'scope 
         let client = made.expect("a connection");
         let (server, _) = listener.accept().expect("it was made");
         scope.spawn(move || ask(client, is_over));
-        scope.spawn(move || answer(server, is_over));
+        scope.spawn(move || echo(server, is_over));
     }
 }
 
@@ -106,40 +90,27 @@ fn verdicts(score: &Value) -> Vec<&str> {
 
 #[test]
 fn a_loss_and_a_delay_are_detected_while_they_are_injected_and_afterwards_too() {
-    let Some(guard) = Guard::root_or_skip() else {
+    let Some(pair) = Pair::pinged_or_skip() else {
         return;
     };
-    if let Err(error) = tcp_events::trial() {
-        say_skipped(&error.to_string());
-        return;
-    }
-    let Some((named, namespaces)) = Named::make_or_skip(&guard, ["c".to_owned(), "s".to_owned()])
-    else {
-        return;
-    };
-    let [a, b] = namespaces.try_into().expect("two were made");
-    if let Err(error) = Pinger::new(&a, None) {
-        say_skipped(&error.to_string());
-        return;
-    }
-    let wire = Wire::lay(a, b);
+    let (wire, named, guard) = (&pair.wire, &pair.named, &pair.guard);
     let injected = guard.dir().join("injected.jsonl");
     let is_over = AtomicBool::new(false);
     let live = scope(|scope| {
-        talk(scope, &wire, &is_over);
+        talk(scope, wire, &is_over);
         let events = injected.to_str().expect("a path");
         let at = named.target(0);
         let words = ["observe", "-t", &at, "--score", events, "--json"];
         let observer = guard.murphy(words).start();
         sleep(BEFORE);
         let words = format!("inject net -t {at} --loss 30% --direction to --for 5s");
-        inject(&guard, &words, &injected);
+        inject(guard, &words, &injected);
         sleep(BETWEEN);
         // The fault is at the other end of what is observed.
         let other = named.target(1);
         let words =
             format!("inject net -t {other} --delay 50ms --direction to --peer {at} --for 5s");
-        inject(&guard, &words, &injected);
+        inject(guard, &words, &injected);
         observer.signal("INT");
         let ended = observer.wait();
         is_over.store(true, Ordering::Relaxed);

@@ -158,9 +158,9 @@ impl<'a> Scene<'a> {
         });
     }
 
-    /// Waits for a finding between the front end and the catalog that is hit, from a line on; its direction.
-    fn found(&self, kind: &str, from: usize) -> String {
-        self.observer.wait_for(kind, from, |line| {
+    /// Waits for a finding between the front end and the catalog that is hit, from a line on, which goes that way.
+    fn is_found(&self, kind: &str, direction: &str, from: usize) {
+        let said = self.observer.wait_for(kind, from, |line| {
             let said: Value = serde_json::from_str(&line.text).ok()?;
             let edge = &said["edge"];
             let is_it = said["event"] == "found"
@@ -169,9 +169,9 @@ impl<'a> Scene<'a> {
                 && edge["side"] == "opened"
                 && edge["peer"] == CATALOG_1
                 && edge["port"] == 8080;
-            let direction = said["direction"].as_str()?.to_owned();
-            is_it.then_some(direction)
-        })
+            is_it.then_some(said)
+        });
+        assert_eq!(said["direction"], direction, "{said:#}");
     }
 
     /// What is wrong with each catalog, by the last snapshot.
@@ -310,7 +310,7 @@ fn the_failures_of_the_founding_document_are_seen_as_it_says_and_scored() {
         assert!(!scene.is_lost(CATALOG_2));
         scene.other_is_quick();
         scene.is_alerted(LOST, "destination_ip");
-        assert_eq!(scene.found("partition", from), "from");
+        scene.is_found("partition", "from", from);
         scene.is_marked("partition");
     });
     scene.recovers();
@@ -322,7 +322,7 @@ fn the_failures_of_the_founding_document_are_seen_as_it_says_and_scored() {
         });
         scene.is_alerted(SLOW, "destination_ip");
         scene.other_is_quick();
-        assert_eq!(scene.found("latency", from), "both");
+        scene.is_found("latency", "both", from);
         scene.is_marked("latency");
     });
     scene.recovers();
@@ -332,7 +332,7 @@ fn the_failures_of_the_founding_document_are_seen_as_it_says_and_scored() {
         let resent = [CATALOG_1, CATALOG_2].map(|peer| scene.resent(peer));
         assert!(resent[0] > 2.0 && resent[1] < resent[0] / 4.0, "{resent:?}");
         scene.other_is_quick();
-        assert_eq!(scene.found("loss", from), "from");
+        scene.is_found("loss", "from", from);
         scene.is_marked("loss");
     });
     // What was lost in the last seconds still is.

@@ -13,6 +13,7 @@ mod wire;
 
 mod harness;
 mod network;
+mod observed;
 mod victims;
 
 use std::{
@@ -34,6 +35,7 @@ use murphy_sys::{
     tcp_events,
 };
 use network::Named;
+use observed::echo;
 use runtimes::Docker;
 use serde_json::Value;
 use wire::{Star, address};
@@ -166,22 +168,6 @@ struct Ending<'a>(&'a AtomicBool);
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-fn echo(mut stream: TcpStream, is_over: &AtomicBool) {
-    let mut question = [0; 32];
-    stream.set_nonblocking(false).expect("a socket");
-    stream.set_nodelay(true).expect("a socket");
-    let short = Some(Duration::from_millis(100));
-    stream.set_read_timeout(short).expect("a socket");
-    while !is_over.load(Ordering::Relaxed) {
-        match stream.read(&mut question) {
-            Ok(0) => return,
-            Ok(length) if stream.write_all(&question[..length]).is_err() => return,
-            Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => return,
-            _ => {}
-        }
     }
 }
 

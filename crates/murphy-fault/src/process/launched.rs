@@ -13,7 +13,7 @@ use std::{
 use murphy_sys::{
     cgroup::Hierarchies,
     clock::boottime_ns,
-    pidfd::Pidfd,
+    pidfd::{Pidfd, ended_within},
     process::{ProcessError, ProcessId, Stat, namespace_inode},
     signal::Signal,
     spawn::{Launch, SpawnError, TimeOffsets},
@@ -230,7 +230,7 @@ impl Launched {
 
     /// How it has ended, if it has.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>, LaunchedError> {
-        self.child.try_wait().map_err(LaunchedError::Wait)
+        ended_within(&mut self.child, Duration::ZERO).map_err(LaunchedError::Wait)
     }
 
     /// Kills the command with everything it has started, leaves it down, and starts it again. `wait` waits
@@ -276,7 +276,7 @@ impl Launched {
             left.push(format!("end the rest of the command: {error}"));
         }
         // It is dead by now; only its status is left to collect.
-        if let Ok(None) = self.child.try_wait() {
+        if let Ok(None) = self.ended() {
             left.push(format!(
                 "end the command: pid {} still runs",
                 self.child.id()

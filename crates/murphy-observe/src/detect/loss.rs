@@ -184,8 +184,7 @@ fn by_segments(sight: &Sight<'_>) -> Option<Claim> {
     let sum = sight.history.sum_since(since_ns);
     let share = sum.loss();
     // Now and then one is sent again that only took long, which nobody says any more once its connection is over.
-    let is_few = sum.resent.saturating_sub(sum.duplicated) < RESENT_MIN;
-    if is_few || share.interval()[0] < RATIO_MIN {
+    if share.hit < RESENT_MIN || share.interval()[0] < RATIO_MIN {
         return None;
     }
     // Of the slice in which it began a part was without.

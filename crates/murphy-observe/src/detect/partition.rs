@@ -29,7 +29,9 @@ pub fn detect(sight: &Sight<'_>) -> Vec<Claim> {
     // Where only names are asked for there are no connections.
     let last = sight.history.last().copied().unwrap_or_default();
     let in_vain = recent.in_vain();
-    let is_tried = in_vain >= TRIES && (last.stalled > 0 || last.asking > 0);
+    // Whoever soon gives up asks for nothing at just this moment.
+    let is_asked = last.asking > 0 || recent.given_up > 0;
+    let is_tried = in_vain >= TRIES && (last.stalled > 0 || is_asked);
     let passed_ns = passed_last(sight);
     // What connections say is as old as the last look at them.
     let until_ns = match last.looked_ns {
@@ -45,8 +47,7 @@ pub fn detect(sight: &Sight<'_>) -> Vec<Claim> {
     let is_pinged = sight.pings.is_some_and(Pings::has_answered);
     // Whoever has gone, and whom nobody wants anything of any more, answers no pings, either.
     let last_lookup = sight.lookups.and_then(|all| all.latest().next());
-    let is_wanted =
-        last.active > 0 || last.asking > 0 || last_lookup.is_some_and(Lookup::has_failed);
+    let is_wanted = last.active > 0 || is_asked || last_lookup.is_some_and(Lookup::has_failed);
     let is_found = if is_tried {
         // Where nobody answers pings, connections alone have to say it.
         row.len() >= PINGS_LOST_TOO || !is_pinged

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     edge::Edge,
     finding::{Kind, Size},
+    pings::nanos,
     share::Share,
 };
 
@@ -467,10 +468,6 @@ fn size_fits(fault: &Injected, alarm: &Alarm) -> Option<bool> {
         }
         _ => None,
     }
-}
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn is_within(spans: &[(u64, u64)], at_ns: u64) -> bool {

@@ -103,13 +103,15 @@ struct Range {
 }
 
 impl Range {
-    /// A point a second, or as many as Prometheus gives.
+    /// A point a second, or as many as Prometheus gives, the last of them at the very end: it counts them from the
+    /// beginning, and what fires in the end alone would lie behind the last of those.
     fn of(from_ns: u64, until_ns: u64) -> Self {
-        let length_ms = until_ns.saturating_sub(from_ns) / 1_000_000;
+        let length_ns = until_ns.saturating_sub(from_ns);
+        let step_ms = (length_ns / 1_000_000).div_ceil(POINTS_MAX).max(1000);
         Self {
-            from_ns,
+            from_ns: until_ns - length_ns / (step_ms * 1_000_000) * (step_ms * 1_000_000),
             until_ns,
-            step_ms: length_ms.div_ceil(POINTS_MAX).max(1000),
+            step_ms,
         }
     }
 }
@@ -415,7 +417,7 @@ mod tests {
         let range = Range::of(500_000_000, 60 * second);
         assert_eq!(
             url.question(&range, CLOCKS),
-            "/p/api/v1/query_range?query=ALERTS%7Balertstate%3D%22firing%22%7D&start=1700000000.500&end=1700000060.000&step=1.000"
+            "/p/api/v1/query_range?query=ALERTS%7Balertstate%3D%22firing%22%7D&start=1700000001.000&end=1700000060.000&step=1.000"
         );
     }
 

@@ -13,14 +13,13 @@ use std::{
     io,
     os::fd::{AsFd, AsRawFd, OwnedFd},
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
 };
 
-use libbpf_rs::{MapCore, Object, RingBuffer, RingBufferBuilder};
+use libbpf_rs::Object;
 
 use super::{Dns, heard_at};
 use crate::{
-    bpf,
+    bpf::{self, Ring},
     cgroup::{self, TopError},
     clock::{boottime_ns, realtime_ns},
     program_runs::{self, ProgramRuns},
@@ -79,8 +78,7 @@ pub enum SocketsError {
 pub struct DnsSockets {
     /// Attached while they are here; dropped before what they belong to.
     _links: Vec<OwnedFd>,
-    ring: RingBuffer<'static>,
-    heard: Arc<Mutex<Vec<AtSocket>>>,
+    ring: Ring<AtSocket>,
     says_namespace: bool,
     object: Object,
 }
@@ -120,8 +118,8 @@ impl DnsSockets {
             Ok(object) => (object, true),
             Err(_) => (load(object, false)?, false),
         };
-        let heard = Arc::new(Mutex::new(Vec::new()));
-        let ring = ring(&object, Arc::clone(&heard))?;
+        let ring = Ring::listen(&object, read);
+        let ring = ring.map_err(refused("listen to the BPF programs"))?;
         let directory = cgroup::top()?;
         let mut links = Vec::new();
         for (name, hook) in PROGRAMS {
@@ -139,7 +137,6 @@ impl DnsSockets {
         Ok(Self {
             _links: links,
             ring,
-            heard,
             says_namespace,
             object,
         })
@@ -148,10 +145,7 @@ impl DnsSockets {
     /// What was said since this was asked last, in the order in which it was; no more at once than what can wait. Does not
     /// wait.
     pub fn hear(&mut self) -> Vec<AtSocket> {
-        // It could only fail by an answer of what listens, which gives none.
-        let _ = self.ring.consume_raw_n(TAKEN_MAX);
-        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *heard)
+        self.ring.take(TAKEN_MAX)
     }
 
     /// Whether the kernel says whose each message is.
@@ -182,26 +176,6 @@ fn load(object: &[u8], says_namespace: bool) -> Result<Object, SocketsError> {
         what: "load the BPF programs",
         source,
     })
-}
-
-fn ring(
-    object: &Object,
-    heard: Arc<Mutex<Vec<AtSocket>>>,
-) -> Result<RingBuffer<'static>, SocketsError> {
-    let hear = move |record: &[u8]| {
-        let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
-        heard.extend(read(record));
-        0
-    };
-    let events = object.maps().find(|map| map.name() == "events");
-    let events = events.ok_or(SocketsError::Refused {
-        what: "find a BPF map",
-        source: io::ErrorKind::NotFound.into(),
-    })?;
-    let mut ring = RingBufferBuilder::new();
-    ring.add(&events, hear)
-        .map_err(refused("listen to the BPF programs"))?;
-    ring.build().map_err(refused("listen to the BPF programs"))
 }
 
 /// The message of a record, if it is one.

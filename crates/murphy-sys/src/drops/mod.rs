@@ -157,12 +157,8 @@ impl Drops {
         let Ok(key) = u32::try_from(inode) else {
             return Ok(());
         };
-        match self.map("namespaces")?.delete(&key.to_ne_bytes()) {
-            Err(error) if error.kind() != libbpf_rs::ErrorKind::NotFound => {
-                Err(refused("tell the BPF program")(error))
-            }
-            _ => Ok(()),
-        }
+        bpf::forget(&self.map("namespaces")?, &key.to_ne_bytes())
+            .map_err(refused("tell the BPF program"))
     }
 
     /// What was dropped since this was asked last. A packet that is dropped at this very moment may be missed.

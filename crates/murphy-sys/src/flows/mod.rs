@@ -29,6 +29,7 @@ use std::{
 use libbpf_rs::{MapCore, MapFlags, RingBuffer, RingBufferBuilder};
 
 use crate::{
+    bpf,
     namespace::{NamespaceError, NetNamespace},
     traffic::{Attachment, Order, Traffic, TrafficError, Way, refused, try_filters},
 };
@@ -171,12 +172,8 @@ impl Flows {
     pub fn remove(&mut self, flows: &[Flow]) -> Result<(), FlowsError> {
         let map = self.traffic.map("flows")?;
         for flow in flows {
-            match map.delete(&flow.encode()) {
-                Err(error) if error.kind() != libbpf_rs::ErrorKind::NotFound => {
-                    return Err(refused("tell the BPF programs")(error).into());
-                }
-                _ => self.broken.remove(flow),
-            };
+            bpf::forget(&map, &flow.encode()).map_err(refused("tell the BPF programs"))?;
+            self.broken.remove(flow);
         }
         Ok(())
     }

@@ -286,12 +286,9 @@ impl Refusal {
         }
         let gone: Vec<u32> = self.processes.difference(processes).copied().collect();
         for process in gone {
-            match self.map("processes")?.delete(&process.to_ne_bytes()) {
-                Err(error) if error.kind() != libbpf_rs::ErrorKind::NotFound => {
-                    return Err(self.refused("tell the BPF programs", of_libbpf(error)));
-                }
-                _ => self.processes.remove(&process),
-            };
+            bpf::forget(&self.map("processes")?, &process.to_ne_bytes())
+                .map_err(|error| self.refused("tell the BPF programs", of_libbpf(error)))?;
+            self.processes.remove(&process);
         }
         let fresh: Vec<u32> = processes.difference(&self.processes).copied().collect();
         for process in fresh {
@@ -331,12 +328,7 @@ impl Refusal {
         let refused = |error| self.refused("tell the BPF programs", of_libbpf(error));
         let map = self.map("spared")?;
         for gone in self.spared.difference(&places) {
-            match map.delete(&key(gone)) {
-                Err(error) if error.kind() != libbpf_rs::ErrorKind::NotFound => {
-                    return Err(refused(error));
-                }
-                _ => {}
-            }
+            bpf::forget(&map, &key(gone)).map_err(refused)?;
         }
         for fresh in places.difference(&self.spared) {
             map.update(&key(fresh), &[1], MapFlags::ANY)

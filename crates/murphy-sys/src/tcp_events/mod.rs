@@ -19,14 +19,13 @@ use std::{
     fmt, io,
     os::fd::{AsFd, AsRawFd, BorrowedFd},
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use libbpf_rs::{Link, MapCore, MapFlags, Object, RingBuffer, RingBufferBuilder};
+use libbpf_rs::{Link, MapCore, MapFlags, Object};
 
 use crate::{
-    bpf,
+    bpf::{self, Ring},
     program_runs::{self, ProgramRuns},
     session,
 };
@@ -128,8 +127,7 @@ impl Filter {
 pub struct TcpEvents {
     /// Attached while they are here; dropped before what they belong to.
     links: Vec<Link>,
-    ring: RingBuffer<'static>,
-    heard: Arc<Mutex<Vec<TcpEvent>>>,
+    ring: Ring<TcpEvent>,
     object: Object,
 }
 
@@ -177,12 +175,11 @@ impl TcpEvents {
             what: "load the BPF programs",
             source,
         })?;
-        let heard = Arc::new(Mutex::new(Vec::new()));
-        let ring = listen(&object, Arc::clone(&heard))?;
+        let ring = Ring::listen(&object, event::read);
+        let ring = ring.map_err(refused("listen to the BPF programs"))?;
         let mut events = Self {
             links: Vec::new(),
             ring,
-            heard,
             object,
         };
         for inode in &filter.namespaces {
@@ -216,21 +213,14 @@ impl TcpEvents {
         let Ok(key) = u32::try_from(inode) else {
             return Ok(());
         };
-        match map(&self.object, "namespaces")?.delete(&key.to_ne_bytes()) {
-            Err(error) if error.kind() != libbpf_rs::ErrorKind::NotFound => {
-                Err(refused("tell the BPF programs")(error))
-            }
-            _ => Ok(()),
-        }
+        bpf::forget(&map(&self.object, "namespaces")?, &key.to_ne_bytes())
+            .map_err(refused("tell the BPF programs"))
     }
 
     /// What was said since this was asked last, in the order in which it was; no more at once than what can wait, so that
     /// it ends on a busy machine, too.
     pub fn take(&mut self) -> Vec<TcpEvent> {
-        // It could only fail by an answer of what listens, which gives none.
-        let _ = self.ring.consume_raw_n(TAKEN_MAX);
-        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *heard)
+        self.ring.take(TAKEN_MAX)
     }
 
     /// Waits until there is something to take, or much where [`Filter::is_prompt`] is not asked for, or for so long;
@@ -269,30 +259,13 @@ impl TcpEvents {
 impl AsFd for TcpEvents {
     /// Readable when there is something to take.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the descriptor is the ring's own, which lives as long as `self`.
-        unsafe { BorrowedFd::borrow_raw(self.ring.epoll_fd()) }
+        self.ring.as_fd()
     }
 }
 
 /// Asks this kernel whether connections can be watched: none of them are.
 pub fn trial() -> Result<(), TcpEventsError> {
     TcpEvents::watch(&Filter::default()).map(drop)
-}
-
-fn listen(
-    object: &Object,
-    heard: Arc<Mutex<Vec<TcpEvent>>>,
-) -> Result<RingBuffer<'static>, TcpEventsError> {
-    let hear = move |record: &[u8]| {
-        let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
-        heard.extend(event::read(record));
-        0
-    };
-    let events = map(object, "events")?;
-    let mut ring = RingBufferBuilder::new();
-    ring.add(&events, hear)
-        .map_err(refused("listen to the BPF programs"))?;
-    ring.build().map_err(refused("listen to the BPF programs"))
 }
 
 fn map<'a>(object: &'a Object, name: &str) -> Result<libbpf_rs::Map<'a>, TcpEventsError> {

@@ -38,6 +38,10 @@ pub const MILLISECOND: Nanos = 1_000_000;
 const TICK_LATE: Nanos = 250 * MILLISECOND;
 /// What may be heard of one program.
 const LINES_MAX: usize = 1_000_000;
+/// So many lines are shown to who waits in vain for another.
+const LAST_LINES: usize = 20;
+/// So much of each.
+const LAST_CHARS: usize = 500;
 /// How many readings are looked at when a skew is asked for.
 const FRESH: usize = 5;
 
@@ -186,9 +190,30 @@ impl Heard {
 
     /// Waits for something in what it says, from some line on.
     pub fn wait_for<T>(&self, what: &str, from: usize, find: impl Fn(&Line) -> Option<T>) -> T {
-        let found = || self.lines()[from..].iter().find_map(&find);
-        wait_until(what, || found().is_some());
-        found().expect("it has just been found")
+        let until = Instant::now() + patience();
+        loop {
+            if let Some(found) = self.lines()[from..].iter().find_map(&find) {
+                return found;
+            }
+            assert!(
+                Instant::now() < until,
+                "it never came that {what}; what was said last:\n{}",
+                self.last_words()
+            );
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The beginnings of the last lines, for who waits in vain.
+    fn last_words(&self) -> String {
+        let lines = self.since(0);
+        // One comes every second, and is long.
+        let is_news = |line: &&Line| !line.text.contains("\"event\":\"snapshot\"");
+        let beginning = |line: &Line| line.text.chars().take(LAST_CHARS).collect::<String>();
+        let last = lines.iter().rev().filter(is_news).take(LAST_LINES);
+        let mut last: Vec<_> = last.map(beginning).collect();
+        last.reverse();
+        last.join("\n")
     }
 
     /// Waits for its end and for the last of what it says.

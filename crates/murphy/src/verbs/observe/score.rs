@@ -11,7 +11,7 @@ use std::{
 use clap::Args;
 use murphy_fault::span::Span;
 use murphy_observe::{
-    Edge, Observer,
+    Edge, Observer, nanos,
     score::{
         Alarm, By, Figure, Limits, Log, ReadError, Score, Scored, Seat, Verdict, Watch, What,
         prometheus::{self, ANSWER_LIMIT, Clocks, Url},
@@ -194,12 +194,11 @@ fn watch_of_alerts(log: &Log, limits: &Limits) -> Watch {
         return log.watch().clone();
     }
     let now_ns = boottime_ns();
-    let settle_ns = u64::try_from(limits.settle.as_nanos()).unwrap_or(u64::MAX);
     let faults = log.faults();
     let first = faults.iter().map(|fault| fault.begin_ns).min();
     let ends = faults.iter().map(|fault| fault.end_ns.unwrap_or(now_ns));
     let span = first.zip(ends.max()).map(|(first, last)| {
-        let until = last.saturating_add(settle_ns).min(now_ns);
+        let until = last.saturating_add(nanos(limits.settle)).min(now_ns);
         (first.saturating_sub(BEFORE_NS), until)
     });
     Watch {
