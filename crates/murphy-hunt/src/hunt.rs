@@ -11,8 +11,9 @@ mod scout;
 
 use std::{
     collections::BTreeMap,
+    fmt,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -27,6 +28,7 @@ use murphy_run::{
     schedule::{Known, SKEW, Schedule},
     verdict::{Cleanup, Ending},
 };
+use murphy_sys::namespace::NetNamespace;
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -81,6 +83,32 @@ pub struct Plan {
     pub options: BTreeMap<String, Value>,
     /// Version of Murphy.
     pub murphy: &'static str,
+    /// Who watches the nodes, if anybody does.
+    pub watch: Option<Watch>,
+}
+
+/// Somebody who watches the nodes while they are hunted: he is told of the name and the network namespace of each, and of
+/// the run folder, before any node is started. What he gives is dropped when the load is over.
+pub struct Watch(Box<Begin>);
+
+type Begin = dyn FnOnce(Vec<(String, NetNamespace)>, &Folder) -> Watching + Send + Sync;
+
+/// Ends when it is dropped, and waits for that.
+pub type Watching = Box<dyn Send>;
+
+impl Watch {
+    /// One who begins so.
+    pub fn new(
+        begin: impl FnOnce(Vec<(String, NetNamespace)>, &Folder) -> Watching + Send + Sync + 'static,
+    ) -> Self {
+        Self(Box::new(begin))
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Watch")
+    }
 }
 
 /// Why a hunt could not be carried out.
@@ -146,6 +174,8 @@ pub(crate) struct Ground<S: System> {
     pub interrupted: watch::Receiver<bool>,
     /// Turns true when the live judge finds a promise broken, and the hunt ends with it.
     pub alarm: watch::Sender<bool>,
+    /// Until the load is over.
+    watching: Mutex<Option<Watching>>,
 }
 
 impl<S: System> Ground<S> {
@@ -236,7 +266,7 @@ struct Site {
 /// Builds the lab, carries the hunt out in it, and ends it.
 fn in_lab<S: System>(
     system: S,
-    plan: Plan,
+    mut plan: Plan,
     injector: Injector,
     listener: Listener,
     interrupted: watch::Receiver<bool>,
@@ -257,6 +287,8 @@ fn in_lab<S: System>(
         tag,
     )?;
     let recorder = recorder(&system, &plan, &folder, clock)?;
+    let watch = plan.watch.take();
+    let watching = watch.map(|Watch(begin)| begin(lab.namespaces(), &folder));
     let runtime = runtime(&lab)?;
     let ground = Arc::new(Ground {
         board: scout::Board::new(&lab),
@@ -272,6 +304,7 @@ fn in_lab<S: System>(
         listener,
         interrupted,
         alarm: watch::Sender::new(false),
+        watching: Mutex::new(watching),
     });
     let work = Arc::clone(&ground);
     // On a worker thread, which is in the lab's namespace; this one is not.
@@ -300,6 +333,8 @@ async fn carry_out<S: System>(ground: Arc<Ground<S>>) -> Result<Outcome, HuntErr
         },
     };
     ground.events.run(RunEvent::Ended)?;
+    let watching = ground.watching.lock();
+    drop(watching.unwrap_or_else(PoisonError::into_inner).take());
     let report = ending::judge(&ground, &ending).await?;
     Ok((report, ending, cleanup))
 }

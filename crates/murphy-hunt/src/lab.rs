@@ -142,6 +142,14 @@ impl Lab {
         &self.middle
     }
 
+    /// The name and the namespace of each node.
+    pub fn namespaces(&self) -> Vec<(String, NetNamespace)> {
+        let nodes = self.nodes.iter();
+        nodes
+            .map(|node| (node.name.clone(), node.net.clone()))
+            .collect()
+    }
+
     /// Starts `node` with `argv`, appending to its log.
     pub fn start(&self, node: &Node, argv: Vec<OsString>) -> Result<u32, LabError> {
         self.launch(node, argv, false)

@@ -8,6 +8,8 @@
 //! series.json     throughput and latency over time    series
 //! verdict.json    what was judged                     verdict
 //! snapshot.json   how everything was in the end, of an observation
+//! observed/       an observation of the nodes
+//! score.json      how well it was found what was injected, of that
 //! report.html     all of it for people                report
 //! ```
 //!
@@ -38,6 +40,8 @@ const SERIES: &str = "series.json";
 const VERDICT: &str = "verdict.json";
 const SNAPSHOT: &str = "snapshot.json";
 const REPORT: &str = "report.html";
+const OBSERVED: &str = "observed";
+const SCORE: &str = "score.json";
 
 /// The folder of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -195,6 +199,11 @@ impl Folder {
         self.path.join(NODES).join(file_name(node) + ".log")
     }
 
+    /// `observed`, the folder of an observation of the nodes.
+    pub fn observed_path(&self) -> PathBuf {
+        self.path.join(OBSERVED)
+    }
+
     /// `verdict.json`.
     pub fn verdict_path(&self) -> PathBuf {
         self.path.join(VERDICT)
@@ -237,6 +246,11 @@ impl Folder {
         self.write_json(SNAPSHOT, snapshot)
     }
 
+    /// Writes `score.json`, of an observation.
+    pub fn write_score(&self, score: &impl Serialize) -> Result<(), FolderError> {
+        self.write_json(SCORE, score)
+    }
+
     /// Writes `report.html`.
     pub fn write_report(&self, html: &str) -> Result<(), FolderError> {
         self.write_whole(REPORT, html.as_bytes())
@@ -275,6 +289,9 @@ impl Folder {
         let mut files = Vec::new();
         for name in [HISTORY, EVENTS, SERIES, VERDICT, REQUEST] {
             files.extend(self.file(name.into())?);
+        }
+        for name in [REPORT, SCORE] {
+            files.extend(self.file(format!("{OBSERVED}/{name}"))?);
         }
         let nodes = self.path.join(NODES);
         let mut logs = Vec::new();

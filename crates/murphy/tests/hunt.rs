@@ -213,6 +213,51 @@ fn a_member_is_skewed_even_when_it_is_started_again_and_etcd_holds() {
     assert!(past("n1.log").is_empty() && past("n2.log").is_empty());
 }
 
+/// The same schedule: a skew, and a kill in its midst.
+#[test]
+fn what_is_done_to_nodes_is_found_by_who_observes_them() {
+    let Some(guard) = Guard::root_or_skip() else {
+        return;
+    };
+    if let Err(error) = murphy_sys::tcp_events::trial() {
+        harness::say_skipped(&error.to_string());
+        return;
+    }
+    let run = guard.dir().join("run");
+    let hunt = guard
+        .murphy(["hunt", "etcd", "--json", "--etcd", "system", "--for", "5s"])
+        .args(["--seed", "52", "--faults", "skew,kill", "--observe"])
+        .args(["--promise", "members-agree", "--out"])
+        .arg(&run)
+        .run();
+    assert_eq!(hunt.code, 0, "{}\n{}", hunt.stdout, hunt.stderr);
+    verdict(&hunt.stdout);
+    let lines = hunt.lines();
+    let score = lines.iter().find(|line| line["event"] == "score");
+    let score = score.expect("a score");
+    let faults = score["faults"].as_array().expect("faults");
+    let of = |family: &str| {
+        let found = faults.iter().find(|fault| {
+            let text = fault["fault"].as_str().expect("a text");
+            text.starts_with(family) && fault["targets"][0] == "n0"
+        });
+        found.unwrap_or_else(|| panic!("{family}: {score:#}"))
+    };
+    for family in ["time", "process"] {
+        assert_eq!(of(family)["verdict"], "detected", "{score:#}");
+    }
+    let alarms = &score["false_alarms"]["healthy"];
+    assert_eq!(alarms.as_array().map(Vec::len), Some(0), "{score:#}");
+    // It is written down, with what an observation leaves, and the report leads there.
+    let written = fs::read_to_string(run.join("observed/score.json")).expect("a score");
+    let written: Value = serde_json::from_str(&written).expect("JSON");
+    assert_eq!(written["faults"], score["faults"]);
+    let report = fs::read_to_string(run.join("report.html")).expect("a report");
+    assert!(report.contains("observed/report.html"), "{run:?}");
+    let observed = fs::read_to_string(run.join("observed/report.html")).expect("a report");
+    assert!(observed.contains("<svg"), "no map");
+}
+
 /// Murphy's own clock is skewed here, so that it has no pristine one to go by.
 #[test]
 fn skews_are_refused_before_anything_starts_where_they_cannot_be() {

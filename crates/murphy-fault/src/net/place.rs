@@ -26,6 +26,8 @@ pub struct Place {
     pub process: Option<ProcessId>,
     /// What it was named by, if it was named itself.
     pub(super) selector: Option<Selector>,
+    /// Whether somebody who has made it keeps it, whoever is in it.
+    is_kept: bool,
 }
 
 /// A place with its devices, for people.
@@ -53,9 +55,22 @@ impl Place {
                 namespace,
                 process: None,
                 selector: Some(selector.clone()),
+                is_kept: false,
             })
         };
         Some(open(&Selector::netns_path(value)))
+    }
+
+    /// A namespace that was made for somebody and is kept for him: nobody may be in it for a while.
+    pub fn kept(name: &str, namespace: NetNamespace) -> Result<Self, NetError> {
+        Ok(Self {
+            inode: inode_of(&namespace)?,
+            name: name.to_owned(),
+            namespace,
+            process: None,
+            selector: None,
+            is_kept: true,
+        })
     }
 
     /// The namespaces that some processes are in, each once. Who ends meanwhile is left out.
@@ -86,6 +101,7 @@ impl Place {
                 namespace,
                 process: Some(member.process),
                 selector: None,
+                is_kept: false,
             };
             places.insert(inode, place);
         }
@@ -105,7 +121,8 @@ impl Place {
         let is_named = |selector: &Selector| Self::named(selector).is_some_and(is_it);
         let is_in_it =
             |pid: u32| namespace_inode(pid, "net").is_ok_and(|inode| inode == self.inode);
-        !(self.process.is_some_and(|process| process.is_alive())
+        !(self.is_kept
+            || self.process.is_some_and(|process| process.is_alive())
             || self.selector.as_ref().is_some_and(is_named)
             || table.iter().any(|stat| is_in_it(stat.pid)))
     }

@@ -34,6 +34,9 @@ const AHEAD_RATIO_MIN: f64 = 0.004;
 const MUCH: f64 = 0.05;
 /// For so long, in nanoseconds.
 const MEASURED_NS: u64 = 3 * SECOND_NS / 2;
+/// What is lost first is sent again so much later at most, usually, when less is sent already, in nanoseconds: there it
+/// would be too large a share.
+const SETTLING_NS: u64 = SECOND_NS / 2;
 
 /// So many times as much comes ahead as is sent again where only the way here is broken.
 const AHEAD_MORE: f64 = 5.0;
@@ -188,7 +191,7 @@ fn by_segments(sight: &Sight<'_>) -> Option<Claim> {
         return None;
     }
     // Of the slice in which it began a part was without.
-    let begun_ns = first_end(sight, since_ns, |tally| tally.lost() > 0);
+    let begun_ns = first_end(sight, since_ns, |tally| tally.lost() > 0) + SETTLING_NS;
     let settled = sight.history.sum_since(begun_ns);
     if share.ratio() > MUCH && begun_ns + MEASURED_NS > sight.now_ns {
         return None;

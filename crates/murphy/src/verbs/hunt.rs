@@ -1,6 +1,7 @@
 //! `murphy hunt SYSTEM` starts a real cluster, loads it, hurts it, and judges what its clients saw.
 
 mod screen;
+mod watched;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
@@ -58,9 +59,11 @@ Examples:
   murphy hunt etcd --etcd ./etcd --profile mixed --faults kill,pause,term --for 10m --keep-going
   murphy hunt etcd --faults skew,kill --for 60s
       members whose clocks are wrong by milliseconds to hours, drift, strobe or stand still
+  murphy hunt etcd --faults kill,skew --observe
+      says as well how soon `murphy observe` finds out what was done
 
 Profiles: compare (100 compares and a put in each transaction), mixed (everything), put.
-Everything of a run is in its folder: history.jsonl, events.jsonl, nodes/, verdict.json, report.html.")]
+Everything of a run is in its folder: history.jsonl, events.jsonl, nodes/, verdict.json, report.html; observed/.")]
 pub struct EtcdArgs {
     /// The server: `system`, a version (3.5.0, 3.5.1), or a path.
     #[arg(long, value_name = "ETCD", default_value = "system")]
@@ -123,6 +126,11 @@ pub struct EtcdArgs {
     #[arg(long, value_name = "WHERE", default_value = "tmpfs", value_parser = ["tmpfs", "disk"])]
     pub data: String,
 
+    /// Observe the nodes' network, and score what is found by what was done to them (docs/score.md); it takes a share of
+    /// the processors.
+    #[arg(long)]
+    pub observe: bool,
+
     /// Where everything random comes from [default: drawn, and printed].
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
@@ -177,6 +185,7 @@ fn etcd(args: &EtcdArgs, json: bool) -> Result<Exit, Failure> {
         .transpose()?;
     let headline = headline(args, &binary, seed);
     let screen = Screen::start(&headline, json);
+    let (watch, scored) = args.observe.then(watched::begin).unzip();
     let plan = Plan {
         nodes: args.nodes,
         faults,
@@ -196,11 +205,16 @@ fn etcd(args: &EtcdArgs, json: bool) -> Result<Exit, Failure> {
         command: command(args, seed),
         options: options(args),
         murphy: env!("CARGO_PKG_VERSION"),
+        watch,
     };
     let injector = injector()?;
     let hunted = murphy_hunt::hunt::run(system, plan, injector, screen.listener(), interrupted);
     screen.end();
     let hunted = hunted.map_err(failure)?;
+    // The verdict is the last word.
+    if let Some(scored) = scored {
+        scored.say(json);
+    }
     say(&hunted, json);
     Ok(if hunted.finished.verdicts.cleanup.is_complete() {
         hunted.finished.verdict.into()
@@ -341,8 +355,13 @@ fn command(args: &EtcdArgs, seed: u64) -> Vec<String> {
         option("data", args.data.clone());
     }
     option("seed", seed.to_string());
-    if args.keep_going {
-        words.push("--keep-going".into());
+    for (is_asked, word) in [
+        (args.keep_going, "--keep-going"),
+        (args.observe, "--observe"),
+    ] {
+        if is_asked {
+            words.push(word.into());
+        }
     }
     words
 }
@@ -362,6 +381,7 @@ fn options(args: &EtcdArgs) -> BTreeMap<String, Value> {
         ("set", json!(flags)),
         ("data", json!(args.data)),
         ("keep_going", json!(args.keep_going)),
+        ("observe", json!(args.observe)),
     ]
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value))

@@ -1,9 +1,9 @@
 //! `murphy observe` watches the network of a target, and says what is wrong there, between whom, and since when.
 
-mod injected;
+pub mod injected;
 mod lines;
-mod out;
-mod score;
+pub mod out;
+pub mod score;
 mod scrape;
 mod screen;
 

@@ -66,6 +66,11 @@ impl Out {
         })
     }
 
+    /// Where.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
     /// A time since boot as one since the start.
     fn since(&self, at_ns: u64) -> u64 {
         at_ns.saturating_sub(self.clock.zero_boottime_ns())

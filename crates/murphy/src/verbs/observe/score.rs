@@ -11,7 +11,7 @@ use std::{
 use clap::Args;
 use murphy_fault::span::Span;
 use murphy_observe::{
-    Edge, Observer, nanos,
+    Edge, Finding, Observer, nanos,
     score::{
         Alarm, By, Figure, Limits, Log, ReadError, Score, Scored, Seat, Verdict, Watch, What,
         prometheus::{self, ANSWER_LIMIT, Clocks, Url},
@@ -84,10 +84,28 @@ impl Watching {
         }
     }
 
-    fn take(&mut self, observer: &Observer) {
+    /// Takes down which edges there are now.
+    pub fn take(&mut self, observer: &Observer) {
         let edges = observer.snapshot().edges;
         self.edges.extend(edges.into_iter().map(|now| now.edge));
     }
+
+    /// What was watched until now, and what was found.
+    fn log(self, findings: &[Finding]) -> Log {
+        let now_ns = boottime_ns();
+        let mut log = Log::of_now(now_ns);
+        log.watched(&self.seats, (self.since_ns, now_ns), self.edges, findings);
+        log
+    }
+}
+
+/// Scores what was found in a run against its events, by the usual limits.
+pub fn of_run(events: &Path, watching: Watching, findings: &[Finding]) -> Result<Score, ReadError> {
+    let mut log = watching.log(findings);
+    take(&mut log, events, false)?;
+    let limits = Limits::default();
+    let (faults, alarms) = (log.faults(), log.alarms());
+    Ok(score(By::Findings, &faults, &alarms, log.watch(), &limits))
 }
 
 impl ScoreArgs {
@@ -102,10 +120,7 @@ impl ScoreArgs {
             return Ok(Exit::Held);
         }
         watching.take(observer);
-        let now_ns = boottime_ns();
-        let span = (watching.since_ns, now_ns);
-        let mut log = Log::of_now(now_ns);
-        log.watched(&watching.seats, span, watching.edges, observer.findings());
+        let mut log = watching.log(observer.findings());
         self.read(&mut log, true)?;
         Ok(self.judge(&log, json))
     }
@@ -225,7 +240,8 @@ fn alerts(url: &Url, log: &Log, watch: &Watch) -> Result<Vec<Alarm>, String> {
     prometheus::alerts(url, span, clocks, ANSWER_LIMIT).map_err(|error| error.to_string())
 }
 
-fn say(by: &str, whose: &str, score: &Score, json: bool) {
+/// Says it.
+pub fn say(by: &str, whose: &str, score: &Score, json: bool) {
     if json {
         let mut line = json!(score);
         line["event"] = "score".into();
