@@ -41,6 +41,8 @@ const IDLE_NS: u64 = 120_000_000_000;
 const RTTS_MAX: usize = 1000;
 /// Of no more connections that have just closed it is remembered whose they were.
 const CLOSED_MAX: usize = 10_000;
+/// No more sockets are followed: each takes some hundred bytes.
+const SOCKETS_MAX: usize = 250_000;
 
 /// Whose a connection is.
 pub trait Whose {
@@ -53,14 +55,17 @@ pub trait Whose {
 /// What has happened on each edge.
 #[derive(Debug)]
 pub struct Book {
-    edges: BTreeMap<Edge, Account>,
+    edges: BTreeMap<Arc<Edge>, Account>,
     sockets: HashMap<u64, Track>,
     /// Established connections that were closed since the last look, whose resets have not counted: whoever closes one
     /// with unread data sends the reset only then.
-    closed: HashMap<u64, Edge>,
+    closed: HashMap<u64, Arc<Edge>>,
     edges_max: usize,
     looks: u32,
     looked_ns: u64,
+    sockets_max: usize,
+    /// How often a socket was not followed, since there were too many.
+    left_out: u64,
     /// Whether the kernel tells of connections; otherwise they are only looked at.
     is_told: bool,
 }
@@ -80,7 +85,7 @@ struct Account {
 /// One socket.
 #[derive(Debug)]
 struct Track {
-    edge: Edge,
+    edge: Arc<Edge>,
     since_ns: u64,
     /// When it was last heard of.
     heard_ns: u64,
@@ -92,9 +97,9 @@ struct Track {
     is_reset: bool,
     carried: Carried,
     /// Segments that were sent again, after which nothing has passed yet.
-    unconfirmed: u64,
-    /// Since when nothing passes it, as looks have it.
-    stalled_ns: Option<u64>,
+    unconfirmed: u32,
+    /// Since when nothing passes it, as looks have it; 0 where something does.
+    stalled_ns: u64,
     /// Until when what did not pass it for long is sent again.
     mending_ns: u64,
     /// The look that has seen it last; they turn over.
@@ -157,14 +162,14 @@ impl Track {
         if self.is_mending(at_ns) {
             0
         } else {
-            self.unconfirmed
+            self.unconfirmed.into()
         }
     }
 
     /// Whether what it sends again did not pass because nothing did.
     fn is_mending(&self, at_ns: u64) -> bool {
-        let is_long = |since_ns: u64| at_ns.saturating_sub(since_ns) > STALLED_LONG_NS;
-        self.stalled_ns.is_some_and(is_long) || at_ns < self.mending_ns
+        let is_long = at_ns.saturating_sub(self.stalled_ns) > STALLED_LONG_NS;
+        (self.stalled_ns > 0 && is_long) || at_ns < self.mending_ns
     }
 }
 
@@ -227,6 +232,8 @@ impl Book {
             edges_max,
             looks: 0,
             looked_ns: 0,
+            sockets_max: SOCKETS_MAX,
+            left_out: 0,
             is_told,
         }
     }
@@ -235,23 +242,46 @@ impl Book {
     pub fn edges(&self) -> impl Iterator<Item = (&Edge, &Tally)> {
         self.edges
             .iter()
-            .map(|(edge, account)| (edge, &account.total))
+            .map(|(edge, account)| (&**edge, &account.total))
+    }
+
+    /// How often something of a socket was not taken in, since there were too many.
+    pub fn left_out(&self) -> u64 {
+        self.left_out
+    }
+
+    /// Follows a socket, unless there are too many.
+    fn follow(&mut self, cookie: u64, track: Track) {
+        if self.sockets.len() < self.sockets_max {
+            self.sockets.insert(cookie, track);
+        } else {
+            self.left_out += 1;
+        }
     }
 
     /// The edge itself, or that of all others where there are too many.
-    fn fit(&self, edge: Edge) -> Edge {
-        if self.edges.len() < self.edges_max || self.edges.contains_key(&edge) {
-            return edge;
+    fn fit(&self, edge: Edge) -> Arc<Edge> {
+        let known = |edge: &Edge| {
+            self.edges
+                .get_key_value(edge)
+                .map(|(known, _)| Arc::clone(known))
+        };
+        if let Some(known) = known(&edge) {
+            return known;
         }
-        Edge {
+        if self.edges.len() < self.edges_max {
+            return Arc::new(edge);
+        }
+        let other = Edge {
             peer: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             port: 0,
             ..edge
-        }
+        };
+        known(&other).unwrap_or_else(|| Arc::new(other))
     }
 
-    fn account(&mut self, edge: &Edge) -> &mut Account {
-        self.edges.entry(edge.clone()).or_default()
+    fn account(&mut self, edge: &Arc<Edge>) -> &mut Account {
+        self.edges.entry(Arc::clone(edge)).or_default()
     }
 
     /// Takes in what the kernel tells.
@@ -279,7 +309,7 @@ impl Book {
         let known = self.sockets.get(&event.cookie).map(|track| &track.edge);
         let known = known.or_else(|| self.closed.get(&event.cookie));
         let edge = if let Some(edge) = known.filter(|_| event.cookie != 0) {
-            edge.clone()
+            Arc::clone(edge)
         } else {
             let pid = event.figures.and_then(|figures| figures.pid);
             let Some(container) = whose.container(event.namespace, &id, pid) else {
@@ -333,7 +363,7 @@ impl Book {
         })
     }
 
-    fn change(&mut self, edge: Edge, event: &TcpEvent, from: State, to: State) {
+    fn change(&mut self, edge: Arc<Edge>, event: &TcpEvent, from: State, to: State) {
         let said = event.figures.unwrap_or_default();
         let known = self.sockets.remove(&event.cookie);
         let since_ns = known.as_ref().map_or(event.at_ns, |track| track.since_ns);
@@ -388,12 +418,12 @@ impl Book {
                 is_established: to == State::Established,
                 is_reset,
                 carried: figures.into(),
-                unconfirmed,
+                unconfirmed: u32::try_from(unconfirmed).unwrap_or(u32::MAX),
                 mending_ns: known.as_ref().map_or(0, |track| track.mending_ns),
-                stalled_ns: known.and_then(|track| track.stalled_ns),
+                stalled_ns: known.map_or(0, |track| track.stalled_ns),
                 look: self.looks,
             };
-            self.sockets.insert(event.cookie, track);
+            self.follow(event.cookie, track);
         } else if from == State::Established && !is_reset && self.closed.len() < CLOSED_MAX {
             self.closed.insert(event.cookie, edge);
         }
@@ -429,6 +459,10 @@ impl Book {
         if known.is_some_and(|track| track.look == self.looks) {
             return;
         }
+        if known.is_none() && self.sockets.len() >= self.sockets_max {
+            self.left_out += 1;
+            return;
+        }
         let known = self.sockets.remove(&id.cookie);
         let is_new = known.is_none() && !self.is_told && self.looks > 1;
         let mut track = known.unwrap_or_else(|| Track {
@@ -445,7 +479,7 @@ impl Book {
                 activity.figures.into()
             },
             unconfirmed: 0,
-            stalled_ns: None,
+            stalled_ns: 0,
             mending_ns: 0,
             look: 0,
         });
@@ -460,7 +494,8 @@ impl Book {
             }
         }
         let (unconfirmed, is_mending) = (track.unconfirmed(at_ns), track.is_mending(at_ns));
-        track.unconfirmed = account.carry(&before, &figures, unconfirmed, is_mending);
+        let unconfirmed = account.carry(&before, &figures, unconfirmed, is_mending);
+        track.unconfirmed = u32::try_from(unconfirmed).unwrap_or(u32::MAX);
         let has_passed = figures.delivered != before.delivered;
         if figures.rtt_us > 0 && has_passed && account.rtts_us.len() < RTTS_MAX {
             account.rtts_us.push(figures.rtt_us);
@@ -468,16 +503,20 @@ impl Book {
         // The same timer asks whether a window has opened again, while nothing is under way.
         let is_stalled = activity.timeouts >= STALLED_TIMEOUTS && figures.unacknowledged > 0;
         account.stalled += u32::from(is_stalled);
-        if is_mending && !is_stalled && track.stalled_ns.is_some() {
+        if is_mending && !is_stalled && track.stalled_ns > 0 {
             track.mending_ns = at_ns + MENDING_NS;
         }
-        track.stalled_ns = is_stalled.then(|| track.stalled_ns.unwrap_or(at_ns));
+        track.stalled_ns = match (is_stalled, track.stalled_ns) {
+            (false, _) => 0,
+            (true, 0) => at_ns,
+            (true, since_ns) => since_ns,
+        };
         track.carried = figures.into();
         track.heard_ns = at_ns;
         track.is_made |= is_made;
         track.is_established = connection.socket.state == State::Established;
         track.look = self.looks;
-        self.sockets.insert(id.cookie, track);
+        self.follow(id.cookie, track);
     }
 
     /// Ends a look: what was not seen for some of them is not there any more.
@@ -505,7 +544,7 @@ impl Book {
 
     /// What has happened on each edge since this was asked last.
     pub fn slice(&mut self, at_ns: u64) -> BTreeMap<Edge, Slice> {
-        let mut counted: BTreeMap<&Edge, (u32, u32)> = BTreeMap::new();
+        let mut counted: BTreeMap<&Arc<Edge>, (u32, u32)> = BTreeMap::new();
         for track in self.sockets.values() {
             let (active, asking) = counted.entry(&track.edge).or_default();
             *active += u32::from(track.is_established);
@@ -529,7 +568,7 @@ impl Book {
                 asking,
                 stalled: account.stalled,
             };
-            (edge.clone(), slice)
+            (Edge::clone(edge), slice)
         });
         let slices = slices.collect();
         self.edges

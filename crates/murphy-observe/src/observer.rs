@@ -607,6 +607,7 @@ impl Observer {
         // Also what could not be told because the processor was telling something of the same kind.
         let told = |events: &TcpEvents| events.lost() + events.missed().unwrap_or(0);
         self.events.as_ref().map_or(0, told)
+            + self.book.left_out()
             + self.dns.as_ref().map_or(0, DnsEar::dropped)
             + self.ground.as_ref().map_or(0, GroundWatch::lost)
     }

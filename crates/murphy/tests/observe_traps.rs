@@ -339,10 +339,11 @@ fn every_retransmit_is_one_of_a_container_and_an_upstream() {
                 .get("Tcp.RetransSegs")
                 .or(counters.get("TcpRetransSegs"))
         };
-        let mut before = None;
-        let mut after = None;
+        // It begins to be observed between these two: a busy machine sends something again also then.
+        let before = retransmits();
+        let (mut begun, mut after) = (None, None);
         let said = lab.observe(3, || {
-            before = retransmits();
+            begun = retransmits();
             lab.inject("inject net -t TARGET --loss 20% --direction to --protocol tcp --for 4s");
             // Until nothing is sent again any more.
             loop {
@@ -368,14 +369,17 @@ fn every_retransmit_is_one_of_a_container_and_an_upstream() {
         assert_eq!(edges.len(), 3, "{edges:?}");
         assert!(edges.iter().all(|edge| of(edge) > 0), "{edges:?}");
         let run = edges.iter().map(of).sum::<u64>();
-        let counted_run = after.expect("a counter") - before.expect("a counter");
+        let since = |first: Option<u64>| after.expect("a counter") - first.expect("a counter");
+        let (counted_run, all) = (since(begun), since(before));
         let lost_run = said.last().expect("the end")["snapshot"]["lost"].as_u64();
         let lost_run = lost_run.expect("a figure");
         // Never more, and at most what was lost and one in a thousand less.
-        assert!(run <= counted_run, "{run} of {counted_run}");
+        let context = || format!("{run} of {counted_run} to {all}: {edges:#?}");
+        assert!(run <= all, "{}", context());
         assert!(
             run + lost_run + counted_run / 1000 >= counted_run,
-            "{run} of {counted_run}"
+            "{}",
+            context()
         );
         told += run;
         counted += counted_run;

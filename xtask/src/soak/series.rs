@@ -114,6 +114,12 @@ pub fn all() -> Vec<Series> {
             "observe_healthy",
         ),
         test(
+            "observe-retransmits",
+            "in 20 runs the retransmits of containers and upstreams are those of their namespaces (RetransSegs)",
+            "murphy",
+            "observe_traps",
+        ),
+        test(
             "time-monitors",
             "of three monitors exactly the skewed one sees its clock go back; runtimes, PostgreSQL and etcd are skewed",
             "murphy",

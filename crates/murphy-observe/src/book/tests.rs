@@ -488,3 +488,18 @@ fn every_figure_counts_by_how_much_it_has_grown_between_two_looks() {
     ];
     assert_eq!(seen, [300, 600, 900, 1200, 15, 18, 21, 24, 27, 30]);
 }
+
+#[test]
+fn no_more_sockets_are_followed_than_there_is_room_for_and_that_is_counted() {
+    let mut book = book();
+    book.sockets_max = 2;
+    for cookie in 1..=3 {
+        opens(&mut book, cookie, 1);
+    }
+    assert_eq!((book.sockets.len(), book.left_out()), (2, 1));
+    let mut ended = event(1, 2, OPENED, state(State::SynSent, State::Close));
+    ended.figures = Some(Figures::default());
+    book.tell(&ended, &Web);
+    opens(&mut book, 4, 3);
+    assert_eq!((book.sockets.len(), book.left_out()), (2, 1));
+}
