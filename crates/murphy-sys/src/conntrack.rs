@@ -2,9 +2,9 @@
 //! (NAT) under way: it is asked for one at a time, by ctnetlink.
 //!
 //! It is only asked. A rule that translates, or that asks for the state of connections, is what has it track anything in a
-//! namespace; neither a socket of netlink(7) nor a question does. Where it tracks nothing the kernel is not even asked, and
-//! a module that answers (`nf_conntrack_netlink`) is not loaded by the question where it is known to be missing. Entries of
-//! other zones than the usual one are not found.
+//! namespace; neither a socket of netlink(7) nor a question does. But a question has the kernel load the module that answers
+//! (`nf_conntrack_netlink`, by `nfnetlink_rcv_msg`): so where that is not loaded nothing is asked. Nor is anything where
+//! nothing is tracked. Entries of other zones than the usual one are not found.
 //!
 //! Needs `CAP_NET_ADMIN` over the namespace, and `CONFIG_NF_CT_NETLINK`. See
 //! `include/uapi/linux/netfilter/nfnetlink_conntrack.h` of the kernel.
@@ -155,6 +155,8 @@ pub struct Conntrack {
     netlink: Socket,
     /// How many connections are tracked there, where that can be read.
     count: Option<File>,
+    /// Whether it is known that nothing needs to be loaded for an answer.
+    is_loaded: bool,
 }
 
 impl std::fmt::Debug for Conntrack {
@@ -169,13 +171,14 @@ impl Conntrack {
         Ok(Self {
             netlink: nfnetlink::socket(namespace)?.map_err(ConntrackError::Socket)?,
             count: namespace.run(|| File::open(COUNT))?.ok(),
+            is_loaded: false,
         })
     }
 
     /// The ends of a connection of TCP behind this namespace, by those before it: where addresses are not translated there
     /// they are the same. None where the connection is not known there; it is for as long as it lasts, and two minutes longer
     /// where it has ended in order, as far as nobody has set that otherwise.
-    pub fn translated(&self, ends: Ends) -> Result<Option<Ends>, ConntrackError> {
+    pub fn translated(&mut self, ends: Ends) -> Result<Option<Ends>, ConntrackError> {
         if self.is_idle() {
             return Ok(None);
         }
@@ -193,11 +196,12 @@ impl Conntrack {
             .is_ok_and(|length| text[..length].trim_ascii() == b"0")
     }
 
-    fn ask(&self, ends: Ends) -> Result<Option<Ends>, ConntrackError> {
+    fn ask(&mut self, ends: Ends) -> Result<Option<Ends>, ConntrackError> {
         let Some(asked) = ends.attribute() else {
             return Ok(None);
         };
-        if is_not_loaded() {
+        self.is_loaded = self.is_loaded || is_loaded();
+        if !self.is_loaded {
             return Err(ConntrackError::NotLoaded);
         }
         let question = Message {
@@ -233,15 +237,18 @@ fn not_known(source: io::Error) -> Result<(), ConntrackError> {
     })
 }
 
-/// Whether the kernel tracks connections by a module, and would have to load another one to answer.
-fn is_not_loaded() -> bool {
-    // A kernel without this file has no modules.
-    let modules = fs::read_to_string(MODULES).unwrap_or_default();
+/// Whether what answers is loaded, or is part of the kernel, as far as that is known: where conntrack itself is, it is taken
+/// for one, too.
+fn is_loaded() -> bool {
+    let Ok(modules) = fs::read_to_string(MODULES) else {
+        // A kernel without this file loads nothing.
+        return true;
+    };
     let has = |name: &str| {
         let mut names = modules.lines().filter_map(|line| line.split(' ').next());
         names.any(|loaded| loaded == name)
     };
-    has("nf_conntrack") && !has("nf_conntrack_netlink")
+    has("nf_conntrack_netlink") || (Path::new(THERE).exists() && !has("nf_conntrack"))
 }
 
 /// Asks this kernel whether it answers in a namespace, and us: about a connection that cannot be.

@@ -104,7 +104,7 @@ fn a_connection_goes_where_its_namespace_translates_it_to() {
         let (_answering, from) = listener.accept().expect("it was asked");
         let ends = ends(&asking);
         assert_eq!(ends.to, dialled, "its socket knows of nothing");
-        let here = Conntrack::within(&wire.a).expect("the trial could");
+        let mut here = Conntrack::within(&wire.a).expect("the trial could");
         let expected = Ends {
             from,
             to: SocketAddr::new(really.ip(), really.port()),
@@ -125,7 +125,7 @@ fn a_connection_goes_where_its_namespace_translates_it_to() {
             to: expected.from,
         };
         assert_eq!(here.translated(back).unwrap(), None, "who answers");
-        let there = Conntrack::within(&wire.b).expect("the trial could");
+        let mut there = Conntrack::within(&wire.b).expect("the trial could");
         assert_eq!(there.translated(ends).unwrap(), None, "elsewhere");
         // What has ended is known a while longer.
         drop(asking);
@@ -138,7 +138,7 @@ fn where_nothing_is_tracked_nothing_is_known_and_asking_does_not_change_that() {
     let Some(wire) = wire_or_skip() else {
         return;
     };
-    let conntrack = Conntrack::within(&wire.a).expect("the trial could");
+    let mut conntrack = Conntrack::within(&wire.a).expect("the trial could");
     for is_v4 in BOTH {
         let (_listener, at) = listen(&wire.b, address(is_v4, 2));
         let asking = connect(&wire.a, at);

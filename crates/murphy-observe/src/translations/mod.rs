@@ -133,7 +133,7 @@ impl Translations {
     }
 
     fn translated(&mut self, inode: u64, ends: Ends) -> Result<Option<Ends>, ConntrackError> {
-        let Some(conntrack) = self.seats.get(&inode) else {
+        let Some(conntrack) = self.seats.get_mut(&inode) else {
             return Ok(None);
         };
         let translated = conntrack.translated(ends);
