@@ -91,24 +91,21 @@ impl EdgeNow {
 
     /// What it is called, for people: with the name that the peer was looked up by, and whom it really leads to.
     pub fn title(&self) -> String {
-        let mut title = self.edge.to_string();
-        if let Some(name) = &self.name {
+        let name = self.name.as_ref().map_or_else(String::new, |name| {
             let is_long = name.chars().count() > NAME_MAX;
             let short: String = name.chars().take(NAME_MAX).collect();
             let more = if is_long { "…" } else { "" };
-            title.push_str(&format!(" ({short}{more})"));
-        }
+            format!(" ({short}{more})")
+        });
         let more = self.actual.len().saturating_sub(1);
-        match (self.actual.first(), more) {
-            (None, _) => {}
-            (Some(end), 0) => title.push_str(&format!(" → {end}")),
-            (Some(end), 1) => title.push_str(&format!(" → {end} and 1 other")),
-            (Some(end), _) if self.has_other_actual => {
-                title.push_str(&format!(" → {end} and others"));
-            }
-            (Some(end), more) => title.push_str(&format!(" → {end} and {more} others")),
-        }
-        title
+        let end = match (self.actual.first(), more) {
+            (None, _) => String::new(),
+            (Some(end), 0) => format!(" → {end}"),
+            (Some(end), 1) => format!(" → {end} and 1 other"),
+            (Some(end), _) if self.has_other_actual => format!(" → {end} and others"),
+            (Some(end), more) => format!(" → {end} and {more} others"),
+        };
+        format!("{}{name}{end}", self.edge)
     }
 
     /// How it is, for people: what is wrong, or that nothing is, as far as that would show.

@@ -75,7 +75,8 @@ fn each_is_asked_for_as_long_as_there_is_room_and_then_one_of_each_edge_in_turn(
     let (busy, quiet) = (edge("busy", 80), edge("quiet", 80));
     let some = |edge: &Edge, count: u32| (edge.clone(), vec![made(7); count as usize]);
     let count = |chosen: &[(Edge, Made)], edge: &Edge| {
-        chosen.iter().filter(|(of, _)| of == edge).count() as u32
+        let all = chosen.iter().filter(|(of, _)| of == edge);
+        u32::try_from(all.count()).unwrap()
     };
     let chosen = asking.choose([some(&busy, ASKED_MAX - 1)].into_iter(), began);
     assert_eq!(count(&chosen, &busy), ASKED_MAX - 1);
