@@ -3,13 +3,14 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
 };
 
 use murphy_fault::conn::{Connection, Side};
 use murphy_sys::{
     connections::{SocketId, State},
+    conntrack::Ends,
     tcp_events::{Figures, Kind, TcpEvent},
 };
 
@@ -17,6 +18,7 @@ use crate::{
     edge::Edge,
     slice::{Rtt, Slice},
     tally::Tally,
+    translations::Made,
 };
 
 /// Errors of connections, as errno(3) numbers them.
@@ -39,6 +41,8 @@ const UNHEARD_NS: u64 = 150_000_000_000;
 const IDLE_NS: u64 = 120_000_000_000;
 /// Of no more round-trip times within a slice the median is taken.
 const RTTS_MAX: usize = 1000;
+/// Of no more connections of an edge that were just made it is said which.
+const MADE_MAX: usize = 4;
 /// Of no more connections that have just closed it is remembered whose they were.
 const CLOSED_MAX: usize = 10_000;
 /// No more sockets are followed: each takes some hundred bytes.
@@ -80,6 +84,8 @@ struct Account {
     busy_ns: u64,
     rtts_us: Vec<u32>,
     stalled: u32,
+    /// Some that it has opened since that was asked last.
+    made: Vec<Made>,
 }
 
 /// One socket.
@@ -174,6 +180,18 @@ impl Track {
 }
 
 impl Account {
+    /// Takes in that a connection was made there: from which address to which.
+    fn make(&mut self, edge: &Edge, namespace: u64, (from, to): (SocketAddr, SocketAddr)) {
+        // What is beyond the most edges is dialled at many addresses.
+        let is_one = edge.side == Side::Opened && !edge.peer.is_unspecified();
+        if is_one && self.made.len() < MADE_MAX {
+            self.made.push(Made {
+                namespace,
+                ends: Ends::new(from, to),
+            });
+        }
+    }
+
     /// Adds what a socket has carried between two looks; `unconfirmed` it had sent again before, after which nothing had
     /// passed, and gives back what of that is still so.
     fn carry(
@@ -278,6 +296,18 @@ impl Book {
             ..edge
         };
         known(&other).unwrap_or_else(|| Arc::new(other))
+    }
+
+    /// Whether an edge is there.
+    pub fn has(&self, edge: &Edge) -> bool {
+        self.edges.contains_key(edge)
+    }
+
+    /// Some of the connections that were opened since this was asked last, of each edge.
+    pub fn take_made(&mut self) -> impl Iterator<Item = (Edge, Vec<Made>)> + use<'_> {
+        let made = self.edges.iter_mut();
+        let made = made.filter(|(_, account)| !account.made.is_empty());
+        made.map(|(edge, account)| (Edge::clone(edge), std::mem::take(&mut account.made)))
     }
 
     fn account(&mut self, edge: &Arc<Edge>) -> &mut Account {
@@ -395,6 +425,7 @@ impl Book {
             (State::SynSent, State::Established) => {
                 total.connected += 1;
                 total.connecting_us += event.at_ns.saturating_sub(since_ns) / 1000;
+                account.make(&edge, event.namespace, (event.local, event.remote));
             }
             (State::SynRecv, State::Established) => total.accepted += 1,
             (State::SynSent, State::Close) => match said.error {
@@ -464,6 +495,7 @@ impl Book {
             return;
         }
         let known = self.sockets.remove(&id.cookie);
+        let was_made = known.as_ref().is_some_and(|track| track.is_made);
         let is_new = known.is_none() && !self.is_told && self.looks > 1;
         let mut track = known.unwrap_or_else(|| Track {
             edge: self.fit(Edge::of(container, connection.side, id)),
@@ -492,6 +524,9 @@ impl Book {
                 Side::Opened => account.total.connected += 1,
                 Side::Accepted => account.total.accepted += 1,
             }
+        }
+        if is_made && !was_made {
+            account.make(&track.edge, connection.place, (id.local, id.remote));
         }
         let (unconfirmed, is_mending) = (track.unconfirmed(at_ns), track.is_mending(at_ns));
         let unconfirmed = account.carry(&before, &figures, unconfirmed, is_mending);

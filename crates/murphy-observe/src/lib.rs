@@ -29,6 +29,7 @@ mod share;
 mod slice;
 mod snapshot;
 mod tally;
+mod translations;
 mod unseen;
 
 pub use book::{Book, Whose};
@@ -48,4 +49,5 @@ pub use share::Share;
 pub use slice::{History, Rtt, Slice};
 pub use snapshot::{EdgeNow, Snapshot};
 pub use tally::Tally;
+pub use translations::Made;
 pub use unseen::Unseen;

@@ -37,6 +37,7 @@ use crate::{
     slice::History,
     snapshot::{EdgeNow, Snapshot},
     tally::Tally,
+    translations::{Actual, Translations},
     unseen::Unseen,
 };
 
@@ -155,6 +156,8 @@ pub struct Observer {
     dns: Option<DnsEar>,
     /// What belongs to the namespaces as a whole, where nobody else is in them.
     ground: Option<GroundWatch>,
+    /// Whom the edges really lead to.
+    translations: Translations,
     findings: Findings,
     /// How many events were lost until the last slice.
     lost: u64,
@@ -249,6 +252,8 @@ impl Observer {
                 .extend([SHARED_DNS, SHARED_GROUND].map(str::to_owned));
             (None, None)
         };
+        let (translations, why_not) = Translations::begin();
+        mode.without.extend(why_not);
         let counting = spec.counts_runs.then(Counting::begin).transpose();
         let counting = counting.unwrap_or_else(|error| {
             mode.without.push(error.to_string());
@@ -269,6 +274,7 @@ impl Observer {
             neighbours: Neighbours::default(),
             dns,
             ground,
+            translations,
             findings: Findings::default(),
             lost: 0,
             lost_at: None,
@@ -358,6 +364,9 @@ impl Observer {
         for refused in refused.into_iter().flatten() {
             self.do_without(refused);
         }
+        for refused in self.translations.sit(places.iter()) {
+            self.do_without(refused);
+        }
         if self.spec.ping_every.is_some() {
             for refused in self.pinging.sit(&places) {
                 self.do_without(refused);
@@ -387,6 +396,10 @@ impl Observer {
             dns.hear(&self.neighbours);
         }
         self.pinging.hear();
+        let made = self.book.take_made();
+        for refused in self.translations.take(made, self.heard_at) {
+            self.do_without(refused);
+        }
     }
 
     /// Looks at the connections that there are.
@@ -429,6 +442,8 @@ impl Observer {
                 self.histories.entry(edge).or_default().push(slice);
             }
         }
+        let book = &self.book;
+        self.translations.keep(|edge| book.has(edge));
         for history in self.histories.values_mut() {
             history.forget_before(now_ns.saturating_sub(REMEMBERED_NS));
         }
@@ -555,6 +570,7 @@ impl Observer {
         let now = |(edge, total): (&Edge, &Tally)| {
             let history = self.histories.get(edge);
             let last = history.and_then(History::last);
+            let actual = self.translations.of(edge);
             let pings = self.pinging.of(edge);
             let dns = self.dns.as_ref();
             let asked = dns.and_then(|dns| dns.lookups().get(edge));
@@ -585,6 +601,8 @@ impl Observer {
                 lookups_failed: lookups().filter(|one| one.has_failed()).count() as u64,
                 lookup_us: times.get(times.len() / 2).copied(),
                 name: dns.and_then(|dns| dns.name(edge.peer)).map(str::to_owned),
+                actual: actual.map_or_else(Vec::new, |actual| actual.ends(edge)),
+                has_other_actual: actual.is_some_and(Actual::has_others),
                 unseen,
                 lately: Lately::of(history, pings),
                 findings: self.findings.of(edge).cloned().collect(),

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
 };
 
 use serde::Serialize;
@@ -11,6 +11,9 @@ use crate::{
     edge::Edge, finding::Finding, lately::Lately, listening::Listening, observer::Mode,
     overhead::Overhead, peer::PeerNow, tally::Tally, unseen::Unseen,
 };
+
+/// No more letters of a name are shown.
+const NAME_MAX: usize = 40;
 
 /// An edge as it is now.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -46,6 +49,11 @@ pub struct EdgeNow {
     pub lookup_us: Option<u64>,
     /// What the peer is called, by what was asked for last.
     pub name: Option<String>,
+    /// Whom its connections really reach, the most recent first, where addresses are translated on the way (NAT). None where
+    /// they are not, or nobody knows.
+    pub actual: Vec<SocketAddr>,
+    /// Whether there were more of these than are kept.
+    pub has_other_actual: bool,
     /// What would not show.
     pub unseen: Unseen,
     /// The last half minute, slice by slice.
@@ -74,9 +82,30 @@ impl EdgeNow {
             lookups_failed: 0,
             lookup_us: None,
             name: None,
+            actual: Vec::new(),
+            has_other_actual: false,
             unseen: Unseen::default(),
             findings: Vec::new(),
         }
+    }
+
+    /// What it is called, for people: with the name that the peer was looked up by, and whom it really leads to.
+    pub fn title(&self) -> String {
+        let name = self.name.as_ref().map_or_else(String::new, |name| {
+            let is_long = name.chars().count() > NAME_MAX;
+            let short: String = name.chars().take(NAME_MAX).collect();
+            let more = if is_long { "…" } else { "" };
+            format!(" ({short}{more})")
+        });
+        let more = self.actual.len().saturating_sub(1);
+        let end = match (self.actual.first(), more) {
+            (None, _) => String::new(),
+            (Some(end), 0) => format!(" → {end}"),
+            (Some(end), 1) => format!(" → {end} and 1 other"),
+            (Some(end), _) if self.has_other_actual => format!(" → {end} and others"),
+            (Some(end), more) => format!(" → {end} and {more} others"),
+        };
+        format!("{}{name}{end}", self.edge)
     }
 
     /// How it is, for people: what is wrong, or that nothing is, as far as that would show.
@@ -121,4 +150,47 @@ pub struct Snapshot {
     pub peers: Vec<PeerNow>,
     /// Where the target listens.
     pub listening: Vec<Listening>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use murphy_fault::conn::Side;
+
+    use super::*;
+
+    #[test]
+    fn a_title_says_the_name_and_whom_an_edge_really_leads_to() {
+        let edge = Edge {
+            container: Arc::from("web"),
+            side: Side::Opened,
+            peer: [10, 96, 0, 1].into(),
+            port: 80,
+        };
+        let title = |name: Option<&str>, ends: u16, has_others| {
+            let end = |port| SocketAddr::from(([10, 1, 2, 3], port));
+            let now = EdgeNow {
+                name: name.map(str::to_owned),
+                actual: (0..ends).map(|more| end(8080 + more)).collect(),
+                has_other_actual: has_others,
+                ..EdgeNow::new(edge.clone())
+            };
+            now.title()
+        };
+        for (name, ends, has_others, more) in [
+            (None, 0, false, ""),
+            (Some("api"), 0, false, " (api)"),
+            (None, 1, false, " → 10.1.2.3:8080"),
+            (Some("api"), 2, false, " (api) → 10.1.2.3:8080 and 1 other"),
+            (None, 8, false, " → 10.1.2.3:8080 and 7 others"),
+            (None, 8, true, " → 10.1.2.3:8080 and others"),
+        ] {
+            let expected = format!("web → 10.96.0.1:80{more}");
+            assert_eq!(title(name, ends, has_others), expected);
+        }
+        let long = title(Some(&"a".repeat(253)), 0, false);
+        let expected = format!("web → 10.96.0.1:80 ({}…)", "a".repeat(NAME_MAX));
+        assert_eq!(long, expected);
+    }
 }

@@ -503,3 +503,49 @@ fn no_more_sockets_are_followed_than_there_is_room_for_and_that_is_counted() {
     opens(&mut book, 4, 3);
     assert_eq!((book.sockets.len(), book.left_out()), (2, 1));
 }
+
+#[test]
+fn connections_that_were_opened_are_given_once_and_a_few_of_each_edge() {
+    let mut book = book();
+    let taken = |book: &mut Book| {
+        let all = book.take_made();
+        let of = |(edge, all): (Edge, Vec<Made>)| (edge.to_string(), all);
+        all.map(of).collect::<Vec<_>>()
+    };
+    let made = state(State::SynSent, State::Established);
+    opens(&mut book, 1, 1);
+    assert_eq!(taken(&mut book), [], "it is only asked for");
+    book.tell(&event(1, 2, OPENED, made), &Web);
+    let accepted = state(State::SynRecv, State::Established);
+    book.tell(&event(2, 3, ACCEPTED, accepted), &Web);
+    let [from, to] = [OPENED.0, OPENED.1].map(|end| end.parse().unwrap());
+    let expected = Made {
+        namespace: 7,
+        ends: Ends::new(from, to),
+    };
+    let edge = "web → 10.0.0.2:5432".to_owned();
+    assert_eq!(taken(&mut book), [(edge.clone(), vec![expected])]);
+    // One that is told of is not given again when it is found, and one that nobody has told of is.
+    book.look(4, &[connection(1, OPENED, carried(1, 0))]);
+    assert_eq!(taken(&mut book), []);
+    let there = [1, 9].map(|cookie| connection(cookie, OPENED, carried(1, 0)));
+    book.look(5, &there);
+    assert_eq!(taken(&mut book), [(edge.clone(), vec![expected])]);
+    book.look(6, &there);
+    assert_eq!(taken(&mut book), []);
+    for cookie in 100..200 {
+        opens(&mut book, cookie, 7);
+        book.tell(&event(cookie, 8, OPENED, made), &Web);
+    }
+    assert_eq!(taken(&mut book), [(edge, vec![expected; MADE_MAX])]);
+}
+
+#[test]
+fn whom_all_others_are_that_are_one_edge_is_not_asked() {
+    let mut book = Book::new(0, true);
+    opens(&mut book, 1, 1);
+    let made = state(State::SynSent, State::Established);
+    book.tell(&event(1, 2, OPENED, made), &Web);
+    assert_eq!(only(&book).0, "web → 0.0.0.0:0");
+    assert_eq!(book.take_made().count(), 0);
+}

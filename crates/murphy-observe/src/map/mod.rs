@@ -12,7 +12,7 @@ mod tests;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
 };
 
 use murphy_fault::conn::Side;
@@ -71,6 +71,8 @@ pub struct Link {
     pub to: usize,
     /// At which ports.
     pub ports: BTreeSet<u16>,
+    /// Whom it really leads to, as far as addresses are translated on the way.
+    pub actual: BTreeSet<SocketAddr>,
     /// How it is.
     pub state: State,
     /// What is or was wrong.
@@ -190,6 +192,7 @@ enum Who {
 #[derive(Debug, Default)]
 struct Sum {
     ports: BTreeSet<u16>,
+    actual: BTreeSet<SocketAddr>,
     is_silent: bool,
     wrongs: Vec<Wrong>,
     traffic: u64,
@@ -358,6 +361,7 @@ fn ends(snapshot: &Snapshot, edge: &Edge) -> (Who, Who) {
 impl Sum {
     fn add(&mut self, now: &EdgeNow) {
         self.ports.insert(now.edge.port);
+        self.actual.extend(&now.actual);
         self.is_silent &= now.is_silent();
         let total = &now.total;
         self.traffic += total.delivered + total.connected + total.accepted + u64::from(now.active);
@@ -368,6 +372,7 @@ impl Sum {
 
     fn join(&mut self, more: &Self) {
         self.ports.extend(&more.ports);
+        self.actual.extend(&more.actual);
         self.is_silent &= more.is_silent;
         self.traffic += more.traffic;
         for wrong in &more.wrongs {
@@ -410,6 +415,7 @@ impl Sum {
             from,
             to,
             ports: self.ports,
+            actual: self.actual,
             state,
             wrongs: self.wrongs,
         }

@@ -267,7 +267,13 @@ fn said(map: &ServiceMap, link: &Link) -> String {
         State::Silent => "insufficient traffic",
     };
     let (from, to) = (&map.nodes[link.from].name, &map.nodes[link.to].name);
-    format!("{from} → {to} {}: {state}", ports.join(" "))
+    let actual: Vec<String> = link.actual.iter().map(ToString::to_string).collect();
+    let really = if actual.is_empty() {
+        String::new()
+    } else {
+        format!(" → {}", actual.join(", "))
+    };
+    format!("{from} → {to} {}{really}: {state}", ports.join(" "))
 }
 
 fn boxed(node: &Node, area: Area) -> String {

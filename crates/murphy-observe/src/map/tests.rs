@@ -244,3 +244,15 @@ fn the_picture_is_what_it_was() {
         std::fs::write(directory.join("large.svg"), picture).unwrap();
     }
 }
+
+#[test]
+fn a_link_says_whom_it_really_leads_to() {
+    let mut front = now(opened("front-end", "10.96.0.1", 80), 10);
+    front.actual = vec!["10.1.2.3:8080".parse().unwrap()];
+    let mut also = now(opened("front-end", "10.96.0.1", 81), 10);
+    also.actual = vec!["10.1.2.4:8081".parse().unwrap()];
+    let map = ServiceMap::of(&snapshot(vec![front, also]), &[]);
+    let picture = svg(&map, &ago);
+    let title = "<title>front-end → 10.96.0.1 :80 :81 → 10.1.2.3:8080, 10.1.2.4:8081: ok</title>";
+    assert!(picture.contains(title), "{picture}");
+}

@@ -9,10 +9,12 @@ use std::{
 use murphy_fault::conn::Side;
 use serde::Serialize;
 
-use crate::{edge::Edge, finding::Finding, listening::Listening, peer::PeerNow};
+use crate::{edge::Edge, finding::Finding, listening::Listening, peer::PeerNow, snapshot::EdgeNow};
 
 /// What is beyond the most edges that are kept goes by this name.
 const OTHER: &str = "other";
+/// Whom an edge really leads to, where these are several: its figures are of all of them.
+const SEVERAL: &str = "several";
 
 /// Labels and their values, as they stand between braces.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,13 +42,14 @@ impl Labels {
     }
 
     /// Of an edge: whom the target asks goes by Coroot's labels, and who asks it by ours.
-    pub fn of(edge: &Edge) -> Self {
+    pub fn of(now: &EdgeNow) -> Self {
+        let edge = &now.edge;
         let labels = Self::default().with("container_id", &edge.container);
         match edge.side {
             // What is of the whole target has no other end.
             _ if edge.is_whole() => labels,
             Side::Opened => {
-                let Destination { dialled, actual } = Destination::of(edge);
+                let Destination { dialled, actual } = Destination::of(now);
                 let labels = labels.with("destination", &dialled);
                 labels.with("actual_destination", &actual)
             }
@@ -61,7 +64,7 @@ impl Labels {
     /// Of an edge by what was dialled alone: a connection that never came to be has no other end.
     pub fn dialled(edge: &Edge) -> Self {
         let labels = Self::default().with("container_id", &edge.container);
-        labels.with("destination", &Destination::of(edge).dialled)
+        labels.with("destination", &Destination::dialled(edge))
     }
 
     /// Of a peer.
@@ -76,10 +79,10 @@ impl Labels {
         labels.with("listen_addr", &listening.address.to_string())
     }
 
-    /// Of a finding. Of each kind there is one of an edge at a time.
-    pub fn of_finding(finding: &Finding) -> Self {
+    /// Of a finding on an edge. Of each kind there is one of an edge at a time.
+    pub fn of_finding(now: &EdgeNow, finding: &Finding) -> Self {
         let (kind, direction) = (finding.claim.kind, finding.claim.direction);
-        let labels = Self::of(&finding.edge).with("kind", &Word(kind).to_string());
+        let labels = Self::of(now).with("kind", &Word(kind).to_string());
         labels.with("direction", &Word(direction).to_string())
     }
 }
@@ -102,16 +105,23 @@ struct Destination {
 }
 
 impl Destination {
-    // Names, and what conntrack says, come in here: until then both are the address of the peer.
-    fn of(edge: &Edge) -> Self {
-        let address = if is_other(edge) {
+    /// An edge has one series at a time, however many it leads to: first by the address that was dialled, then by what is known
+    /// to be the other end, then by a word, and never back while it is there.
+    fn of(now: &EdgeNow) -> Self {
+        let dialled = Self::dialled(&now.edge);
+        let actual = match &now.actual[..] {
+            [] => dialled.clone(),
+            [end] => end.to_string(),
+            _ => SEVERAL.to_owned(),
+        };
+        Self { dialled, actual }
+    }
+
+    fn dialled(edge: &Edge) -> String {
+        if is_other(edge) {
             OTHER.to_owned()
         } else {
             SocketAddr::new(edge.peer, edge.port).to_string()
-        };
-        Self {
-            dialled: address.clone(),
-            actual: address,
         }
     }
 }

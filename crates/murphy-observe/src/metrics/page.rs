@@ -22,8 +22,11 @@ in OpenMetrics or in Prometheus's text, as it asks. This page is drawn from the 
 Labels:
 
 - `container_id`: whom is observed, by the name that the target has.
-- `destination`, `actual_destination`: whom the target asks, `ADDRESS:PORT`, an address of IPv6 in brackets. Both are the
-  address of the peer.
+- `destination`, `actual_destination`: whom the target asks, `ADDRESS:PORT`, an address of IPv6 in brackets: as it was dialled,
+  and as it is once addresses are translated (NAT), as far as [conntrack knows](observe.md#whom-an-edge-really-leads-to). Where nothing is translated
+  both are the address of the peer. Where an edge leads to several (a service with several backends), `actual_destination` is
+  `several`: figures are kept of what is dialled. An edge has one series at a time; when more is known of it its series goes
+  on under another `actual_destination`, at most twice while it is there.
 - `source`, `port`: who asks the target, and for which port of its own. Where a metric has `destination` and `source`, a
   series has the one or the other: `{destination!=\"\"}` are the connections that the target opens, `{source!=\"\"}` those that
   it accepts.

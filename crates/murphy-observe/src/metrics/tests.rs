@@ -130,6 +130,31 @@ fn coroots_metrics_go_by_its_names_and_labels() {
 }
 
 #[test]
+fn whom_an_edge_really_leads_to_is_one_or_several() {
+    let labels = |actual: &[&str]| {
+        let actual = actual.iter().map(|end| end.parse().unwrap()).collect();
+        let now = EdgeNow { actual, ..opened() };
+        let text = open_metrics(&snapshot(vec![now], Vec::new()));
+        let active = samples(&text, "container_net_tcp_active_connections");
+        let failed = samples(&text, "container_net_tcp_failed_connects_total");
+        assert_eq!(active.len(), 1, "one series, however many there are");
+        let dialled = r#"{container_id="web",destination="10.0.0.2:5432""#;
+        assert_eq!(failed, [format!("{dialled}}} 3")]);
+        let actual = active[0].strip_prefix(dialled).unwrap();
+        actual.to_owned()
+    };
+    for (actual, expected) in [
+        (&[] as &[&str], "10.0.0.2:5432"),
+        (&["10.1.2.3:8080"], "10.1.2.3:8080"),
+        (&["[fd00::3]:8080"], "[fd00::3]:8080"),
+        (&["10.1.2.3:8080", "10.1.2.4:8080"], "several"),
+    ] {
+        let expected = format!(r#",actual_destination="{expected}"}} 3"#);
+        assert_eq!(labels(actual), expected);
+    }
+}
+
+#[test]
 fn who_asks_and_who_is_asked_are_told_apart() {
     let accepted = edge("web", Side::Accepted, "fd00::1", 80);
     let other = edge("web", Side::Accepted, "0.0.0.0", 0);

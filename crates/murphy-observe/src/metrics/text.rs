@@ -19,7 +19,7 @@ const REST_BYTES: usize = 64 << 10;
 
 /// Writes down what there is.
 pub fn render(snapshot: &Snapshot, own: &Own, format: Format) -> String {
-    let labels = snapshot.edges.iter().map(|now| Labels::of(&now.edge));
+    let labels = snapshot.edges.iter().map(Labels::of);
     let scene = Scene {
         snapshot,
         own,
@@ -116,9 +116,10 @@ impl Scene<'_> {
                 }
             }
             Samples::Findings => {
-                let findings = self.snapshot.edges.iter().flat_map(|now| &now.findings);
-                for finding in findings {
-                    family.sample(Labels::of_finding(finding).text(), ONE);
+                for now in &self.snapshot.edges {
+                    for finding in &now.findings {
+                        family.sample(Labels::of_finding(now, finding).text(), ONE);
+                    }
                 }
             }
             Samples::Mode => {

@@ -15,7 +15,6 @@
 mod queue;
 mod rule;
 mod table;
-mod wire;
 
 pub use queue::{Packet, Queue, START_BYTES};
 pub use rule::Rule;
@@ -23,8 +22,11 @@ pub use table::{Table, remove};
 
 use std::io;
 
+use rtnetlink::sys::Socket;
+
 use crate::{
     namespace::{NamespaceError, NetNamespace},
+    nfnetlink,
     tap::Frames,
     traffic::Way,
 };
@@ -75,6 +77,11 @@ pub enum NfqueueError {
         /// And to the other.
         compat: io::Error,
     },
+}
+
+/// A socket for netfilter inside a namespace, where it stays.
+fn socket(namespace: &NetNamespace) -> Result<Socket, NfqueueError> {
+    nfnetlink::socket(namespace)?.map_err(NfqueueError::Socket)
 }
 
 /// Asks this kernel whether packets can be queued, in a namespace that goes with the question.

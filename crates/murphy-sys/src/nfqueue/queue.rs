@@ -12,13 +12,11 @@ use rtnetlink::{
 };
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 
-use super::{
-    NfqueueError,
-    wire::{self, Message, QUEUE, Refused, ask, attributes, socket, word32},
-};
+use super::{NfqueueError, socket};
 use crate::{
     namespace::NetNamespace,
     netlink::{attribute, messages, refusal},
+    nfnetlink::{self, Message, QUEUE, Refused, ask, attributes, word32},
     tap::Frames,
 };
 
@@ -151,7 +149,8 @@ impl Queue {
         loop {
             let number = self.number;
             let broken = |source| NfqueueError::Packets { number, source };
-            let Some(datagram) = wire::next(&self.socket, &mut self.buffer).map_err(broken)? else {
+            let Some(datagram) = nfnetlink::next(&self.socket, &mut self.buffer).map_err(broken)?
+            else {
                 return Ok(None);
             };
             // The kernel sends each message by itself.
@@ -252,8 +251,8 @@ fn packet(body: &[u8]) -> Option<Packet<'_>> {
     let attributes = attributes(body);
     let id = attribute(attributes, HEADER)?.first_chunk()?;
     let start = attribute(attributes, PAYLOAD).unwrap_or_default();
-    let whole = wire::word32_of(attributes, WHOLE_LENGTH).map(u64::from);
-    let info = wire::word32_of(attributes, INFO).unwrap_or(0);
+    let whole = nfnetlink::word32_of(attributes, WHOLE_LENGTH).map(u64::from);
+    let info = nfnetlink::word32_of(attributes, INFO).unwrap_or(0);
     Some(Packet {
         id: u32::from_be_bytes(*id),
         bytes: whole.unwrap_or(start.len() as u64),

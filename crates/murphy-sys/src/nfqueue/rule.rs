@@ -2,8 +2,11 @@
 
 use rtnetlink::packet_core::{DefaultNla, NLM_F_APPEND, NLM_F_CREATE};
 
-use super::wire::{Message, NFTABLES, nest, word16, word32};
-use crate::{netlink::text, traffic::Way};
+use crate::{
+    netlink::text,
+    nfnetlink::{Message, NFTABLES, nest, word16, word32},
+    traffic::Way,
+};
 
 /// `NFT_MSG_NEWRULE`.
 pub(super) const NEW: u8 = 6;

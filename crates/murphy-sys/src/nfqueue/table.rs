@@ -11,11 +11,12 @@ use rtnetlink::{
 use super::{
     NfqueueError,
     rule::{How, NEW as NEW_RULE, Rule},
-    wire::{Message, NFTABLES, Refused, ask, attributes, change, nest, socket, word32, word32_of},
+    socket,
 };
 use crate::{
     namespace::NetNamespace,
     netlink::{attribute, text},
+    nfnetlink::{Message, NFTABLES, Refused, ask, attributes, change, nest, word32, word32_of},
     traffic::Way,
 };
 

@@ -157,6 +157,6 @@ fn what_is_no_packet_is_none() {
     for length in 0..40 {
         let bytes = vec![5; length];
         let _ = crate::netlink::messages(&bytes).count();
-        assert!(wire::attributes(&bytes).len() <= length);
+        assert!(nfnetlink::attributes(&bytes).len() <= length);
     }
 }

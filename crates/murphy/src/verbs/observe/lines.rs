@@ -99,7 +99,7 @@ fn table(snapshot: &Snapshot) -> Vec<String> {
     if snapshot.edges.is_empty() {
         return vec!["no connection was seen: there is nothing to tell by".into()];
     }
-    let names = snapshot.edges.iter().map(|now| now.edge.to_string());
+    let names = snapshot.edges.iter().map(EdgeNow::title);
     let width = names.map(|name| name.chars().count()).max().unwrap_or(0);
     let lines = snapshot.edges.iter().map(|now| line(&cells(now), width));
     let head = line(&HEADS.map(str::to_owned), width);
@@ -129,7 +129,7 @@ pub fn cells(now: &EdgeNow) -> [String; 9] {
         of => format!("{:.1} %", 100.0 * recent.lost() as f64 / of as f64),
     };
     [
-        now.edge.to_string(),
+        now.title(),
         now.active.to_string(),
         format!(
             "{:.1}",

@@ -98,7 +98,7 @@ pub fn lines(
     if height > 2 {
         let seconds = room as u64 * SLICE_NS / 1_000_000_000;
         lines.push(Line::from(vec![
-            Span::styled(now.edge.to_string(), ink.head()),
+            Span::styled(now.title(), ink.head()),
             Span::styled(format!("  the last {seconds} s"), ink.dim()),
         ]));
     }

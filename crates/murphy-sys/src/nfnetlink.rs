@@ -11,9 +11,8 @@ use rustix::{
     net::{RecvFlags, recv},
 };
 
-use super::NfqueueError;
 use crate::{
-    namespace::NetNamespace,
+    namespace::{NamespaceError, NetNamespace},
     netlink::{self, ALIGNMENT, HEADER, attribute, emitted, refusal},
 };
 
@@ -24,9 +23,11 @@ const ANSWER_BYTES: usize = 1 << 16;
 
 /// `NLA_F_NESTED`: an attribute of attributes.
 const NESTED: u16 = 0x8000;
-/// Parts of netfilter: `NFNL_SUBSYS_QUEUE`, `NFNL_SUBSYS_NFTABLES`, and none, for the brackets of a change.
-pub(super) const QUEUE: u8 = 3;
-pub(super) const NFTABLES: u8 = 10;
+/// Parts of netfilter: `NFNL_SUBSYS_CTNETLINK`, `NFNL_SUBSYS_QUEUE`, `NFNL_SUBSYS_NFTABLES`, and none, for the brackets of a
+/// change.
+pub(crate) const CONNTRACK: u8 = 1;
+pub(crate) const QUEUE: u8 = 3;
+pub(crate) const NFTABLES: u8 = 10;
 const NONE: u8 = 0;
 /// `NFNL_MSG_BATCH_BEGIN` and `_END`: what stands between is done as a whole or not at all.
 const BATCH_BEGIN: u8 = 0x10;
@@ -34,7 +35,7 @@ const BATCH_END: u8 = 0x11;
 
 /// One message.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Message {
+pub(crate) struct Message {
     /// The part of netfilter, and what is asked of it.
     pub part: u8,
     pub kind: u8,
@@ -66,43 +67,49 @@ impl Message {
 }
 
 /// Attributes in an attribute.
-pub(super) fn nest(kind: u16, attributes: &[DefaultNla]) -> DefaultNla {
+pub(crate) fn nest(kind: u16, attributes: &[DefaultNla]) -> DefaultNla {
     DefaultNla::new(kind | NESTED, emitted(attributes))
 }
 
 /// A number as netfilter passes it: that of the network's order.
-pub(super) fn word32(kind: u16, value: u32) -> DefaultNla {
+pub(crate) fn word32(kind: u16, value: u32) -> DefaultNla {
     DefaultNla::new(kind, value.to_be_bytes().into())
 }
 
 /// The same of two bytes.
-pub(super) fn word16(kind: u16, value: u16) -> DefaultNla {
+pub(crate) fn word16(kind: u16, value: u16) -> DefaultNla {
     DefaultNla::new(kind, value.to_be_bytes().into())
 }
 
+/// The same of an answer.
+pub(crate) fn word16_of(attributes: &[u8], kind: u16) -> Option<u16> {
+    let value = attribute(attributes, kind)?;
+    Some(u16::from_be_bytes(value.try_into().ok()?))
+}
+
 /// Such a number of an answer.
-pub(super) fn word32_of(attributes: &[u8], kind: u16) -> Option<u32> {
+pub(crate) fn word32_of(attributes: &[u8], kind: u16) -> Option<u32> {
     let value = attribute(attributes, kind)?;
     Some(u32::from_be_bytes(value.try_into().ok()?))
 }
 
 /// The attributes of a message of netfilter's.
-pub(super) fn attributes(body: &[u8]) -> &[u8] {
+pub(crate) fn attributes(body: &[u8]) -> &[u8] {
     body.get(GENERAL..).unwrap_or_default()
 }
 
 /// A socket for netfilter inside a namespace, where it stays.
-pub(super) fn socket(namespace: &NetNamespace) -> Result<Socket, NfqueueError> {
+pub(crate) fn socket(namespace: &NetNamespace) -> Result<io::Result<Socket>, NamespaceError> {
     let open = || -> io::Result<Socket> {
         let mut socket = Socket::new(NETLINK_NETFILTER)?;
         socket.bind_auto()?;
         Ok(socket)
     };
-    namespace.run(open)?.map_err(NfqueueError::Socket)
+    namespace.run(open)
 }
 
 /// The next datagram, if there is one.
-pub(super) fn next<'a>(socket: &Socket, buffer: &'a mut [u8]) -> io::Result<Option<&'a [u8]>> {
+pub(crate) fn next<'a>(socket: &Socket, buffer: &'a mut [u8]) -> io::Result<Option<&'a [u8]>> {
     let (_, length) = match recv(socket.as_fd(), &mut *buffer, RecvFlags::DONTWAIT) {
         Ok(received) => received,
         Err(Errno::AGAIN | Errno::INTR) => return Ok(None),
@@ -113,13 +120,13 @@ pub(super) fn next<'a>(socket: &Socket, buffer: &'a mut [u8]) -> io::Result<Opti
 
 /// A message that was refused: its place among those that were sent, and the kernel's answer.
 #[derive(Debug)]
-pub(super) struct Refused {
+pub(crate) struct Refused {
     pub place: usize,
     pub source: io::Error,
 }
 
 /// Sends messages, and gives what the kernel answers: all of it is there when the kernel has taken them.
-pub(super) fn ask(socket: &Socket, messages: &[Message]) -> Result<Vec<Vec<u8>>, Refused> {
+pub(crate) fn ask(socket: &Socket, messages: &[Message]) -> Result<Vec<Vec<u8>>, Refused> {
     let broken = |source| Refused { place: 0, source };
     let mut bytes = Vec::new();
     for (message, sequence) in messages.iter().zip(0..) {
@@ -145,7 +152,7 @@ pub(super) fn ask(socket: &Socket, messages: &[Message]) -> Result<Vec<Vec<u8>>,
 }
 
 /// Changes nftables, as a whole or not at all.
-pub(super) fn change(socket: &Socket, changes: Vec<Message>) -> Result<(), Refused> {
+pub(crate) fn change(socket: &Socket, changes: Vec<Message>) -> Result<(), Refused> {
     let bracket = |kind| Message {
         part: NONE,
         kind,
