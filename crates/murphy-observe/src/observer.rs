@@ -16,12 +16,14 @@ use murphy_sys::{
     clock::boottime_ns,
     connections::SocketId,
     program_runs::Counting,
+    syscalls::SyscallsError,
     tcp_events::{Filter, TcpEvents, TcpEventsError},
 };
 use serde::Serialize;
 
 use crate::{
     book::{Book, Whose},
+    calls::CallWatch,
     detect::{Sight, detect},
     dns::DnsEar,
     edge::Edge,
@@ -75,6 +77,9 @@ pub enum ObserveError {
     /// The kernel's events cannot be heard any more.
     #[error("observe connections: {0}")]
     Events(#[from] TcpEventsError),
+    /// System calls cannot be counted, as was asked for.
+    #[error("observe system calls: {0}")]
+    Syscalls(#[from] SyscallsError),
 }
 
 /// How it is observed.
@@ -88,6 +93,8 @@ pub struct Spec {
     pub latency_max: Duration,
     /// Whether it is counted what the BPF programs cost: for all of the machine, which costs by itself.
     pub counts_runs: bool,
+    /// Whether system calls are counted and timed, which costs every process of the machine a little.
+    pub counts_calls: bool,
 }
 
 impl Default for Spec {
@@ -97,6 +104,7 @@ impl Default for Spec {
             ping_within: Duration::from_secs(1),
             latency_max: Duration::from_millis(10),
             counts_runs: false,
+            counts_calls: false,
         }
     }
 }
@@ -155,6 +163,8 @@ pub struct Observer {
     dns: Option<DnsEar>,
     /// What belongs to the namespaces as a whole, where nobody else is in them.
     ground: Option<GroundWatch>,
+    /// The target's system calls, where that was asked for.
+    calls: Option<CallWatch>,
     findings: Findings,
     /// How many events were lost until the last slice.
     lost: u64,
@@ -218,6 +228,8 @@ impl Whose for Seats {
 impl Observer {
     /// Begins to observe a target.
     pub fn begin(hit: &Hit<'_>, spec: Spec) -> Result<Self, ObserveError> {
+        // What was asked for must be had, before anything is touched.
+        let calls = spec.counts_calls.then(CallWatch::begin).transpose()?;
         let mut pool = Pool::of(hit, &Scope::default())?;
         pool.with_ages();
         let mut mode = Mode {
@@ -269,6 +281,7 @@ impl Observer {
             neighbours: Neighbours::default(),
             dns,
             ground,
+            calls,
             findings: Findings::default(),
             lost: 0,
             lost_at: None,
@@ -355,6 +368,14 @@ impl Observer {
             }
         }
         let refused = self.ground.as_mut().map(|it| it.sit(places.iter()));
+        for refused in refused.into_iter().flatten() {
+            self.do_without(refused);
+        }
+        let members = self.pool.members().filter(|_| !self.pool.is_whole());
+        let refused = self
+            .calls
+            .as_mut()
+            .map(|it| it.sit(places.iter(), members));
         for refused in refused.into_iter().flatten() {
             self.do_without(refused);
         }
@@ -453,6 +474,9 @@ impl Observer {
         for refused in refused.into_iter().flatten() {
             self.do_without(refused);
         }
+        if let Some(Err(error)) = self.calls.as_mut().map(CallWatch::look) {
+            self.do_without(error.to_string());
+        }
         let mut news = Vec::new();
         let none = History::default();
         let edges: BTreeSet<&Edge> = self
@@ -488,6 +512,14 @@ impl Observer {
             let peers: BTreeSet<IpAddr> = known.map(|edge| edge.peer).collect();
             for (inode, container) in &self.seats.containers {
                 let claims = ground.detect(*inode, &peers, now_ns);
+                let whole = Edge::whole(container);
+                let begun = self.findings.claim(&whole, claims, now_ns, has_lost);
+                news.extend(begun.into_iter().map(News::Found));
+            }
+        }
+        if let Some(calls) = &mut self.calls {
+            for (inode, container) in &self.seats.containers {
+                let claims = calls.detect(*inode, now_ns);
                 let whole = Edge::whole(container);
                 let begun = self.findings.claim(&whole, claims, now_ns, has_lost);
                 news.extend(begun.into_iter().map(News::Found));
@@ -599,6 +631,11 @@ impl Observer {
             edges: totals.into_iter().map(now).collect(),
             peers: self.peers(at_ns),
             listening: self.listening(),
+            syscalls: self
+                .calls
+                .iter()
+                .flat_map(|calls| calls.now(&self.seats.containers, since_ns))
+                .collect(),
         }
     }
 
@@ -609,6 +646,7 @@ impl Observer {
         self.events.as_ref().map_or(0, told)
             + self.dns.as_ref().map_or(0, DnsEar::dropped)
             + self.ground.as_ref().map_or(0, GroundWatch::lost)
+            + self.calls.as_ref().map_or(0, CallWatch::lost)
     }
 
     /// What it costs to observe.
@@ -617,7 +655,8 @@ impl Observer {
             let events = self.events.iter().flat_map(TcpEvents::runs);
             let dns = self.dns.iter().flat_map(DnsEar::runs);
             let ground = self.ground.iter().flat_map(GroundWatch::runs);
-            events.chain(dns).chain(ground)
+            let calls = self.calls.iter().flat_map(CallWatch::runs);
+            events.chain(dns).chain(ground).chain(calls)
         };
         let programs = self.counting.iter().flat_map(|_| programs());
         self.meter.fill(Overhead {

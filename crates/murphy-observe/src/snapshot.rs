@@ -8,7 +8,7 @@ use std::{
 use serde::Serialize;
 
 use crate::{
-    edge::Edge, finding::Finding, lately::Lately, listening::Listening, observer::Mode,
+    calls::CallsNow, edge::Edge, finding::Finding, lately::Lately, listening::Listening, observer::Mode,
     overhead::Overhead, peer::PeerNow, tally::Tally, unseen::Unseen,
 };
 
@@ -121,4 +121,6 @@ pub struct Snapshot {
     pub peers: Vec<PeerNow>,
     /// Where the target listens.
     pub listening: Vec<Listening>,
+    /// The system calls of those that are observed, where they are counted.
+    pub syscalls: Vec<CallsNow>,
 }
