@@ -372,10 +372,7 @@ impl Observer {
             self.do_without(refused);
         }
         let members = self.pool.members().filter(|_| !self.pool.is_whole());
-        let refused = self
-            .calls
-            .as_mut()
-            .map(|it| it.sit(places.iter(), members));
+        let refused = self.calls.as_mut().map(|it| it.sit(places.iter(), members));
         for refused in refused.into_iter().flatten() {
             self.do_without(refused);
         }

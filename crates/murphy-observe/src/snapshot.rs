@@ -8,8 +8,8 @@ use std::{
 use serde::Serialize;
 
 use crate::{
-    calls::CallsNow, edge::Edge, finding::Finding, lately::Lately, listening::Listening, observer::Mode,
-    overhead::Overhead, peer::PeerNow, tally::Tally, unseen::Unseen,
+    calls::CallsNow, edge::Edge, finding::Finding, lately::Lately, listening::Listening,
+    observer::Mode, overhead::Overhead, peer::PeerNow, tally::Tally, unseen::Unseen,
 };
 
 /// An edge as it is now.

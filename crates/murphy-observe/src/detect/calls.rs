@@ -127,7 +127,10 @@ fn fails(sight: &CallSight<'_>, which: (Call, Errno)) -> Option<Before> {
     windows_s.iter().find_map(|window_s| {
         let recent = sight.failures(which, *window_s);
         let begin_ns = sight.ago(*window_s);
-        let known_from = sight.history.known_from()?.max(sight.ago(window_s + BEFORE_S));
+        let known_from = sight
+            .history
+            .known_from()?
+            .max(sight.ago(window_s + BEFORE_S));
         let known_ns = begin_ns.checked_sub(known_from)?;
         let before = sight
             .history
@@ -182,20 +185,22 @@ fn failing_claim(
     sight: &CallSight<'_>,
     failing: &BTreeMap<(Call, Errno), Before>,
 ) -> Option<Claim> {
-    let mut all: Vec<_> = failing.iter().map(|(which, before)| {
-        let since_s = sight.now_ns.saturating_sub(before.since_ns) / SECOND_NS + 1;
-        let window_s = since_s.clamp(WINDOWS_S[0], WINDOWS_S[1]);
-        let after_ns = before
-            .since_ns
-            .saturating_sub(BEAT_NS)
-            .max(sight.ago(window_s));
-        let share = sight
-            .history
-            .failures(which.0, which.1, after_ns, sight.now_ns)
-            .share;
-        (*which, *before, share, window_s)
-    })
-    .collect();
+    let mut all: Vec<_> = failing
+        .iter()
+        .map(|(which, before)| {
+            let since_s = sight.now_ns.saturating_sub(before.since_ns) / SECOND_NS + 1;
+            let window_s = since_s.clamp(WINDOWS_S[0], WINDOWS_S[1]);
+            let after_ns = before
+                .since_ns
+                .saturating_sub(BEAT_NS)
+                .max(sight.ago(window_s));
+            let share = sight
+                .history
+                .failures(which.0, which.1, after_ns, sight.now_ns)
+                .share;
+            (*which, *before, share, window_s)
+        })
+        .collect();
     all.sort_by_key(|(_, _, share, _)| std::cmp::Reverse(share.hit));
     let worst = all.first()?.2;
     let evidence = all.iter().take(NAMED_MAX);
@@ -239,7 +244,8 @@ fn recent_us(
 
 /// Whether it takes long now, and so many times what is usual.
 fn is_slow(sight: &CallSight<'_>, call: Call, usual_us: u64, grown: u64) -> bool {
-    recent_us(sight, call, sight.now_ns).is_some_and(|(us, ..)| is_long(*us.start(), usual_us, grown))
+    recent_us(sight, call, sight.now_ns)
+        .is_some_and(|(us, ..)| is_long(*us.start(), usual_us, grown))
 }
 
 fn is_long(us: u64, usual_us: u64, grown: u64) -> bool {
@@ -256,7 +262,10 @@ fn becomes_slow(sight: &CallSight<'_>, call: Call) -> Option<Usual> {
     }
     let before = sight.history.took(call, known_from, begin_ns);
     // At most so long: what it took is known by its bucket.
-    let usual_us = before.median_us().filter(|_| before.count >= USUAL_MIN)?.end;
+    let usual_us = before
+        .median_us()
+        .filter(|_| before.count >= USUAL_MIN)?
+        .end;
     let is_long_at = |at_ns: u64| {
         let recent = recent_us(sight, call, at_ns);
         recent.filter(|(us, ..)| is_long(*us.start(), usual_us, GROWN))

@@ -121,7 +121,10 @@ fn a_write_that_finds_no_space_is_found_and_over_when_it_does() {
     full[4] = ("write", 275, &[("ENOSPC", 25)]);
     stage.pass(20, &full);
     let after_ns = stage.claimed_after(full_ns, Kind::FailingSyscalls);
-    assert!(after_ns.is_some_and(|ns| ns <= 2 * SECOND_NS), "{after_ns:?}");
+    assert!(
+        after_ns.is_some_and(|ns| ns <= 2 * SECOND_NS),
+        "{after_ns:?}"
+    );
     // It still does: what is usual is what was so before.
     let [claim] = &stage.claims[..] else {
         panic!("{:?}", stage.claims);
@@ -129,7 +132,9 @@ fn a_write_that_finds_no_space_is_found_and_over_when_it_does() {
     assert_eq!(claim.since_ns, full_ns + SECOND_NS / 2);
     assert_eq!(
         claim.evidence,
-        ["write failed 500 of 6000 times with ENOSPC within 10 s, 0 of 2100 times in the 3 s before"]
+        [
+            "write failed 500 of 6000 times with ENOSPC within 10 s, 0 of 2100 times in the 3 s before"
+        ]
     );
     assert!(matches!(claim.size, Size::Share { share, .. } if share.hit == 500));
     stage.pass(4, &SHOP);
@@ -191,7 +196,10 @@ fn a_file_that_is_gone_for_good_is_found_where_it_was_always_there() {
     let gone_ns = stage.now_ns;
     stage.pass(12, &[("openat", 5, &[("EACCES", 45)])]);
     let after_ns = stage.claimed_after(gone_ns, Kind::FailingSyscalls);
-    assert!(after_ns.is_some_and(|ns| ns <= 8 * SECOND_NS), "{after_ns:?}");
+    assert!(
+        after_ns.is_some_and(|ns| ns <= 8 * SECOND_NS),
+        "{after_ns:?}"
+    );
 }
 
 #[test]
@@ -214,7 +222,10 @@ fn a_call_that_takes_long_is_found_twice_in_a_row_and_over_when_it_does_not() {
     let slow_ns = stage.now_ns;
     stage.last(10, "fsync", &[51_000, 60_000, 52_000, 55_000]);
     let after_ns = stage.claimed_after(slow_ns, Kind::SlowSyscalls);
-    assert!(after_ns.is_some_and(|ns| ns <= 3 * SECOND_NS), "{after_ns:?}");
+    assert!(
+        after_ns.is_some_and(|ns| ns <= 3 * SECOND_NS),
+        "{after_ns:?}"
+    );
     let [claim] = &stage.claims[..] else {
         panic!("{:?}", stage.claims);
     };

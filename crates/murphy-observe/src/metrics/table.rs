@@ -97,7 +97,10 @@ pub(super) enum Samples {
     /// Of each peer that is pinged.
     Peers(fn(&PeerNow) -> Option<Value>),
     /// Of each call of each target.
-    Calls(fn(&CallsNow) -> Vec<(Labels, Value)>, &'static [&'static str]),
+    Calls(
+        fn(&CallsNow) -> Vec<(Labels, Value)>,
+        &'static [&'static str],
+    ),
     /// 1 where the target listens.
     Listening,
     /// 1 of what is found now.

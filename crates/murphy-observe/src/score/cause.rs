@@ -312,7 +312,8 @@ fn seen_by(kind: Kind) -> (&'static [Cause], &'static [Cause]) {
         Kind::FailingSyscalls => (
             &[],
             &[
-                Partition, Blocked, Reject, Loss, Corrupt, Rate, Delay, Stall, HalfReset, Refuse, Reset, Kill, Pause,
+                Partition, Blocked, Reject, Loss, Corrupt, Rate, Delay, Stall, HalfReset, Refuse,
+                Reset, Kill, Pause,
             ],
         ),
         // Who stands still in the midst of a call ends it late.

@@ -52,10 +52,7 @@ const EVERYBODY: u8 = 1;
 const SOME: u8 = 2;
 
 #[cfg(target_arch = "x86_64")]
-const OBJECT: Option<&[u8]> = Some(include_bytes!(concat!(
-    env!("OUT_DIR"),
-    "/syscalls.bpf.o"
-)));
+const OBJECT: Option<&[u8]> = Some(include_bytes!(concat!(env!("OUT_DIR"), "/syscalls.bpf.o")));
 #[cfg(not(target_arch = "x86_64"))]
 const OBJECT: Option<&[u8]> = None;
 
