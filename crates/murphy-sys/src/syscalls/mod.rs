@@ -151,6 +151,9 @@ fn missing(what: &'static str) -> SyscallsError {
     }
 }
 
+/// A key of a map, with its value.
+type Entry = (Vec<u8>, Vec<u8>);
+
 /// The key of a namespace.
 fn key_of(inode: u64) -> Result<[u8; 4], SyscallsError> {
     let key = u32::try_from(inode).map_err(|_| SyscallsError::NoNamespace(inode))?;
@@ -285,7 +288,7 @@ impl Syscalls {
         Ok(all)
     }
 
-    fn entries(&self, name: &str, most: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, SyscallsError> {
+    fn entries(&self, name: &str, most: usize) -> Result<Vec<Entry>, SyscallsError> {
         // Room for one more than there is, so that one call sees that there is none.
         let room = u32::try_from(most).unwrap_or(u32::MAX - 1) + 1;
         let map = self.map(name)?;

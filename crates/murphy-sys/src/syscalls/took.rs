@@ -57,6 +57,7 @@ impl Took {
     }
 
     /// What has come since an earlier time.
+    #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let known = |bucket: u8| {
             let mut all = earlier.buckets.iter();
