@@ -1,3 +1,5 @@
+//! Scenes are the calls of a target over time, on which their detectors are tried.
+
 use murphy_sys::syscalls::{Call, Errno, Took};
 
 use super::{
@@ -41,15 +43,15 @@ impl Stage {
 
     /// So many seconds pass so.
     fn pass(&mut self, seconds: u64, all: &[Does]) {
-        for beat in 0..2 * seconds {
-            self.beat(moment(beat, all));
+        for _ in 0..2 * seconds {
+            self.beat(moment(all));
         }
     }
 
     /// So many seconds pass in which a call takes so long, so often in half a second.
     fn last(&mut self, seconds: u64, name: &str, times_us: &[u64]) {
         for _ in 0..2 * seconds {
-            let mut moment = moment(0, &[]);
+            let mut moment = moment(&[]);
             let took = Took::of(times_us.iter().copied());
             moment.lasted.insert(call(name), took);
             self.beat(moment);
@@ -67,7 +69,7 @@ fn call(name: &str) -> Call {
     Call::named(name).unwrap()
 }
 
-fn moment(_beat: u64, all: &[Does]) -> CallMoment {
+fn moment(all: &[Does]) -> CallMoment {
     let mut moment = CallMoment::default();
     for (name, well, failed) in all {
         if *well > 0 {
@@ -164,7 +166,7 @@ fn one_failure_is_a_chance_however_grave() {
         stage.pass(8, &SHOP);
         let mut broken = SHOP.to_vec();
         broken[5] = ("fsync", 19, &[("EIO", 1)]);
-        stage.beat(moment(0, &broken));
+        stage.beat(moment(&broken));
     }
     assert_eq!(stage.claimed, []);
 }
