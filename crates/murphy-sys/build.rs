@@ -7,7 +7,7 @@ use std::{
 };
 
 /// One program: the engine that needs it is loaded or refused as a whole.
-const PROGRAMS: [&str; 10] = [
+const PROGRAMS: [&str; 11] = [
     "family",
     "traffic",
     "group",
@@ -18,6 +18,7 @@ const PROGRAMS: [&str; 10] = [
     "socket_iterator",
     "dns",
     "drops",
+    "syscalls",
 ];
 
 fn main() -> ExitCode {

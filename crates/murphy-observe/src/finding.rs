@@ -45,6 +45,10 @@ pub enum Kind {
     Drops,
     /// A clock was set, or is wrong.
     ClockJump,
+    /// System calls fail that did not.
+    FailingSyscalls,
+    /// System calls take long that did not.
+    SlowSyscalls,
 }
 
 impl Kind {
@@ -68,6 +72,8 @@ impl Kind {
             Self::RetryStorm => "retry storm",
             Self::Drops => "drops",
             Self::ClockJump => "clock jump",
+            Self::FailingSyscalls => "failing syscalls",
+            Self::SlowSyscalls => "slow syscalls",
         }
     }
 }

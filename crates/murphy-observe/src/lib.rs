@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod book;
+mod calls;
 mod detect;
 mod dns;
 mod edge;
@@ -33,7 +34,10 @@ mod translations;
 mod unseen;
 
 pub use book::{Book, Whose};
-pub use detect::{GroundSight, Sight, detect, detect_ground};
+pub use calls::{CallHistory, CallMoment, CallNow, CallsNow, TimesNow};
+pub use detect::{
+    CallSight, CallTroubles, GroundSight, Sight, detect, detect_calls, detect_ground,
+};
 pub use edge::Edge;
 pub use finding::{Claim, Direction, Finding, Findings, Kind, Size};
 pub use ground::{Counted, Ground, Lump, Moment, WrongClock};

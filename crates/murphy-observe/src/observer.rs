@@ -16,12 +16,14 @@ use murphy_sys::{
     clock::boottime_ns,
     connections::SocketId,
     program_runs::Counting,
+    syscalls::SyscallsError,
     tcp_events::{Filter, TcpEvents, TcpEventsError},
 };
 use serde::Serialize;
 
 use crate::{
     book::{Book, Whose},
+    calls::CallWatch,
     detect::{Sight, detect},
     dns::DnsEar,
     edge::Edge,
@@ -76,6 +78,9 @@ pub enum ObserveError {
     /// The kernel's events cannot be heard any more.
     #[error("observe connections: {0}")]
     Events(#[from] TcpEventsError),
+    /// System calls cannot be counted, as was asked for.
+    #[error("observe system calls: {0}")]
+    Syscalls(#[from] SyscallsError),
 }
 
 /// How it is observed.
@@ -89,6 +94,8 @@ pub struct Spec {
     pub latency_max: Duration,
     /// Whether it is counted what the BPF programs cost: for all of the machine, which costs by itself.
     pub counts_runs: bool,
+    /// Whether system calls are counted and timed, which costs every process of the machine a little.
+    pub counts_calls: bool,
 }
 
 impl Default for Spec {
@@ -98,6 +105,7 @@ impl Default for Spec {
             ping_within: Duration::from_secs(1),
             latency_max: Duration::from_millis(10),
             counts_runs: false,
+            counts_calls: false,
         }
     }
 }
@@ -158,6 +166,8 @@ pub struct Observer {
     ground: Option<GroundWatch>,
     /// Whom the edges really lead to.
     translations: Translations,
+    /// The target's system calls, where that was asked for.
+    calls: Option<CallWatch>,
     findings: Findings,
     /// How many events were lost until the last slice.
     lost: u64,
@@ -221,6 +231,8 @@ impl Whose for Seats {
 impl Observer {
     /// Begins to observe a target.
     pub fn begin(hit: &Hit<'_>, spec: Spec) -> Result<Self, ObserveError> {
+        // What was asked for must be had, before anything is touched.
+        let calls = spec.counts_calls.then(CallWatch::begin).transpose()?;
         let mut pool = Pool::of(hit, &Scope::default())?;
         pool.with_ages();
         let mut mode = Mode {
@@ -275,6 +287,7 @@ impl Observer {
             dns,
             ground,
             translations,
+            calls,
             findings: Findings::default(),
             lost: 0,
             lost_at: None,
@@ -365,6 +378,11 @@ impl Observer {
             self.do_without(refused);
         }
         for refused in self.translations.sit(places.iter()) {
+            self.do_without(refused);
+        }
+        let members = self.pool.members().filter(|_| !self.pool.is_whole());
+        let refused = self.calls.as_mut().map(|it| it.sit(places.iter(), members));
+        for refused in refused.into_iter().flatten() {
             self.do_without(refused);
         }
         if self.spec.ping_every.is_some() {
@@ -468,6 +486,9 @@ impl Observer {
         for refused in refused.into_iter().flatten() {
             self.do_without(refused);
         }
+        if let Some(Err(error)) = self.calls.as_mut().map(CallWatch::look) {
+            self.do_without(error.to_string());
+        }
         let mut news = Vec::new();
         let none = History::default();
         let edges: BTreeSet<&Edge> = self
@@ -503,6 +524,14 @@ impl Observer {
             let peers: BTreeSet<IpAddr> = known.map(|edge| edge.peer).collect();
             for (inode, container) in &self.seats.containers {
                 let claims = ground.detect(*inode, &peers, now_ns);
+                let whole = Edge::whole(container);
+                let begun = self.findings.claim(&whole, claims, now_ns, has_lost);
+                news.extend(begun.into_iter().map(News::Found));
+            }
+        }
+        if let Some(calls) = &mut self.calls {
+            for (inode, container) in &self.seats.containers {
+                let claims = calls.detect(*inode, now_ns);
                 let whole = Edge::whole(container);
                 let begun = self.findings.claim(&whole, claims, now_ns, has_lost);
                 news.extend(begun.into_iter().map(News::Found));
@@ -617,6 +646,11 @@ impl Observer {
             edges: totals.into_iter().map(now).collect(),
             peers: self.peers(at_ns),
             listening: self.listening(),
+            syscalls: self
+                .calls
+                .iter()
+                .flat_map(|calls| calls.now(&self.seats.containers, since_ns))
+                .collect(),
         }
     }
 
@@ -628,6 +662,7 @@ impl Observer {
             + self.book.left_out()
             + self.dns.as_ref().map_or(0, DnsEar::dropped)
             + self.ground.as_ref().map_or(0, GroundWatch::lost)
+            + self.calls.as_ref().map_or(0, CallWatch::lost)
     }
 
     /// What it costs to observe.
@@ -636,7 +671,8 @@ impl Observer {
             let events = self.events.iter().flat_map(TcpEvents::runs);
             let dns = self.dns.iter().flat_map(DnsEar::runs);
             let ground = self.ground.iter().flat_map(GroundWatch::runs);
-            events.chain(dns).chain(ground)
+            let calls = self.calls.iter().flat_map(CallWatch::runs);
+            events.chain(dns).chain(ground).chain(calls)
         };
         let programs = self.counting.iter().flat_map(|_| programs());
         self.meter.fill(Overhead {

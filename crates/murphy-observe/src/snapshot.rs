@@ -8,8 +8,8 @@ use std::{
 use serde::Serialize;
 
 use crate::{
-    edge::Edge, finding::Finding, lately::Lately, listening::Listening, observer::Mode,
-    overhead::Overhead, peer::PeerNow, tally::Tally, unseen::Unseen,
+    calls::CallsNow, edge::Edge, finding::Finding, lately::Lately, listening::Listening,
+    observer::Mode, overhead::Overhead, peer::PeerNow, tally::Tally, unseen::Unseen,
 };
 
 /// No more letters of a name are shown.
@@ -150,6 +150,8 @@ pub struct Snapshot {
     pub peers: Vec<PeerNow>,
     /// Where the target listens.
     pub listening: Vec<Listening>,
+    /// The system calls of those that are observed, where they are counted.
+    pub syscalls: Vec<CallsNow>,
 }
 
 #[cfg(test)]

@@ -39,17 +39,52 @@ typedef struct {
 	void *vdso;
 } mm_context_t;
 
-struct mm_struct {
-	mm_context_t context;
+struct inode {
+	unsigned short i_mode;
 };
 
+struct file {
+	struct inode *f_inode;
+};
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
+};
+
+struct mm_struct {
+	mm_context_t context;
+	struct file *exe_file;
+};
+
+struct net;
+
+struct nsproxy {
+	struct net *net_ns;
+};
+
+#if defined(__TARGET_ARCH_x86)
+struct thread_info {
+	__u32 status;
+};
+#endif
+
 struct task_struct {
+#if defined(__TARGET_ARCH_x86)
+	struct thread_info thread_info;
+#endif
 	int pid;
 	int tgid;
 	__u64 start_boottime;
 	struct task_struct *group_leader;
 	struct mm_struct *mm;
 	struct signal_struct *signal;
+	struct files_struct *files;
+	struct nsproxy *nsproxy;
 };
 
 struct linux_binprm;
@@ -57,6 +92,7 @@ struct linux_binprm;
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
 	unsigned long di;
+	unsigned long orig_ax;
 	unsigned long ip;
 };
 #endif

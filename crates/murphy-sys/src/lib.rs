@@ -34,6 +34,7 @@ pub mod signal;
 pub mod socket_iterator;
 pub mod spawn;
 pub mod syn_ping;
+pub mod syscalls;
 pub mod table;
 pub mod tap;
 pub mod tcp_events;

@@ -203,6 +203,13 @@ const DROPS: Tests = Tests {
     filters: &[],
     without: &[],
 };
+/// System calls, of which each kernel tells with its own types.
+const SYSCALLS: Tests = Tests {
+    package: "murphy-sys",
+    target: "syscalls",
+    filters: &[],
+    without: &[],
+};
 const SOCKET_ITERATOR: Tests = Tests {
     package: "murphy-sys",
     target: "socket_iterator",
@@ -319,6 +326,7 @@ pub const LINES: &[Line] = &[
             RETRANSMITS,
             DNS_AT_SOCKETS,
             DROPS,
+            SYSCALLS,
             NO_SOCKET_ITERATOR,
             CONN,
             CONN_WAYS_BY_FILTERS,
@@ -337,6 +345,7 @@ pub const LINES: &[Line] = &[
             RETRANSMITS,
             DNS_AT_SOCKETS,
             DROPS,
+            SYSCALLS,
             SOCKET_ITERATOR,
             CONN,
             CONN_WAYS,

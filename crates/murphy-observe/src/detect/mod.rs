@@ -1,5 +1,6 @@
 //! Detectors are pure: each looks at what has happened on an edge, and at the pings of its peer, and claims what is wrong.
 
+mod calls;
 mod dns;
 mod ground;
 mod latency;
@@ -11,6 +12,7 @@ mod stall;
 mod storm;
 mod twice;
 
+pub use calls::{CallSight, CallTroubles, detect as detect_calls};
 pub use ground::{GroundSight, detect as detect_ground};
 
 use std::time::Duration;
@@ -84,6 +86,8 @@ pub fn detect(sight: &Sight<'_>) -> Vec<Claim> {
     claims
 }
 
+#[cfg(test)]
+mod calls_tests;
 #[cfg(test)]
 mod ground_tests;
 #[cfg(test)]

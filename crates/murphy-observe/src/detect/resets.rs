@@ -10,7 +10,7 @@ use crate::{
 /// What is looked at, in seconds: what happens at once, and what happens now and then.
 pub(super) const WINDOWS_S: [u64; 2] = [2, 10];
 /// What happens by chance less often than this is no chance: it is asked twice a second, of two windows.
-const CHANCE_MAX: f64 = 1e-5;
+pub(super) const CHANCE_MAX: f64 = 1e-5;
 /// Where none was for so long, in nanoseconds, so many at once are none, either, if they are one in so many of all.
 const NONE_NS: u64 = 30 * SECOND_NS;
 const AT_ONCE: u64 = 2;

@@ -73,6 +73,12 @@ impl Labels {
         labels.with("destination_ip", &now.peer.to_string())
     }
 
+    /// Of a system call of a target.
+    pub fn of_call(container: &str, call: &str) -> Self {
+        let labels = Self::default().with("container_id", container);
+        labels.with("call", call)
+    }
+
     /// Of where somebody listens.
     pub fn of_listening(listening: &Listening) -> Self {
         let labels = Self::default().with("container_id", &listening.container);

@@ -31,6 +31,7 @@ Labels:
   series has the one or the other: `{destination!=\"\"}` are the connections that the target opens, `{source!=\"\"}` those that
   it accepts.
 - `destination_ip`: a peer that is pinged, whoever of both asks.
+- `call`, `errno`: a system call and why it has failed, by their names.
 - The value `other` is all edges beyond the most that are kept.
 ";
 

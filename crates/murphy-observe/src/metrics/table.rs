@@ -3,8 +3,9 @@
 use murphy_fault::conn::Side;
 use murphy_sys::program_runs::ProgramRuns;
 
-use super::own::Own;
+use super::{labels::Labels, own::Own};
 use crate::{
+    calls::{CallsNow, TimesNow},
     overhead::Overhead,
     peer::PeerNow,
     pings::Outcome,
@@ -57,6 +58,8 @@ pub enum Source {
     Connections,
     /// Pings.
     Pings,
+    /// System calls, by eBPF of their own.
+    Calls,
     /// The detectors.
     Detectors,
     /// Murphy itself.
@@ -93,6 +96,11 @@ pub(super) enum Samples {
     Parts(&'static str, &'static [Part]),
     /// Of each peer that is pinged.
     Peers(fn(&PeerNow) -> Option<Value>),
+    /// Of each call of each target.
+    Calls(
+        fn(&CallsNow) -> Vec<(Labels, Value)>,
+        &'static [&'static str],
+    ),
     /// 1 where the target listens.
     Listening,
     /// 1 of what is found now.
@@ -137,6 +145,7 @@ impl Source {
             Self::Kernel => "eBPF",
             Self::Connections => "connections",
             Self::Pings => "pings",
+            Self::Calls => "system calls",
             Self::Detectors => "detectors",
             Self::Murphy => "Murphy",
         }
@@ -162,6 +171,7 @@ impl Metric {
             Samples::Dialled(_) => ASKED[..2].to_vec(),
             Samples::Parts(label, parts) => [&edges(side_of(parts))[..], &[*label]].concat(),
             Samples::Peers(_) => vec!["container_id", "destination_ip"],
+            Samples::Calls(_, labels) => [&["container_id"], *labels].concat(),
             Samples::Listening => vec!["container_id", "listen_addr"],
             Samples::Findings => [&edges(None)[..], &["kind", "direction"]].concat(),
             Samples::Mode => vec!["version", "connections", "pings"],
@@ -233,6 +243,21 @@ fn seconds(us: u64) -> Value {
 
 const fn part(value: &'static str, side: Option<Side>, read: fn(&Tally) -> u64) -> Part {
     Part { value, side, read }
+}
+
+fn call_errors(now: &CallsNow) -> Vec<(Labels, Value)> {
+    let failed = now.calls.iter().filter_map(|one| {
+        let labels = Labels::of_call(&now.container, &one.call);
+        let labels = labels.with("errno", one.errno.as_deref()?);
+        Some((labels, Value::Count(one.count)))
+    });
+    failed.collect()
+}
+
+fn call_times(now: &CallsNow, read: fn(&TimesNow) -> Value) -> Vec<(Labels, Value)> {
+    let all = now.times.iter();
+    all.map(|one| (Labels::of_call(&now.container, &one.call), read(one)))
+        .collect()
 }
 
 /// The value of a ping: a time, or not a number where it was lost. No value where none was sent, or none could be.
@@ -485,6 +510,26 @@ pub static TABLE: &[Metric] = &[
         Source::Connections,
         Samples::Edges(None, |now| Some(Value::Count(now.total.out_of_order))),
     ),
+    // System calls.
+    counter(
+        "murphy_syscall_errors_total",
+        "System calls that have failed, by the error; the fifty that most have, of each target; only with --syscalls",
+        Source::Calls,
+        Samples::Calls(call_errors, &["call", "errno"]),
+    ),
+    counter(
+        "murphy_syscall_timed_total",
+        "System calls that were timed: those that are asked to work, not to wait; fifty of each target; only with --syscalls",
+        Source::Calls,
+        Samples::Calls(|now| call_times(now, |one| Value::Count(one.count)), &["call"]),
+    ),
+    counter(
+        "murphy_syscall_seconds_total",
+        "How long these took, together; only with --syscalls",
+        Source::Calls,
+        Samples::Calls(|now| call_times(now, |one| Value::Number(one.sum_ns as f64 / 1e9)), &["call"]),
+    )
+    .in_unit(Unit::Seconds),
     // How it is observed.
     info(
         "murphy_observe_info",

@@ -4,8 +4,8 @@ use murphy_fault::conn::Side;
 
 use super::*;
 use crate::{
-    Claim, Direction, Edge, EdgeNow, Finding, Kind as What, Listening, Mode, Outcome, PeerNow,
-    PingCount, Size, Snapshot, Tally,
+    CallNow, CallsNow, Claim, Direction, Edge, EdgeNow, Finding, Kind as What, Listening, Mode,
+    Outcome, PeerNow, PingCount, Size, Snapshot, Tally, TimesNow,
 };
 
 fn edge(container: &str, side: Side, peer: &str, port: u16) -> Edge {
@@ -151,6 +151,48 @@ fn whom_an_edge_really_leads_to_is_one_or_several() {
     ] {
         let expected = format!(r#",actual_destination="{expected}"}} 3"#);
         assert_eq!(labels(actual), expected);
+    }
+}
+
+#[test]
+fn system_calls_are_told_by_their_errors_and_their_times() {
+    let call = |call: &str, errno: Option<&str>, count: u64| CallNow {
+        call: call.into(),
+        errno: errno.map(str::to_owned),
+        count,
+        recent: 0,
+    };
+    let calls = CallsNow {
+        container: "web".into(),
+        calls: vec![call("write", Some("ENOSPC"), 7), call("write", None, 70)],
+        times: vec![TimesNow {
+            call: "fsync".into(),
+            count: 3,
+            sum_ns: 1_500_000,
+            recent: 0,
+            recent_us: None,
+        }],
+    };
+    let counted = Snapshot {
+        syscalls: vec![calls],
+        ..snapshot(Vec::new(), Vec::new())
+    };
+    let text = open_metrics(&counted);
+    for (name, expected) in [
+        (
+            "murphy_syscall_errors_total",
+            r#"{container_id="web",call="write",errno="ENOSPC"} 7"#,
+        ),
+        (
+            "murphy_syscall_timed_total",
+            r#"{container_id="web",call="fsync"} 3"#,
+        ),
+        (
+            "murphy_syscall_seconds_total",
+            r#"{container_id="web",call="fsync"} 0.0015"#,
+        ),
+    ] {
+        assert_eq!(samples(&text, name), [expected], "{name}");
     }
 }
 

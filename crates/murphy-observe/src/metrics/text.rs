@@ -110,6 +110,11 @@ impl Scene<'_> {
                     }
                 }
             }
+            Samples::Calls(read, _) => {
+                for (labels, value) in self.snapshot.syscalls.iter().flat_map(read) {
+                    family.sample(labels.text(), value);
+                }
+            }
             Samples::Listening => {
                 for listening in &self.snapshot.listening {
                     family.sample(Labels::of_listening(listening).text(), ONE);

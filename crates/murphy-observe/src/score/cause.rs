@@ -201,7 +201,7 @@ pub enum Answer {
 }
 
 /// All kinds: a new one belongs here, too.
-const KINDS: [Kind; 17] = [
+const KINDS: [Kind; 19] = [
     Kind::Partition,
     Kind::Loss,
     Kind::Latency,
@@ -219,6 +219,8 @@ const KINDS: [Kind; 17] = [
     Kind::RetryStorm,
     Kind::Drops,
     Kind::ClockJump,
+    Kind::FailingSyscalls,
+    Kind::SlowSyscalls,
 ];
 
 /// What a finding of a kind says of a cause.
@@ -305,6 +307,17 @@ fn seen_by(kind: Kind) -> (&'static [Cause], &'static [Cause]) {
             ],
         ),
         Kind::ClockJump => (&[Skew], &[]),
+        // Connections that pile up keep descriptors and memory; what errors of the network say is no failure here. Who is
+        // killed leaves files behind that who comes after him does not expect.
+        Kind::FailingSyscalls => (
+            &[],
+            &[
+                Partition, Blocked, Reject, Loss, Corrupt, Rate, Delay, Stall, HalfReset, Refuse,
+                Reset, Kill, Pause,
+            ],
+        ),
+        // Who stands still in the midst of a call ends it late.
+        Kind::SlowSyscalls => (&[], &[Pause]),
     }
 }
 

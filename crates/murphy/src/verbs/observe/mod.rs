@@ -113,6 +113,11 @@ pub struct ObserveArgs {
     #[arg(long, requires = "targets")]
     pub measure_overhead: bool,
 
+    /// Count the target's system calls by what they return, and time those that are asked to work: each call of every
+    /// process of this machine then takes a little longer.
+    #[arg(long, requires = "targets")]
+    pub syscalls: bool,
+
     /// What was injected, and how well it is found.
     #[command(flatten)]
     pub score: score::ScoreArgs,
@@ -140,6 +145,7 @@ impl ObserveArgs {
             ping_every: (!self.no_pings).then_some(self.ping_every.0),
             latency_max: self.latency.0,
             counts_runs: self.measure_overhead,
+            counts_calls: self.syscalls,
             ..Spec::default()
         })
     }
