@@ -201,7 +201,9 @@ impl Lab {
             if let Some(mut child) = node.child().take() {
                 // Either may say that the process is gone already, which is the aim.
                 let _ = child.kill();
-                let _ = ended_within(&mut child, Duration::MAX);
+                if ended_within(&mut child, Duration::MAX).is_err() {
+                    let _ = child.wait();
+                }
             }
         }
     }

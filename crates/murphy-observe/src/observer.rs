@@ -533,6 +533,7 @@ impl Observer {
             for (inode, container) in &self.seats.containers {
                 let claims = calls.detect(*inode, now_ns);
                 let whole = Edge::whole(container);
+                let has_lost = calls.has_lost(now_ns);
                 let begun = self.findings.claim(&whole, claims, now_ns, has_lost);
                 news.extend(begun.into_iter().map(News::Found));
             }
@@ -640,7 +641,7 @@ impl Observer {
         Snapshot {
             at_ns,
             mode: self.mode.clone(),
-            lost: self.lost(),
+            lost: self.lost_in_all(),
             overhead: self.overhead(),
             addresses: self.addresses(),
             edges: totals.into_iter().map(now).collect(),
@@ -662,7 +663,11 @@ impl Observer {
             + self.book.left_out()
             + self.dns.as_ref().map_or(0, DnsEar::dropped)
             + self.ground.as_ref().map_or(0, GroundWatch::lost)
-            + self.calls.as_ref().map_or(0, CallWatch::lost)
+    }
+
+    /// The same with the calls: what is found of connections is none the worse for these.
+    fn lost_in_all(&self) -> u64 {
+        self.lost() + self.calls.as_ref().map_or(0, CallWatch::lost)
     }
 
     /// What it costs to observe.
@@ -677,7 +682,7 @@ impl Observer {
         let programs = self.counting.iter().flat_map(|_| programs());
         self.meter.fill(Overhead {
             events: self.taken,
-            lost: self.lost(),
+            lost: self.lost_in_all(),
             looked: self.found as u64,
             look_us: u64::try_from(self.looked.1.as_micros()).unwrap_or(u64::MAX),
             programs: programs.collect(),

@@ -14,7 +14,7 @@
 #define CALLS 512
 #define FOREIGN 0xffff
 #define COUNTS_MAX 8192
-#define TIMES_MAX 512
+#define TIMES_MAX 2048
 #define BEGUN_MAX 16384
 #define PROCESSES_MAX 16384
 #define BUCKETS 104
@@ -195,9 +195,12 @@ int BPF_PROG(murphy_call, struct pt_regs *regs, long number)
 	task = bpf_get_current_task_btf();
 	if (!watched_for(task) || number_of(task, number) == FOREIGN)
 		return 0;
-	if (how == OF_FILES && !is_file(task, regs->di))
-		return 0;
 	thread = task->pid;
+	if (how == OF_FILES && !is_file(task, regs->di)) {
+		/* One before may not have been seen to end. */
+		bpf_map_delete_elem(&begun, &thread);
+		return 0;
+	}
 	call.at_ns = bpf_ktime_get_ns();
 	if (bpf_map_update_elem(&begun, &thread, &call, BPF_ANY))
 		__sync_fetch_and_add(&lost, 1);

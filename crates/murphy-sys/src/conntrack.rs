@@ -3,7 +3,8 @@
 //!
 //! It is only asked. A rule that translates, or that asks for the state of connections, is what has it track anything in a
 //! namespace; neither a socket of netlink(7) nor a question does. But a question has the kernel load the module that answers
-//! (`nf_conntrack_netlink`, by `nfnetlink_rcv_msg`): so where that is not loaded nothing is asked. Nor is anything where
+//! (`nf_conntrack_netlink`, by `nfnetlink_rcv_msg`), and the socket the one that it belongs to: so where that is not loaded
+//! no socket is opened and nothing is asked. Nor is anything where
 //! nothing is tracked. Entries of other zones than the usual one are not found.
 //!
 //! Needs `CAP_NET_ADMIN` over the namespace, and `CONFIG_NF_CT_NETLINK`. See
@@ -152,7 +153,9 @@ impl Ends {
 
 /// Who asks conntrack of one network namespace.
 pub struct Conntrack {
-    netlink: Socket,
+    namespace: NetNamespace,
+    /// From the first question on.
+    netlink: Option<Socket>,
     /// How many connections are tracked there, where that can be read.
     count: Option<File>,
     /// Whether it is known that nothing needs to be loaded for an answer.
@@ -166,10 +169,11 @@ impl std::fmt::Debug for Conntrack {
 }
 
 impl Conntrack {
-    /// Opens a socket inside a namespace, where it stays. Nothing is asked yet.
+    /// Of a namespace, which lives as long as this. Nothing is asked yet.
     pub fn within(namespace: &NetNamespace) -> Result<Self, ConntrackError> {
         Ok(Self {
-            netlink: nfnetlink::socket(namespace)?.map_err(ConntrackError::Socket)?,
+            namespace: namespace.clone(),
+            netlink: None,
             count: namespace.run(|| File::open(COUNT))?.ok(),
             is_loaded: false,
         })
@@ -204,6 +208,13 @@ impl Conntrack {
         if !self.is_loaded {
             return Err(ConntrackError::NotLoaded);
         }
+        let netlink = match &mut self.netlink {
+            Some(netlink) => netlink,
+            none => {
+                let opened = nfnetlink::socket(&self.namespace)?;
+                none.insert(opened.map_err(ConntrackError::Socket)?)
+            }
+        };
         let question = Message {
             part: CONNTRACK,
             kind: GET,
@@ -211,7 +222,7 @@ impl Conntrack {
             attributes: vec![asked],
             ..Message::default()
         };
-        let answers = match ask(&self.netlink, &[question]) {
+        let answers = match ask(netlink, &[question]) {
             Ok(answers) => answers,
             Err(refused) => return not_known(refused.source).map(|()| None),
         };

@@ -111,6 +111,8 @@ pub struct Launched {
     start: Start,
     entry: Entry,
     child: Child,
+    /// How it has ended: its pid may be somebody else's by now.
+    status: Option<ExitStatus>,
     /// Its time namespace, where it has one of its own. Held open, so that its number stays its own.
     time: Option<File>,
 }
@@ -151,6 +153,7 @@ impl Launched {
                     start,
                     entry,
                     child,
+                    status: None,
                     time: None,
                 };
                 launched.protect_tree()?;
@@ -230,7 +233,11 @@ impl Launched {
 
     /// How it has ended, if it has.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>, LaunchedError> {
-        ended_within(&mut self.child, Duration::ZERO).map_err(LaunchedError::Wait)
+        if self.status.is_none() {
+            let status = ended_within(&mut self.child, Duration::ZERO);
+            self.status = status.map_err(LaunchedError::Wait)?;
+        }
+        Ok(self.status)
     }
 
     /// Kills the command with everything it has started, leaves it down, and starts it again. `wait` waits
@@ -260,6 +267,7 @@ impl Launched {
         .run(self.entry.journal());
         wait(down);
         self.child = spawn(&self.argv, self.entry.id(), &self.start)?;
+        self.status = None;
         self.protect_tree()?;
         Ok(Restarted {
             pid_before: before.pid,

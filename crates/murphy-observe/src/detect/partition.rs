@@ -29,9 +29,9 @@ pub fn detect(sight: &Sight<'_>) -> Vec<Claim> {
     // Where only names are asked for there are no connections.
     let last = sight.history.last().copied().unwrap_or_default();
     let in_vain = recent.in_vain();
-    // Whoever soon gives up asks for nothing at just this moment.
+    // Whoever soon gives up asks for nothing at just this moment, and sends nothing again.
     let is_asked = last.asking > 0 || recent.given_up > 0;
-    let is_tried = in_vain >= TRIES && (last.stalled > 0 || is_asked);
+    let is_tried = in_vain + recent.given_up >= TRIES && (last.stalled > 0 || is_asked);
     let passed_ns = passed_last(sight);
     // What connections say is as old as the last look at them.
     let until_ns = match last.looked_ns {
@@ -57,8 +57,10 @@ pub fn detect(sight: &Sight<'_>) -> Vec<Claim> {
     if !(is_found && is_quiet) {
         return Vec::new();
     }
-    let is_trying =
-        |slice: &Slice| slice.tally.in_vain() > 0 || slice.stalled > 0 || slice.asking > 0;
+    let is_trying = |slice: &Slice| {
+        let tally = &slice.tally;
+        tally.in_vain() + tally.given_up > 0 || slice.stalled > 0 || slice.asking > 0
+    };
     let is_waited_for = sight.pings.and_then(|pings| {
         let (_, known) = pings.returns(sight.now_ns)?;
         Some(known < RETURNS && row.len() < PINGS_WAITING_MAX)
@@ -74,7 +76,13 @@ pub fn detect(sight: &Sight<'_>) -> Vec<Claim> {
     if !row.is_empty() {
         evidence.push(format!("{} pings in a row were not answered", row.len()));
     }
-    if is_tried {
+    if recent.given_up > 0 {
+        evidence.push(format!(
+            "{} connections that were asked for within {WINDOW_S} s were given up without an answer",
+            recent.given_up
+        ));
+    }
+    if is_tried && in_vain > 0 {
         evidence.push(format!(
             "{in_vain} segments were sent again within {WINDOW_S} s, and nothing was acknowledged for {} s; nothing passes {} connections, {} wait for an answer",
             QUIET_NS / SECOND_NS,
@@ -94,7 +102,7 @@ pub fn detect(sight: &Sight<'_>) -> Vec<Claim> {
     vec![Claim {
         kind: Kind::Partition,
         direction: direction(sight, &row, &mut evidence),
-        size: Size::Count(u64::from(last.active) + u64::from(last.asking)),
+        size: Size::Count((u64::from(last.active) + u64::from(last.asking)).max(recent.given_up)),
         since_ns,
         evidence,
     }]

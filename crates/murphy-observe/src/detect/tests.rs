@@ -199,6 +199,31 @@ fn busy_connections_say_that_they_are_cut_off_though_few_pings_do() {
 }
 
 #[test]
+fn who_soon_gives_up_is_cut_off_though_nobody_waits_when_it_is_looked() {
+    let gives_up = Slice {
+        tally: Tally {
+            given_up: 5,
+            ..Tally::default()
+        },
+        ..Slice::default()
+    };
+    // The second never answers pings.
+    for before in [QUICK, Fate::LostOnItsWay] {
+        let mut scene = Scene::new();
+        scene.passes(40, &healthy(), before);
+        let cut_ns = scene.now_ns;
+        scene.passes(5, &gives_up, Fate::LostOnItsWay);
+        let claims = scene.claims();
+        let claim = claims.first().expect("a claim");
+        assert_eq!(claim.kind, Kind::Partition);
+        assert_eq!(claim.size, Size::Count(25));
+        assert!(claim.since_ns.abs_diff(cut_ns) <= 2 * SLICE_NS, "{claim:?}");
+        let evidence = claim.evidence.join("; ");
+        assert!(evidence.contains("were given up"), "{evidence}");
+    }
+}
+
+#[test]
 fn whoever_does_not_answer_pings_is_not_cut_off() {
     let mut scene = Scene::new();
     scene.passes(60, &healthy(), Fate::LostOnItsWay);

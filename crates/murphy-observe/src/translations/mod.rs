@@ -10,7 +10,11 @@ mod asking;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Instant};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use murphy_fault::net::Place;
 use murphy_sys::{
@@ -32,11 +36,31 @@ pub struct Made {
     pub ends: Ends,
 }
 
+/// Who could not say is asked again after so long.
+const AGAIN_AFTER: Duration = Duration::from_mins(1);
+
+/// Conntrack of one namespace.
+#[derive(Debug)]
+struct Seat {
+    conntrack: Conntrack,
+    /// When it could not say.
+    refused_at: Option<Instant>,
+}
+
+impl Seat {
+    fn within(namespace: &NetNamespace) -> Result<Self, ConntrackError> {
+        Ok(Self {
+            conntrack: Conntrack::within(namespace)?,
+            refused_at: None,
+        })
+    }
+}
+
 /// Whom edges really lead to.
 #[derive(Debug, Default)]
 pub struct Translations {
     /// Who is asked, by the numbers of their namespaces.
-    seats: BTreeMap<u64, Conntrack>,
+    seats: BTreeMap<u64, Seat>,
     /// The number of the namespace through which others go: the one that Murphy is in.
     host: Option<u64>,
     asking: Asking,
@@ -55,13 +79,10 @@ impl Translations {
     /// The same of another namespace.
     fn through(host: &NetNamespace) -> (Self, Option<String>) {
         let mut all = Self::default();
-        let opened = host
-            .inode()
-            .ok()
-            .map(|inode| (inode, Conntrack::within(host)));
+        let opened = host.inode().ok().map(|inode| (inode, Seat::within(host)));
         match opened {
-            Some((inode, Ok(conntrack))) => {
-                all.seats.insert(inode, conntrack);
+            Some((inode, Ok(seat))) => {
+                all.seats.insert(inode, seat);
                 all.host = Some(inode);
                 (all, None)
             }
@@ -87,9 +108,9 @@ impl Translations {
             if self.seats.contains_key(inode) {
                 continue;
             }
-            match Conntrack::within(namespace) {
-                Ok(conntrack) => {
-                    self.seats.insert(*inode, conntrack);
+            match Seat::within(namespace) {
+                Ok(seat) => {
+                    self.seats.insert(*inode, seat);
                 }
                 Err(error) => refused.push(without(&error)),
             }
@@ -106,41 +127,43 @@ impl Translations {
     ) -> Vec<String> {
         let mut refused = Vec::new();
         for (edge, made) in self.asking.choose(made, now) {
-            match self.end_of(&made) {
-                Ok(Some(end)) => self.known.entry(edge).or_default().see(end),
-                Ok(None) => {}
-                Err(error) => refused.push(without(&error)),
+            if let Some(end) = self.end_of(&made, now, &mut refused) {
+                self.known.entry(edge).or_default().see(end);
             }
         }
-        refused
+        refused.iter().map(without).collect()
     }
 
     /// The other end of a connection behind all translations that are known; none where nobody knows the connection. Who
-    /// cannot say is not asked again.
-    fn end_of(&mut self, made: &Made) -> Result<Option<SocketAddr>, ConntrackError> {
-        let here = self.translated(made.namespace, made.ends)?;
+    /// cannot say is not asked again for a while, and the other is asked all the same.
+    fn end_of(
+        &mut self,
+        made: &Made,
+        now: Instant,
+        refused: &mut Vec<ConntrackError>,
+    ) -> Option<SocketAddr> {
+        let mut translated = |inode: u64, ends: Ends| {
+            let seat = self.seats.get_mut(&inode)?;
+            let is_late = |at: Instant| now.saturating_duration_since(at) >= AGAIN_AFTER;
+            if !seat.refused_at.is_none_or(is_late) {
+                return None;
+            }
+            let said = seat.conntrack.translated(ends);
+            seat.refused_at = said.is_err().then_some(now);
+            said.unwrap_or_else(|error| {
+                refused.push(error);
+                None
+            })
+        };
+        let here = translated(made.namespace, made.ends);
         let ends = here.unwrap_or(made.ends);
         // What is meant for the loopback never leaves its namespace.
         let is_loopback = ends.from.ip().is_loopback() || ends.to.ip().is_loopback();
         let host = self
             .host
             .filter(|host| *host != made.namespace && !is_loopback);
-        let there = match host {
-            Some(host) => self.translated(host, ends)?,
-            None => None,
-        };
-        Ok(there.or(here).map(|ends| ends.to))
-    }
-
-    fn translated(&mut self, inode: u64, ends: Ends) -> Result<Option<Ends>, ConntrackError> {
-        let Some(conntrack) = self.seats.get_mut(&inode) else {
-            return Ok(None);
-        };
-        let translated = conntrack.translated(ends);
-        if translated.is_err() {
-            self.seats.remove(&inode);
-        }
-        translated
+        let there = host.and_then(|host| translated(host, ends));
+        there.or(here).map(|ends| ends.to)
     }
 
     /// Forgets edges that are not there any more.

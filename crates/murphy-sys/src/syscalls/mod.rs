@@ -41,7 +41,7 @@ pub const PROCESSES_MAX: usize = 16384;
 /// How many combinations of namespace, call and errno are told apart.
 pub const COUNTS_MAX: usize = 8192;
 /// How many combinations of namespace and call are timed.
-pub const TIMES_MAX: usize = 512;
+pub const TIMES_MAX: usize = 2048;
 
 /// How many numbers of calls there may be, the same as in `bpf/syscalls.bpf.c`.
 const CALLS: usize = 512;
@@ -209,6 +209,11 @@ impl Syscalls {
     /// Watches everybody in a network namespace, by its [number](crate::namespace::NetNamespace::inode), from now on.
     pub fn watch_namespace(&mut self, inode: u64) -> Result<(), SyscallsError> {
         self.add_namespace(inode, EVERYBODY)
+    }
+
+    /// Watches only those of a network namespace that are [added](Self::watch_process), from now on.
+    pub fn watch_members(&mut self, inode: u64) -> Result<(), SyscallsError> {
+        self.add_namespace(inode, SOME)
     }
 
     /// Watches a process of a network namespace in which others are, too; its children are others.

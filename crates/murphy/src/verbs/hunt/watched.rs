@@ -18,6 +18,7 @@ use crate::{
     exit::Failure,
     output,
     verbs::observe::{
+        AGAIN_AFTER, FAILED_MAX,
         injected::Injected,
         out::Out,
         score::{self, Watching},
@@ -84,14 +85,36 @@ fn observe(
     let mut observer = Observer::begin(&hit, Spec::default()).map_err(Failure::machine)?;
     let out = Out::begin(&folder.observed_path(), &names)?;
     let mut injected = Injected::default();
-    while is_over.recv_timeout(observer.until_next()) == Err(RecvTimeoutError::Timeout) {
-        let all = observer.step().map_err(Failure::machine)?;
-        all.iter().try_for_each(|news| out.say(news))?;
+    let (mut failed, mut broken) = (0, None);
+    loop {
+        let next = if failed > 0 {
+            AGAIN_AFTER
+        } else {
+            observer.until_next()
+        };
+        if is_over.recv_timeout(next) != Err(RecvTimeoutError::Timeout) {
+            break;
+        }
+        match observer.step() {
+            Ok(all) => {
+                failed = 0;
+                watching.hear(&all);
+                all.iter().try_for_each(|news| out.say(news))?;
+            }
+            Err(_) if failed < FAILED_MAX => failed += 1,
+            Err(error) => {
+                broken = Some(Failure::machine(error));
+                break;
+            }
+        }
         out.meant(&injected.look())?;
         watching.look(&observer);
     }
     watching.take(&observer);
     out.end(&observer, &injected)?;
+    if let Some(failure) = broken {
+        return Err(failure);
+    }
     let score = score::of_run(&folder.events_path(), watching, observer.findings());
     let score = score.map_err(Failure::machine)?;
     let written = out.folder().write_score(&score);
@@ -108,7 +131,9 @@ impl Scored {
                 "murphy: warning: failed to {}; the hunt is not scored",
                 failure.message
             )),
-            Err(_) => output::note("murphy: warning: nothing was observed: the hunt ended before"),
+            Err(_) => output::note(
+                "murphy: warning: failed to observe the nodes: who should could not begin, or ended early; the hunt is not scored",
+            ),
         }
     }
 }

@@ -37,8 +37,8 @@ use crate::{
 /// How often everything is said with `--json`.
 const SAY_EVERY: Duration = Duration::from_secs(1);
 /// So often in a row it may fail, and after so long it is tried again.
-const FAILED_MAX: u32 = 20;
-const AGAIN_AFTER: Duration = Duration::from_millis(500);
+pub const FAILED_MAX: u32 = 20;
+pub const AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// How long `--once` looks.
 const ONCE: Duration = Duration::from_secs(5);
 
@@ -249,6 +249,7 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
         match observer.step() {
             Ok(all) => {
                 failed = 0;
+                watching.hear(&all);
                 if let Some(out) = &out {
                     all.iter().try_for_each(|news| out.say(news))?;
                 }

@@ -11,7 +11,7 @@ use std::{
 use clap::Args;
 use murphy_fault::span::Span;
 use murphy_observe::{
-    Edge, Finding, Observer, nanos,
+    Edge, Finding, News, Observer, nanos,
     score::{
         Alarm, By, Figure, Limits, Log, ReadError, Score, Scored, Seat, Verdict, Watch, What,
         prometheus::{self, ANSWER_LIMIT, Clocks, Url},
@@ -57,6 +57,8 @@ pub struct Watching {
     seats: Vec<Seat>,
     since_ns: u64,
     edges: BTreeSet<Edge>,
+    /// What was found, as it was said: an observer forgets what is long over.
+    found: Vec<Finding>,
     looked: Option<Instant>,
 }
 
@@ -67,6 +69,7 @@ impl Watching {
             seats,
             since_ns: boottime_ns(),
             edges: BTreeSet::new(),
+            found: Vec::new(),
             looked: None,
         }
     }
@@ -84,6 +87,14 @@ impl Watching {
         }
     }
 
+    /// Takes down what is new.
+    pub fn hear(&mut self, news: &[News]) {
+        let found = news.iter().map(|news| match news {
+            News::Found(finding) | News::Over(finding) => finding.clone(),
+        });
+        self.found.extend(found);
+    }
+
     /// Takes down which edges there are now.
     pub fn take(&mut self, observer: &Observer) {
         let edges = observer.snapshot().edges;
@@ -91,10 +102,12 @@ impl Watching {
     }
 
     /// What was watched until now, and what was found.
-    fn log(self, findings: &[Finding]) -> Log {
+    fn log(mut self, findings: &[Finding]) -> Log {
         let now_ns = boottime_ns();
         let mut log = Log::of_now(now_ns);
-        log.watched(&self.seats, (self.since_ns, now_ns), self.edges, findings);
+        self.found.extend_from_slice(findings);
+        let span = (self.since_ns, now_ns);
+        log.watched(&self.seats, span, self.edges, &self.found);
         log
     }
 }
