@@ -260,7 +260,7 @@ fn a_pause_and_the_end_let_pass_what_waits() {
         socket.unwrap().unwrap()
     };
     let (ours, theirs) = (bind(&nodes.wire.a, 1), bind(&nodes.wire.b, 2));
-    ours.set_read_timeout(Some(harness::patience())).unwrap();
+    ours.set_read_timeout(Some(patience())).unwrap();
     for round in 1..=2 {
         for _ in 0..10 {
             theirs.send_to(b"?", ours.local_addr().unwrap()).unwrap();
