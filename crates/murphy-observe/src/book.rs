@@ -268,13 +268,11 @@ impl Book {
         self.left_out
     }
 
-    /// Follows a socket, unless there are too many.
-    fn follow(&mut self, cookie: u64, track: Track) {
-        if self.sockets.len() < self.sockets_max {
-            self.sockets.insert(cookie, track);
-        } else {
-            self.left_out += 1;
-        }
+    /// Whether one more socket can be followed; that it cannot is counted.
+    fn has_room(&mut self) -> bool {
+        let has_room = self.sockets.len() < self.sockets_max;
+        self.left_out += u64::from(!has_room);
+        has_room
     }
 
     /// The edge itself, or that of all others where there are too many.
@@ -454,7 +452,9 @@ impl Book {
                 stalled_ns: known.map_or(0, |track| track.stalled_ns),
                 look: self.looks,
             };
-            self.follow(event.cookie, track);
+            if self.has_room() {
+                self.sockets.insert(event.cookie, track);
+            }
         } else if from == State::Established && !is_reset && self.closed.len() < CLOSED_MAX {
             self.closed.insert(event.cookie, edge);
         }
@@ -490,8 +490,7 @@ impl Book {
         if known.is_some_and(|track| track.look == self.looks) {
             return;
         }
-        if known.is_none() && self.sockets.len() >= self.sockets_max {
-            self.left_out += 1;
+        if known.is_none() && !self.has_room() {
             return;
         }
         let known = self.sockets.remove(&id.cookie);
@@ -551,7 +550,7 @@ impl Book {
         track.is_made |= is_made;
         track.is_established = connection.socket.state == State::Established;
         track.look = self.looks;
-        self.follow(id.cookie, track);
+        self.sockets.insert(id.cookie, track);
     }
 
     /// Ends a look: what was not seen for some of them is not there any more.

@@ -6,14 +6,13 @@ mod wire;
 use std::{
     fs,
     net::{IpAddr, SocketAddr, TcpListener, TcpStream},
-    process::Command,
 };
 
 use murphy_sys::{
     conntrack::{self, Conntrack, Ends},
     namespace::NetNamespace,
 };
-use pool::say_skipped;
+use pool::{rule_or_skip, say_skipped};
 use wire::{Wire, address};
 
 const BOTH: [bool; 2] = [true, false];
@@ -46,22 +45,11 @@ fn translate_or_skip(namespace: &NetNamespace, dialled: SocketAddr, to: SocketAd
         "ip6tables"
     };
     let rule = format!(
-        "-w -t nat -A OUTPUT -p tcp -d {} --dport {} -j DNAT --to-destination {to}",
+        "-t nat -A OUTPUT -p tcp -d {} --dport {} -j DNAT --to-destination {to}",
         dialled.ip(),
         dialled.port()
     );
-    let ran = namespace.run(|| Command::new(program).args(rule.split(' ')).output());
-    match ran.expect("it is there") {
-        Ok(output) if output.status.success() => Some(()),
-        Ok(output) => {
-            say_skipped(&String::from_utf8_lossy(&output.stderr));
-            None
-        }
-        Err(error) => {
-            say_skipped(&format!("{program}: {error}"));
-            None
-        }
-    }
+    rule_or_skip(namespace, program, &rule)
 }
 
 fn listen(namespace: &NetNamespace, at: IpAddr) -> (TcpListener, SocketAddr) {

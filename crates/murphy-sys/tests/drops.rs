@@ -4,7 +4,6 @@ mod pool;
 
 use std::{
     net::UdpSocket,
-    process::Command,
     time::{Duration, Instant},
 };
 
@@ -12,29 +11,15 @@ use murphy_sys::{
     drops::{self, Dropped, Drops, Meaning},
     namespace::NetNamespace,
 };
-use pool::{is_since, namespace, patience, say_skipped};
+use pool::{is_since, namespace, patience, rule_or_skip, say_skipped};
 
 /// More peers than are told apart.
 const TOO_MANY: u32 = 5000;
 
 /// Has packets to a port dropped there; not, where there is no iptables.
 fn forbid_or_skip(namespace: &NetNamespace, chain: &str, port: u16) -> Option<()> {
-    let port = port.to_string();
-    let words = [
-        "-w", "-A", chain, "-p", "udp", "--dport", &port, "-j", "DROP",
-    ];
-    let ran = namespace.run(|| Command::new("iptables").args(words).output());
-    match ran.expect("it is there") {
-        Ok(output) if output.status.success() => Some(()),
-        Ok(output) => {
-            say_skipped(&String::from_utf8_lossy(&output.stderr));
-            None
-        }
-        Err(error) => {
-            say_skipped(&format!("iptables: {error}"));
-            None
-        }
-    }
+    let rule = format!("-A {chain} -p udp --dport {port} -j DROP");
+    rule_or_skip(namespace, "iptables", &rule)
 }
 
 fn watch_or_skip() -> Option<Drops> {

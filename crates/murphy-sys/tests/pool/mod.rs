@@ -6,6 +6,7 @@ use std::{
     io::{self, ErrorKind, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     os::fd::AsRawFd,
+    process::Command,
     time::Duration,
 };
 
@@ -46,6 +47,23 @@ pub fn patience() -> Duration {
 /// Past the capture of the test runner, so that it is counted.
 pub fn say_skipped(reason: &impl ToString) {
     let _ = writeln!(io::stderr(), "skipped: {}", reason.to_string());
+}
+
+/// Adds a rule of netfilter in a namespace, by `iptables` or `ip6tables`; not, with the reason, where that cannot be.
+pub fn rule_or_skip(namespace: &NetNamespace, program: &str, rule: &str) -> Option<()> {
+    let words = ["-w"].into_iter().chain(rule.split(' '));
+    let ran = namespace.run(|| Command::new(program).args(words).output());
+    match ran.expect("it is there") {
+        Ok(output) if output.status.success() => Some(()),
+        Ok(output) => {
+            say_skipped(&String::from_utf8_lossy(&output.stderr));
+            None
+        }
+        Err(error) => {
+            say_skipped(&format!("{program}: {error}"));
+            None
+        }
+    }
 }
 
 /// Whether this kernel is of this version or of a later one.

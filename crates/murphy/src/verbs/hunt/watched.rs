@@ -18,10 +18,10 @@ use crate::{
     exit::Failure,
     output,
     verbs::observe::{
-        AGAIN_AFTER, FAILED_MAX,
         injected::Injected,
         out::Out,
         score::{self, Watching},
+        steps::{Failed, Steps},
     },
 };
 
@@ -85,24 +85,19 @@ fn observe(
     let mut observer = Observer::begin(&hit, Spec::default()).map_err(Failure::machine)?;
     let out = Out::begin(&folder.observed_path(), &names)?;
     let mut injected = Injected::default();
-    let (mut failed, mut broken) = (0, None);
+    let (mut steps, mut broken) = (Steps::default(), None);
     loop {
-        let next = if failed > 0 {
-            AGAIN_AFTER
-        } else {
-            observer.until_next()
-        };
+        let next = steps.until_next(&observer);
         if is_over.recv_timeout(next) != Err(RecvTimeoutError::Timeout) {
             break;
         }
-        match observer.step() {
+        match steps.take(&mut observer) {
             Ok(all) => {
-                failed = 0;
                 watching.hear(&all);
                 all.iter().try_for_each(|news| out.say(news))?;
             }
-            Err(_) if failed < FAILED_MAX => failed += 1,
-            Err(error) => {
+            Err(Failed::Again(_)) => {}
+            Err(Failed::ForGood(error)) => {
                 broken = Some(Failure::machine(error));
                 break;
             }

@@ -6,6 +6,7 @@ pub mod out;
 pub mod score;
 mod scrape;
 mod screen;
+pub mod steps;
 
 use std::{
     io,
@@ -27,6 +28,7 @@ use serde_json::json;
 use injected::Injected;
 use out::Out;
 use screen::Screen;
+use steps::{Failed, Steps};
 
 use crate::{
     exit::{Exit, Failure},
@@ -36,9 +38,6 @@ use crate::{
 
 /// How often everything is said with `--json`.
 const SAY_EVERY: Duration = Duration::from_secs(1);
-/// So often in a row it may fail, and after so long it is tried again.
-pub const FAILED_MAX: u32 = 20;
-pub const AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// How long `--once` looks.
 const ONCE: Duration = Duration::from_secs(5);
 
@@ -223,18 +222,15 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
     // What nobody lives to see is no end.
     let until = lasts.and_then(|lasts| began.checked_add(lasts));
     let mut said_at = began;
-    let mut failed = 0;
+    let mut steps = Steps::default();
     loop {
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         if left.is_some_and(|left| left.is_zero()) {
             break;
         }
-        let next = if failed > 0 {
-            AGAIN_AFTER
-        } else {
-            observer.until_next()
-        };
-        let wait = next.min(left.unwrap_or(Duration::MAX));
+        let wait = steps
+            .until_next(&observer)
+            .min(left.unwrap_or(Duration::MAX));
         let waited = match &mut screen {
             Some(screen) => screen.wait(&interrupts, wait),
             None => interrupts.wait(wait),
@@ -246,10 +242,11 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
                 return Err(Failure::machine(format!("listen for Ctrl-C: {error}")));
             }
         }
-        match observer.step() {
+        match steps.take(&mut observer) {
             Ok(all) => {
-                failed = 0;
-                watching.hear(&all);
+                if args.score.is_asked() {
+                    watching.hear(&all);
+                }
                 if let Some(out) = &out {
                     all.iter().try_for_each(|news| out.say(news))?;
                 }
@@ -260,22 +257,22 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
                     scraped.take(&observer);
                 }
             }
-            // What fails once may work again: of a night nothing is to be lost.
-            Err(error) if failed < FAILED_MAX => {
-                failed += 1;
+            Err(Failed::Again(error)) => {
                 let warning = format!("murphy: warning: failed to {error}");
                 match &mut screen {
                     Some(screen) => screen.note(&warning),
                     None => output::note(&warning),
                 }
             }
-            Err(error) => {
+            Err(Failed::ForGood(error)) => {
                 drop(screen);
                 lines::ended(&observer, json);
                 return Err(failure(error));
             }
         }
-        watching.look(&observer);
+        if args.score.is_asked() {
+            watching.look(&observer);
+        }
         let changed = injected.look();
         if let Some(out) = &out {
             out.meant(&changed)?;

@@ -122,6 +122,11 @@ pub fn of_run(events: &Path, watching: Watching, findings: &[Finding]) -> Result
 }
 
 impl ScoreArgs {
+    /// Whether anything is to be scored.
+    pub fn is_asked(&self) -> bool {
+        !self.score.is_empty()
+    }
+
     /// Scores what an observer has found until now.
     pub fn now(
         &self,
@@ -129,7 +134,7 @@ impl ScoreArgs {
         observer: &Observer,
         json: bool,
     ) -> Result<Exit, Failure> {
-        if self.score.is_empty() {
+        if !self.is_asked() {
             return Ok(Exit::Held);
         }
         watching.take(observer);
