@@ -110,9 +110,17 @@ impl DnsEar {
             if self.seats.contains_key(&place.inode) {
                 continue;
             }
-            match DnsTap::listen(&place.namespace) {
+            let cookie = place.namespace.cookie().ok().and_then(Result::ok);
+            let sockets = self.sockets.as_ref();
+            let says_namespace = sockets.is_some_and(DnsSockets::says_namespace);
+            // What it asks is told at its sockets then; an answer that comes too late for those is not.
+            let tap = if says_namespace && cookie.is_some() {
+                DnsTap::listen_for_answers(&place.namespace)
+            } else {
+                DnsTap::listen(&place.namespace)
+            };
+            match tap {
                 Ok(tap) => {
-                    let cookie = place.namespace.cookie().ok().and_then(Result::ok);
                     let seat = Seat {
                         container: place.name.as_str().into(),
                         cookie,

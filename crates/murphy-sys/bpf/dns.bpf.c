@@ -33,6 +33,23 @@ const volatile __u8 says_namespace;
 /* Packets for which there was no room. */
 __u64 lost;
 
+/* What is said of a socket, as in include/uapi/linux/bpf.h. */
+struct bpf_sock {
+	__u32 bound_dev_if;
+	__u32 family;
+	__u32 type;
+	__u32 protocol;
+};
+
+/* Most of all packets are TCP's, and must not wait. */
+static __always_inline int is_tcp(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = (struct bpf_sock *)skb->sk;
+
+	sk = sk ? bpf_sk_fullsock(sk) : 0;
+	return sk && sk->protocol == IPPROTO_TCP;
+}
+
 static __always_inline int hear(struct __sk_buff *skb, __u32 is_outgoing)
 {
 	__u8 first, protocol;
@@ -40,6 +57,8 @@ static __always_inline int hear(struct __sk_buff *skb, __u32 is_outgoing)
 	__be16 port;
 	struct heard *heard;
 
+	if (is_tcp(skb))
+		return PASS;
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
 		if (bpf_skb_load_bytes(skb, 9, &protocol, 1) || protocol != IPPROTO_UDP)
 			return PASS;

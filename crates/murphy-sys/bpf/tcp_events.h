@@ -9,7 +9,7 @@
 #include <bpf/bpf_helpers.h>
 
 #define PORTS_MAX 64
-#define RING_BYTES (8 << 20)
+#define RING_BYTES (4 << 20)
 #define NO_REASON 0xffffffff
 
 /* Of include/uapi/linux/bpf.h. */

@@ -16,9 +16,19 @@ pub fn boottime_ns() -> u64 {
     read(ClockId::Boottime)
 }
 
+/// Nanoseconds on the monotonic clock, by which waits end and BPF programs tell the time.
+pub fn monotonic_ns() -> u64 {
+    read(ClockId::Monotonic)
+}
+
 /// How long this process has had processors, all of its threads together, in nanoseconds.
 pub fn process_cpu_ns() -> u64 {
     read(ClockId::ProcessCPUTime)
+}
+
+/// How long the calling thread has had a processor, in nanoseconds.
+pub fn thread_cpu_ns() -> u64 {
+    read(ClockId::ThreadCPUTime)
 }
 
 /// Nanoseconds since 1970 UTC, as the machine believes.

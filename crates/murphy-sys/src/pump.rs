@@ -19,8 +19,10 @@ use nix::libc;
 use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, eventfd, poll},
     io::Errno,
-    time::{ClockId, Timespec, clock_gettime},
+    time::Timespec,
 };
+
+use crate::clock::{monotonic_ns, thread_cpu_ns};
 
 const SECOND_NS: u64 = 1_000_000_000;
 /// The priority of an urgent thread: above everything that is not of real time, below what others give theirs.
@@ -82,17 +84,6 @@ pub struct Wait<'a> {
     thread: PhantomData<*const ()>,
 }
 
-/// Nanoseconds on the monotonic clock, by which waits end and BPF programs tell the time.
-pub fn monotonic_ns() -> u64 {
-    read(ClockId::Monotonic)
-}
-
-fn read(clock: ClockId) -> u64 {
-    let now = clock_gettime(clock);
-    // Both clocks that are read here begin at zero.
-    u64::try_from(now.tv_sec).unwrap_or(0) * SECOND_NS + u64::try_from(now.tv_nsec).unwrap_or(0)
-}
-
 impl Bell {
     /// A bell that has not been rung.
     pub fn new() -> Result<Self, WaitError> {
@@ -136,7 +127,7 @@ impl<'a> Wait<'a> {
     /// Has the thread run before all others that are not of real time (`SCHED_FIFO`), for as long as it is modest.
     pub fn hurry(&mut self) -> Result<(), WaitError> {
         set_policy(Policy::Fifo)?;
-        let (now_ns, cpu_ns) = (monotonic_ns(), read(ClockId::ThreadCPUTime));
+        let (now_ns, cpu_ns) = (monotonic_ns(), thread_cpu_ns());
         self.urgency = Some(Urgency::new(now_ns, cpu_ns));
         Ok(())
     }
@@ -198,7 +189,7 @@ impl<'a> Wait<'a> {
         if now_ns.saturating_sub(urgency.window_ns) < WINDOW_NS {
             return Ok(()); // the CPU time costs a system call, so it is read as rarely as it is needed
         }
-        match urgency.judge(now_ns, read(ClockId::ThreadCPUTime)) {
+        match urgency.judge(now_ns, thread_cpu_ns()) {
             None => Ok(()),
             Some(Policy::Other) => set_policy(Policy::Other),
             Some(Policy::Fifo) => {

@@ -23,7 +23,7 @@ use pool::{
 use rustix::net::sockopt::socket_cookie;
 
 /// More refused connections than what waits to be taken has room for.
-const TOO_MANY: usize = 40_000;
+const TOO_MANY: usize = 20_000;
 
 /// A namespace that is watched.
 struct Stage {

@@ -226,7 +226,7 @@ fn what_is_done_to_nodes_is_found_by_who_observes_them() {
     let run = guard.dir().join("run");
     let hunt = guard
         .murphy(["hunt", "etcd", "--json", "--etcd", "system", "--for", "5s"])
-        .args(["--seed", "52", "--faults", "skew,kill", "--observe"])
+        .args(["--seed", "52", "--faults", "skew,kill"])
         .args(["--promise", "members-agree", "--out"])
         .arg(&run)
         .run();

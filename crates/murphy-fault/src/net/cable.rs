@@ -11,9 +11,10 @@ use std::{
 };
 
 use murphy_sys::{
+    clock::monotonic_ns,
     link::Device,
     namespace::NetNamespace,
-    pump::{Bell, Wait, WaitError, monotonic_ns},
+    pump::{Bell, Wait, WaitError},
     tap::{FRAME_BYTES_MAX, Frames, Tap, TapError},
     traffic::{Attachment, Heart, Traffic, TrafficError, Way},
 };

@@ -20,11 +20,11 @@ use std::{
 };
 
 use murphy_sys::{
-    clock::boottime_ns,
+    clock::{boottime_ns, monotonic_ns},
     link::Device,
     namespace::NetNamespace,
     nfqueue::{NfqueueError, Queue, Rule, Table},
-    pump::{Bell, Wait, WaitError, monotonic_ns},
+    pump::{Bell, Wait, WaitError},
     traffic::{Fate, Fates, Match, Network, Tally, Way},
 };
 

@@ -1,7 +1,7 @@
 //! Clocks are the machine's time of day, and what the target's processes see of it.
 
 use murphy_sys::{
-    clock::{boottime_ns, realtime_ns},
+    clock::{boottime_ns, realtime_ns, thread_cpu_ns},
     process::namespace_inode,
     table::ProcessTable,
     vdso::shifts_of,
@@ -17,8 +17,8 @@ const TRIES: usize = 3;
 /// For so long it is said that the clock was set, in nanoseconds.
 const SAID_NS: u64 = 5_000_000_000;
 /// The clocks of processes are looked at so often, in nanoseconds.
-const PROCESSES_EVERY_NS: u64 = 2_000_000_000;
-/// And for at most one part of the time in so many.
+const PROCESSES_EVERY_NS: u64 = 1_000_000_000;
+/// And for at most one part of a processor in so many.
 const PROCESSES_SHARE: u64 = 50;
 /// Of no more processes.
 const PROCESSES_MAX: usize = 16;
@@ -55,8 +55,9 @@ impl Clocks {
             self.tell(ahead_ns, now_ns);
         }
         if now_ns >= self.due_ns {
+            let before_ns = thread_cpu_ns();
             self.look_at_processes(inodes, now_ns);
-            let took_ns = boottime_ns().saturating_sub(now_ns);
+            let took_ns = thread_cpu_ns().saturating_sub(before_ns);
             self.due_ns = now_ns + PROCESSES_EVERY_NS.max(took_ns * PROCESSES_SHARE);
         }
     }

@@ -23,7 +23,8 @@
 //!
 //! [`Resolutions`] pairs queries with answers, and [`Names`] remembers which names addresses were resolved by; both are
 //! pure. Needs `CAP_NET_RAW` in the user namespace that owns the network namespace, and `CONFIG_PACKET`. While there is one,
-//! the kernel clones each packet that leaves the namespace, and stamps each packet of the machine with the time.
+//! the kernel clones each packet that leaves the namespace, and stamps each packet of the machine with the time; not for one
+//! that [listens for answers](DnsTap::listen_for_answers) only.
 
 mod filter;
 mod message;
@@ -51,7 +52,7 @@ use crate::{
     session,
 };
 use sightings::Sightings;
-use socket::{Packet, PacketSocket};
+use socket::{Hears, Packet, PacketSocket};
 
 /// How many messages are taken at once, at most: more than what waits to be taken has room for.
 const TAKEN_MAX: usize = 1 << 16;
@@ -101,7 +102,17 @@ pub struct DnsTap {
 impl DnsTap {
     /// Listens in a namespace from now on.
     pub fn listen(namespace: &NetNamespace) -> Result<Self, DnsTapError> {
-        let socket = namespace.run(PacketSocket::open)??;
+        Self::open(namespace, Hears::All)
+    }
+
+    /// The same of answers only, and without the kernel's times: [`Dns::at_ns`] is when it was read. Costs the packets of
+    /// others next to nothing; before Linux 4.20, where that cannot be had, queries are heard, too.
+    pub fn listen_for_answers(namespace: &NetNamespace) -> Result<Self, DnsTapError> {
+        Self::open(namespace, Hears::Answers)
+    }
+
+    fn open(namespace: &NetNamespace, hears: Hears) -> Result<Self, DnsTapError> {
+        let socket = namespace.run(|| PacketSocket::open(hears))??;
         Ok(Self {
             socket,
             sightings: Sightings::default(),

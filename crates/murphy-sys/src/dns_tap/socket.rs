@@ -13,6 +13,7 @@ use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use socket2::{Domain, MaybeUninitSlice, MsgHdrMut, SockAddr, SockAddrStorage, Socket, Type};
 
 use super::{DnsTapError, filter};
+use crate::clock::realtime_ns;
 
 /// What waits to be taken, in bytes as the kernel counts them: ten thousand messages of usual length, as it counts twice
 /// what it is asked for.
@@ -27,7 +28,7 @@ const STATISTICS: libc::c_int = 6;
 /// A packet that passed the filter.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Packet<'a> {
-    /// When it was sent or received, in nanoseconds of `CLOCK_REALTIME`.
+    /// When it was sent or received, in nanoseconds of `CLOCK_REALTIME`; when it was read where the kernel does not say.
     pub at_ns: u64,
     /// The number of the device that it was seen on.
     pub device: u32,
@@ -35,6 +36,15 @@ pub(super) struct Packet<'a> {
     pub is_outgoing: bool,
     /// From its network header on.
     pub bytes: &'a [u8],
+}
+
+/// What is listened to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hears {
+    /// What leaves and what comes, each with its time.
+    All,
+    /// What comes, and when is not asked: then the kernel neither clones what leaves nor stamps what comes.
+    Answers,
 }
 
 /// A socket that hears what the filter lets pass.
@@ -59,7 +69,7 @@ fn refused(what: &'static str) -> impl Fn(io::Error) -> DnsTapError {
 
 impl PacketSocket {
     /// Opens one in the namespace of the calling thread.
-    pub fn open() -> Result<Self, DnsTapError> {
+    pub fn open(hears: Hears) -> Result<Self, DnsTapError> {
         // Of no protocol it hears nothing yet: no packet gets past a filter that is not there.
         let socket =
             Socket::new(Domain::PACKET, Type::DGRAM, None).map_err(refused("open a socket"))?;
@@ -73,7 +83,16 @@ impl PacketSocket {
         socket
             .set_nonblocking(true)
             .map_err(refused("set up a socket"))?;
-        stamp(&socket).map_err(refused("ask for times"))?;
+        match hears {
+            Hears::All => {
+                switch_on(&socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS)
+                    .map_err(refused("ask for times"))?;
+            }
+            // Linux before 4.20 does not know this, and tells of what leaves, too.
+            Hears::Answers => {
+                let _ = switch_on(&socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING);
+            }
+        }
         // Only as one of every protocol it hears also what leaves.
         socket
             .bind(&every_device())
@@ -111,7 +130,7 @@ impl PacketSocket {
         // SAFETY: all bytes of it were set, to zero or by the kernel, and numbers are all that a `sockaddr_ll` has.
         let from: &libc::sockaddr_ll = unsafe { storage.view_as() };
         Some(Packet {
-            at_ns: time_ns(control.get(..control_length)?)?,
+            at_ns: time_ns(control.get(..control_length)?).unwrap_or_else(realtime_ns),
             device: from.sll_ifindex.cast_unsigned(),
             is_outgoing: from.sll_pkttype == libc::PACKET_OUTGOING,
             bytes: &self.buffer,
@@ -145,15 +164,15 @@ impl AsFd for PacketSocket {
     }
 }
 
-/// Has each packet come with its time.
-fn stamp(socket: &Socket) -> io::Result<()> {
+/// Switches an option on.
+fn switch_on(socket: &Socket, level: libc::c_int, option: libc::c_int) -> io::Result<()> {
     let yes: libc::c_int = 1;
     // SAFETY: the kernel reads so many bytes of `yes`, which lives until the call returns.
     let answer = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_TIMESTAMPNS,
+            level,
+            option,
             (&raw const yes).cast(),
             socklen(size_of_val(&yes)),
         )

@@ -1,5 +1,8 @@
 use super::*;
-use crate::pump::{Bell, Wait, WaitError, monotonic_ns};
+use crate::{
+    clock::monotonic_ns,
+    pump::{Bell, Wait, WaitError},
+};
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, Shutdown, TcpListener, TcpStream, UdpSocket},

@@ -34,9 +34,9 @@ use crate::{
 pub const NAMESPACES_MAX: usize = 1024;
 /// How many ports or ranges of ports a filter holds.
 pub const PORTS_MAX: usize = 64;
-/// What waits to be taken, in bytes of the kernel's memory: what 29,000 connections have to say that end at once while both
+/// What waits to be taken, in bytes of the kernel's memory: what 14,500 connections have to say that end at once while both
 /// their ends are watched, at four events each.
-const RING_BYTES: usize = 8 << 20;
+const RING_BYTES: usize = 4 << 20;
 /// An event without figures, with the header that the ring gives it.
 const RECORD_BYTES: usize = event::BYTES + 8;
 /// How many events are taken at once, at most: so many a full ring holds.

@@ -59,8 +59,6 @@ Examples:
   murphy hunt etcd --etcd ./etcd --profile mixed --faults kill,pause,term --for 10m --keep-going
   murphy hunt etcd --faults skew,kill --for 60s
       members whose clocks are wrong by milliseconds to hours, drift, strobe or stand still
-  murphy hunt etcd --faults kill,skew --observe
-      says as well how soon `murphy observe` finds out what was done
 
 Profiles: compare (100 compares and a put in each transaction), mixed (everything), put.
 Everything of a run is in its folder: history.jsonl, events.jsonl, nodes/, verdict.json, report.html; observed/.")]
@@ -126,10 +124,10 @@ pub struct EtcdArgs {
     #[arg(long, value_name = "WHERE", default_value = "tmpfs", value_parser = ["tmpfs", "disk"])]
     pub data: String,
 
-    /// Observe the nodes' network, and score what is found by what was done to them (docs/score.md); it takes a share of
-    /// the processors.
+    /// Do not observe the nodes' network, nor score what is found by what was done to them (docs/score.md): that takes a
+    /// share of the processors.
     #[arg(long)]
-    pub observe: bool,
+    pub no_observe: bool,
 
     /// Where everything random comes from [default: drawn, and printed].
     #[arg(long, value_name = "N")]
@@ -185,7 +183,7 @@ fn etcd(args: &EtcdArgs, json: bool) -> Result<Exit, Failure> {
         .transpose()?;
     let headline = headline(args, &binary, seed);
     let screen = Screen::start(&headline, json);
-    let (watch, scored) = args.observe.then(watched::begin).unzip();
+    let (watch, scored) = (!args.no_observe).then(watched::begin).unzip();
     let plan = Plan {
         nodes: args.nodes,
         faults,
@@ -357,7 +355,7 @@ fn command(args: &EtcdArgs, seed: u64) -> Vec<String> {
     option("seed", seed.to_string());
     for (is_asked, word) in [
         (args.keep_going, "--keep-going"),
-        (args.observe, "--observe"),
+        (args.no_observe, "--no-observe"),
     ] {
         if is_asked {
             words.push(word.into());
@@ -381,7 +379,7 @@ fn options(args: &EtcdArgs) -> BTreeMap<String, Value> {
         ("set", json!(flags)),
         ("data", json!(args.data)),
         ("keep_going", json!(args.keep_going)),
-        ("observe", json!(args.observe)),
+        ("observe", json!(!args.no_observe)),
     ]
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value))
