@@ -74,6 +74,8 @@ impl Seat {
 #[derive(Debug)]
 pub struct DnsEar {
     sockets: Option<DnsSockets>,
+    /// How often it could not be told there whose messages are meant.
+    untold: u64,
     seats: BTreeMap<u64, Seat>,
     names: Names,
     /// What came of it, by who has asked whom.
@@ -94,6 +96,7 @@ impl DnsEar {
         };
         let ear = Self {
             sockets,
+            untold: 0,
             seats: BTreeMap::new(),
             names: Names::new(NAMES_MAX),
             lookups: BTreeMap::new(),
@@ -142,6 +145,7 @@ impl DnsEar {
 
     /// Takes in what was said since it was asked last.
     pub fn hear(&mut self, neighbours: &Neighbours) {
+        self.narrow(neighbours);
         let mut ended: Vec<(Edge, Resolution)> = Vec::new();
         let at_sockets = self.sockets.as_mut().map(DnsSockets::hear);
         for heard in at_sockets.into_iter().flatten() {
@@ -208,6 +212,18 @@ impl DnsEar {
             .retain(|_, lookups| lookups.since(earliest_ns).next().is_some());
     }
 
+    /// Says whose messages are meant: those of the target's namespaces, and to its addresses. What others say to each other
+    /// takes no room then.
+    fn narrow(&mut self, neighbours: &Neighbours) {
+        let cookies = self.seats.values().filter_map(|seat| seat.cookie).collect();
+        let seats = self.seats.keys().filter_map(|inode| neighbours.get(*inode));
+        let addresses = seats.flat_map(|one| &one.addresses).copied();
+        let addresses = addresses.filter(|address| !address.is_loopback()).collect();
+        let sockets = self.sockets.as_mut();
+        let told = sockets.map(|sockets| sockets.narrow(&cookies, &addresses));
+        self.untold += u64::from(told.is_some_and(|told| told.is_err()));
+    }
+
     /// The place of a cookie.
     fn of_cookie(&self, cookie: u64) -> Option<u64> {
         let mut seats = self.seats.iter();
@@ -231,11 +247,11 @@ impl DnsEar {
         sockets.map_or_else(Vec::new, DnsSockets::runs)
     }
 
-    /// How many messages were not heard, because nobody had taken those before.
+    /// How many messages were not heard, because nobody had taken those before; and how often some may not have been.
     pub fn dropped(&self) -> u64 {
         let at_sockets = self.sockets.as_ref().map_or(0, DnsSockets::dropped);
         let taps = self.seats.values().map(|seat| seat.tap.dropped());
-        at_sockets + taps.sum::<u64>()
+        at_sockets + self.untold + taps.sum::<u64>()
     }
 }
 

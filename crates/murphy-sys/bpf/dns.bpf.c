@@ -12,6 +12,8 @@
 /* As in src/dns_tap/sockets.rs: headers and a message of 512 bytes, or the beginning of a longer one. */
 #define PACKET_BYTES 640
 #define RING_BYTES (1 << 20)
+#define COOKIES_MAX 1025
+#define ADDRESSES_MAX 4096
 
 struct heard {
 	__u64 at_ns;
@@ -29,6 +31,27 @@ struct {
 
 /* Whether the kernel says whose namespace it is. */
 const volatile __u8 says_namespace;
+
+/* Whose questions are told of, by the cookies of their namespaces; everybody's while there is the cookie 0. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, COOKIES_MAX);
+	__type(key, __u64);
+	__type(value, __u8);
+} askers SEC(".maps");
+
+/* Those of IPv4 as IPv6 maps them. */
+struct address {
+	__be32 words[4];
+};
+
+/* Where they are, and the servers of whom questions are told of. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, ADDRESSES_MAX);
+	__type(key, struct address);
+	__type(value, __u8);
+} addresses SEC(".maps");
 
 /* Packets for which there was no room. */
 __u64 lost;
@@ -50,12 +73,45 @@ static __always_inline int is_tcp(struct __sk_buff *skb)
 	return sk && sk->protocol == IPPROTO_TCP;
 }
 
+/* Where the address of a packet's source stands, and how long it is; that of its destination follows. */
+struct place {
+	__u32 at;
+	__u32 bytes;
+};
+
+static __always_inline int is_known(struct __sk_buff *skb, const struct place *source, __u32 is_destination)
+{
+	struct address address = {};
+
+	if (source->bytes == 4) {
+		address.words[2] = bpf_htonl(0xffff);
+		if (bpf_skb_load_bytes(skb, source->at + (is_destination ? 4 : 0), &address.words[3], 4))
+			return 0;
+	} else if (bpf_skb_load_bytes(skb, source->at + (is_destination ? 16 : 0), &address, 16)) {
+		return 0;
+	}
+	return bpf_map_lookup_elem(&addresses, &address) != 0;
+}
+
+static __always_inline int is_meant(struct __sk_buff *skb, __u64 namespace, const struct place *source, __u32 is_outgoing)
+{
+	__u64 everybody = 0;
+
+	if (bpf_map_lookup_elem(&askers, &everybody) || is_known(skb, source, is_outgoing))
+		return 1;
+	if (says_namespace)
+		return bpf_map_lookup_elem(&askers, &namespace) != 0;
+	return is_known(skb, source, !is_outgoing);
+}
+
 static __always_inline int hear(struct __sk_buff *skb, __u32 is_outgoing)
 {
 	__u8 first, protocol;
 	__u32 header, bytes = skb->len;
 	__be16 port;
 	struct heard *heard;
+	struct place source;
+	__u64 namespace = 0;
 
 	if (is_tcp(skb))
 		return PASS;
@@ -65,15 +121,21 @@ static __always_inline int hear(struct __sk_buff *skb, __u32 is_outgoing)
 		if (bpf_skb_load_bytes(skb, 0, &first, 1))
 			return PASS;
 		header = (first & 15) * 4;
+		source = (struct place){ 12, 4 };
 	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
 		if (bpf_skb_load_bytes(skb, 6, &protocol, 1) || protocol != IPPROTO_UDP)
 			return PASS;
 		header = 40;
+		source = (struct place){ 8, 16 };
 	} else {
 		return PASS;
 	}
 	/* Who asks sends to the port, and gets from there. */
 	if (bpf_skb_load_bytes(skb, header + (is_outgoing ? 2 : 0), &port, 2) || port != bpf_htons(DNS_PORT))
+		return PASS;
+	if (says_namespace)
+		namespace = bpf_get_netns_cookie(skb);
+	if (!is_meant(skb, namespace, &source, is_outgoing))
 		return PASS;
 	if (bytes > PACKET_BYTES)
 		bytes = PACKET_BYTES;
@@ -83,7 +145,7 @@ static __always_inline int hear(struct __sk_buff *skb, __u32 is_outgoing)
 		return PASS;
 	}
 	heard->at_ns = bpf_ktime_get_boot_ns();
-	heard->namespace = says_namespace ? bpf_get_netns_cookie(skb) : 0;
+	heard->namespace = namespace;
 	heard->bytes = bytes;
 	heard->is_outgoing = is_outgoing;
 	/* The verifier wants to see that there is something to copy. */

@@ -3,6 +3,7 @@
 mod wire;
 
 use std::{
+    collections::BTreeSet,
     io::{Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::fd::AsRawFd,
@@ -325,6 +326,10 @@ fn at_sockets_a_question_and_its_answer_are_heard_once() {
     }
     let wire = wire();
     let mut all = sockets::DnsSockets::listen().expect("the trial could");
+    // Other tests say much.
+    let servers = [true, false].map(|is_v4| address(is_v4, 2));
+    all.narrow(&BTreeSet::new(), &servers.into())
+        .expect("there is room");
     for (is_v4, id) in [(true, 500), (false, 501)] {
         let server = Server::start(&wire.b, address(is_v4, 2));
         let socket = bind(&wire.a, (address(is_v4, 1), 0).into());
@@ -335,7 +340,7 @@ fn at_sockets_a_question_and_its_answer_are_heard_once() {
             &query(id, "db.test.", RecordType::A),
             true,
         );
-        // Other tests are heard as well: it is of the whole machine.
+        // Who asks the same address elsewhere is heard as well.
         let heard = all.hear().into_iter();
         let heard: Vec<_> = heard.filter(|one| one.dns.local == local).collect();
         let here = wire.a.cookie().expect("a namespace").expect("a cookie");
@@ -352,6 +357,66 @@ fn at_sockets_a_question_and_its_answer_are_heard_once() {
         );
     }
     assert_eq!(all.dropped(), 0);
+}
+
+#[test]
+fn at_sockets_only_those_are_heard_who_are_meant() {
+    if let Err(error) = sockets::trial() {
+        let _ = writeln!(std::io::stderr(), "skipped: {error}");
+        return;
+    }
+    let (near, far) = (wire(), wire());
+    let mut all = sockets::DnsSockets::listen().expect("the trial could");
+    let cookie = near.a.cookie().expect("a namespace").expect("a cookie");
+    for is_v4 in [true, false] {
+        let servers = [&near.b, &far.b].map(|to| Server::start(to, address(is_v4, 2)));
+        let [of_near, of_far] =
+            [&near.a, &far.a].map(|from| bind(from, anywhere(servers[0].at.ip())));
+        let port = |socket: &UdpSocket| socket.local_addr().expect("it is bound").port();
+        // Both pairs have the same addresses: by those both are meant, by the cookie only the one.
+        let both = BTreeSet::from([port(&of_near), port(&of_far)]);
+        let one: BTreeSet<u16> = all
+            .says_namespace()
+            .then(|| port(&of_near))
+            .into_iter()
+            .collect();
+        let addresses = |last| BTreeSet::from([address(is_v4, last)]);
+        let by_asker = if all.says_namespace() { &one } else { &both };
+        for (cookies, addresses, expected) in [
+            (BTreeSet::from([cookie]), BTreeSet::new(), &one),
+            (BTreeSet::new(), addresses(2), &both),
+            (BTreeSet::from([cookie]), addresses(1), by_asker),
+            (BTreeSet::new(), addresses(9), &BTreeSet::new()),
+            ((1..=1025).collect(), BTreeSet::new(), &both),
+        ] {
+            all.narrow(&cookies, &addresses).expect("there is room");
+            let _ = all.hear();
+            let dropped = all.dropped();
+            for (socket, server) in [(&of_near, &servers[0]), (&of_far, &servers[1])] {
+                ask(
+                    socket,
+                    server.at,
+                    &query(700, "db.test.", RecordType::A),
+                    true,
+                );
+            }
+            if cookies.len() > 1 && all.dropped() > dropped {
+                // Another test has said much just then: everybody's was heard.
+                continue;
+            }
+            assert_eq!(all.dropped(), dropped);
+            let heard = all.hear().into_iter().map(|heard| heard.dns);
+            let heard: Vec<Dns> = heard
+                .filter(|dns| both.contains(&dns.local.port()))
+                .collect();
+            let ports: BTreeSet<u16> = heard.iter().map(|dns| dns.local.port()).collect();
+            assert_eq!(
+                (&ports, heard.len()),
+                (expected, 2 * expected.len()),
+                "{addresses:?}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Hears DNS where it leaves a socket and where a socket gets it, of every namespace of the machine: what a device of the
-//! namespace delays is in its times, as it is in what a program waits.
+//! Hears DNS where it leaves a socket and where a socket gets it, of every namespace of the machine or of
+//! [some](DnsSockets::narrow): what a device of the namespace delays is in its times, as it is in what a program waits.
 //!
 //! These are two programs at the top of the cgroups (version 2), which every packet of every socket passes; they look at
 //! its protocol and at its port, copy what is DNS, and let everything pass. Whose a message is the kernel says where it can
@@ -8,14 +8,16 @@
 //! goes with it. See `bpf/dns.bpf.c`.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     fs::File,
     io,
+    net::IpAddr,
     os::fd::{AsFd, AsRawFd, OwnedFd},
     path::PathBuf,
 };
 
-use libbpf_rs::Object;
+use libbpf_rs::{MapCore, MapFlags, Object};
 
 use super::{Dns, heard_at};
 use crate::{
@@ -36,6 +38,11 @@ const PROGRAMS: [(&str, libbpf_sys::bpf_attach_type); 2] = [
     ("murphy_dns_to", libbpf_sys::BPF_CGROUP_INET_EGRESS),
     ("murphy_dns_from", libbpf_sys::BPF_CGROUP_INET_INGRESS),
 ];
+/// How many namespaces, and how many addresses, the programs can know, as in `bpf/dns.bpf.c`; one place is for everybody.
+const COOKIES_MAX: usize = 1025;
+const ADDRESSES_MAX: usize = 4096;
+/// The cookie that stands for everybody.
+const EVERYBODY: [u8; 8] = [0; 8];
 /// How much of a packet there is in a record, and what stands before it, as in `bpf/dns.bpf.c`.
 const PACKET_BYTES: usize = 640;
 const HEAD_BYTES: usize = 24;
@@ -80,6 +87,8 @@ pub struct DnsSockets {
     _links: Vec<OwnedFd>,
     ring: Ring<AtSocket>,
     says_namespace: bool,
+    askers: Known,
+    addresses: Known,
     object: Object,
 }
 
@@ -118,6 +127,8 @@ impl DnsSockets {
             Ok(object) => (object, true),
             Err(_) => (load(object, false)?, false),
         };
+        let mut askers = Known::nothing("askers");
+        askers.set(&object, BTreeSet::from([EVERYBODY.to_vec()]))?;
         let ring = Ring::listen(&object, read);
         let ring = ring.map_err(refused("listen to the BPF programs"))?;
         let directory = cgroup::top()?;
@@ -138,6 +149,8 @@ impl DnsSockets {
             _links: links,
             ring,
             says_namespace,
+            askers,
+            addresses: Known::nothing("addresses"),
             object,
         })
     }
@@ -146,6 +159,35 @@ impl DnsSockets {
     /// wait.
     pub fn hear(&mut self) -> Vec<AtSocket> {
         self.ring.take(TAKEN_MAX)
+    }
+
+    /// From now on hears no more than what is asked by the namespaces with these cookies, or of servers at these addresses;
+    /// where the kernel does not say whose a message is, by whoever has one of the addresses. Until it is told, and where they
+    /// are too many, it hears everybody.
+    pub fn narrow(
+        &mut self,
+        cookies: &BTreeSet<u64>,
+        addresses: &BTreeSet<IpAddr>,
+    ) -> Result<(), SocketsError> {
+        let fit = cookies.len() < COOKIES_MAX && addresses.len() <= ADDRESSES_MAX;
+        let askers = if fit {
+            cookies
+                .iter()
+                .map(|cookie| cookie.to_ne_bytes().to_vec())
+                .collect()
+        } else {
+            BTreeSet::from([EVERYBODY.to_vec()])
+        };
+        let places = addresses
+            .iter()
+            .filter(|_| fit)
+            .map(|address| match address {
+                IpAddr::V4(v4) => v4.to_ipv6_mapped().octets().to_vec(),
+                IpAddr::V6(v6) => v6.octets().to_vec(),
+            });
+        // Who is known by his address is known before nobody else is heard any more.
+        self.addresses.set(&self.object, places.collect())?;
+        self.askers.set(&self.object, askers)
     }
 
     /// Whether the kernel says whose each message is.
@@ -161,6 +203,41 @@ impl DnsSockets {
     /// How often each program has run, and for how long, while somebody [counts](crate::program_runs::Counting).
     pub fn runs(&self) -> Vec<ProgramRuns> {
         program_runs::of(&self.object)
+    }
+}
+
+/// What there is in a map of the programs.
+struct Known {
+    map: &'static str,
+    keys: BTreeSet<Vec<u8>>,
+}
+
+impl Known {
+    fn nothing(map: &'static str) -> Self {
+        let keys = BTreeSet::new();
+        Self { map, keys }
+    }
+
+    /// Has just these keys be there: what is new comes before what is not any more goes.
+    fn set(&mut self, object: &Object, keys: BTreeSet<Vec<u8>>) -> Result<(), SocketsError> {
+        if self.keys == keys {
+            return Ok(());
+        }
+        let mut maps = object.maps();
+        let map = maps.find(|map| map.name() == self.map);
+        let map = map.ok_or_else(|| {
+            refused("find a BPF map")(io::Error::from(io::ErrorKind::NotFound).into())
+        })?;
+        for key in keys.difference(&self.keys.clone()) {
+            map.update(key, &[1], MapFlags::ANY)
+                .map_err(refused("tell the BPF programs"))?;
+            self.keys.insert(key.clone());
+        }
+        for key in self.keys.difference(&keys) {
+            bpf::forget(&map, key).map_err(refused("tell the BPF programs"))?;
+        }
+        self.keys = keys;
+        Ok(())
     }
 }
 
