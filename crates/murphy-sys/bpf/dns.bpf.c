@@ -3,6 +3,7 @@
  * Hears DNS over UDP where it leaves a socket and where a socket gets it: before any queue of a device, and behind.
  * Nothing is changed: every packet passes.
  */
+#include "bpf_sock.h"
 #include "skb.h"
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
@@ -55,14 +56,6 @@ struct {
 
 /* Packets for which there was no room. */
 __u64 lost;
-
-/* What is said of a socket, as in include/uapi/linux/bpf.h. */
-struct bpf_sock {
-	__u32 bound_dev_if;
-	__u32 family;
-	__u32 type;
-	__u32 protocol;
-};
 
 /* Most of all packets are TCP's, and must not wait. */
 static __always_inline int is_tcp(struct __sk_buff *skb)

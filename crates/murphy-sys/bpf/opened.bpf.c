@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /* Refuses new TCP connections by chance where somebody calls connect(). */
+#include "bpf_sock.h"
 #include "refusal.h"
 
 /* Processes whose connections are meant, at most: as in src/refusal/mod.rs. */
@@ -11,19 +12,6 @@
 #define CALL_GOES_ON 1
 
 /* The context of such a program, as in include/uapi/linux/bpf.h. */
-struct bpf_sock {
-	__u32 bound_dev_if;
-	__u32 family;
-	__u32 type;
-	__u32 protocol;
-	__u32 mark;
-	__u32 priority;
-	__u32 src_ip4;
-	__u32 src_ip6[4];
-	/* In the order of the host; 0 where it is not bound. */
-	__u32 src_port;
-};
-
 struct bpf_sock_addr {
 	__u32 user_family;
 	__u32 user_ip4;
