@@ -14,9 +14,10 @@ use murphy_fault::{
 use murphy_sys::{
     clock::{boottime_ns, realtime_ns},
     dns_tap::{
-        DnsTap, Names, Resolution, Resolutions,
-        sockets::{AtSocket, DnsSockets},
+        DnsTap, DnsTapError, Names, Resolution, Resolutions,
+        sockets::{AtSocket, DnsSockets, is_connected},
     },
+    namespace::NetNamespace,
     program_runs::ProgramRuns,
 };
 
@@ -36,13 +37,22 @@ const NAMES_MAX: usize = 10_000;
 const EDGES_MAX: usize = 200;
 /// What was asked longer ago is forgotten, in nanoseconds.
 const REMEMBERED_NS: u64 = 120_000_000_000;
+/// So long after the last sign of DNS it is listened, in nanoseconds: that costs each packet of the machine a tenth of a
+/// microsecond or two, but the first question after a longer silence may be missed.
+const LISTENED_NS: u64 = 600_000_000_000;
+/// How often it is said whose messages are meant, and how often it is looked for sockets that were connected before, in
+/// nanoseconds.
+const NARROWED_NS: u64 = 1_000_000_000;
+const LOOKED_NS: u64 = 10_000_000_000;
 
 /// One namespace of a target's.
 #[derive(Debug)]
 struct Seat {
     container: Arc<str>,
     cookie: Option<u64>,
-    tap: DnsTap,
+    namespace: NetNamespace,
+    /// Here while it is listened.
+    tap: Option<DnsTap>,
     /// What it asks for.
     asking: Resolutions,
     /// What it is asked for.
@@ -56,6 +66,24 @@ struct Seat {
 type Query = (SocketAddr, SocketAddr, String);
 
 impl Seat {
+    /// Hears, or why not; where its own sockets tell what it asks, no more than answers that come too late for those.
+    fn listen(
+        place: &NetNamespace,
+        cookie: Option<u64>,
+        says_namespace: bool,
+    ) -> Result<DnsTap, DnsTapError> {
+        if says_namespace && cookie.is_some() {
+            DnsTap::listen_for_answers(place)
+        } else {
+            DnsTap::listen(place)
+        }
+    }
+
+    /// Whether it may ask without that being seen at a call: who cannot be looked at may.
+    fn may_be_connected(&self) -> bool {
+        self.cookie.is_none() || is_connected(&self.namespace).unwrap_or(true)
+    }
+
     fn edge(&self, side: Side, resolution: &Resolution) -> Edge {
         let peer = match side {
             Side::Opened => resolution.server.ip(),
@@ -70,12 +98,21 @@ impl Seat {
     }
 }
 
-/// Hears the DNS of a target: at the sockets of whoever asks where the kernel lets it, else as packets pass.
+/// Hears the DNS of a target: at the sockets of whoever asks where the kernel lets it, else as packets pass. There it begins
+/// with the first sign of DNS, a call or a socket.
 #[derive(Debug)]
 pub struct DnsEar {
     sockets: Option<DnsSockets>,
-    /// How often it could not be told there whose messages are meant.
+    /// How often it could not be told there whose messages are meant, or it could not be listened; and what taps have not heard
+    /// that are not here any more.
     untold: u64,
+    /// When there was the last sign of DNS; when it is to be said next whose messages are meant, and when it is to be looked
+    /// for sockets. In nanoseconds since boot.
+    sign_ns: Option<u64>,
+    narrows_ns: u64,
+    looks_ns: u64,
+    /// Whether there are taps: where there are no sockets, always.
+    listens: bool,
     seats: BTreeMap<u64, Seat>,
     names: Names,
     /// What came of it, by who has asked whom.
@@ -83,9 +120,9 @@ pub struct DnsEar {
 }
 
 impl DnsEar {
-    /// Begins to listen at sockets; says why not, if it cannot.
+    /// Listens at sockets as soon as there is DNS; says why not, if it cannot.
     pub fn begin() -> (Self, Option<String>) {
-        let (sockets, why_not) = match DnsSockets::listen() {
+        let (sockets, why_not) = match DnsSockets::stand_by() {
             Ok(sockets) => (Some(sockets), None),
             Err(error) => (
                 None,
@@ -95,8 +132,12 @@ impl DnsEar {
             ),
         };
         let ear = Self {
+            listens: sockets.is_none(),
             sockets,
             untold: 0,
+            sign_ns: None,
+            narrows_ns: 0,
+            looks_ns: 0,
             seats: BTreeMap::new(),
             names: Names::new(NAMES_MAX),
             lookups: BTreeMap::new(),
@@ -114,25 +155,20 @@ impl DnsEar {
                 continue;
             }
             let cookie = place.namespace.cookie().ok().and_then(Result::ok);
-            let sockets = self.sockets.as_ref();
-            let says_namespace = sockets.is_some_and(DnsSockets::says_namespace);
-            // What it asks is told at its sockets then; an answer that comes too late for those is not.
-            let tap = if says_namespace && cookie.is_some() {
-                DnsTap::listen_for_answers(&place.namespace)
-            } else {
-                DnsTap::listen(&place.namespace)
-            };
+            let tap = Seat::listen(&place.namespace, cookie, self.says_namespace());
             match tap {
                 Ok(tap) => {
                     let seat = Seat {
                         container: place.name.as_str().into(),
                         cookie,
-                        tap,
+                        namespace: place.namespace.clone(),
+                        tap: self.listens.then_some(tap),
                         asking: Resolutions::new(WITHIN, WAITING_MAX),
                         asked: Resolutions::new(WITHIN, WAITING_MAX),
                         unheard: BTreeMap::new(),
                     };
                     self.seats.insert(place.inode, seat);
+                    (self.narrows_ns, self.looks_ns) = (0, 0);
                 }
                 Err(error) => refused.push(error.to_string()),
             }
@@ -145,11 +181,13 @@ impl DnsEar {
 
     /// Takes in what was said since it was asked last.
     pub fn hear(&mut self, neighbours: &Neighbours) {
-        self.narrow(neighbours);
+        self.attend(neighbours);
         let mut ended: Vec<(Edge, Resolution)> = Vec::new();
+        let heard_ns = boottime_ns();
         let at_sockets = self.sockets.as_mut().map(DnsSockets::hear);
         for heard in at_sockets.into_iter().flatten() {
             let AtSocket { dns, namespace } = heard;
+            self.sign_ns = Some(heard_ns);
             let asker = match namespace {
                 Some(cookie) => self.of_cookie(cookie),
                 None => only_with(neighbours, dns.local.ip()),
@@ -168,7 +206,8 @@ impl DnsEar {
         }
         let says_namespace = self.sockets.as_ref().map(DnsSockets::says_namespace);
         for (inode, seat) in &mut self.seats {
-            for dns in seat.tap.hear() {
+            let passed = seat.tap.as_mut().map(DnsTap::hear);
+            for dns in passed.into_iter().flatten() {
                 self.names.learn(&dns);
                 let local = dns.local.ip();
                 let is_told_at_socket = says_namespace.is_some_and(|says_namespace| {
@@ -200,16 +239,71 @@ impl DnsEar {
                 ended.push((seat.edge(Side::Accepted, &one), one));
             }
         }
-        let now_ns = boottime_ns();
         for (edge, resolution) in ended {
             if self.lookups.len() < EDGES_MAX || self.lookups.contains_key(&edge) {
-                let lookup = Lookup::of(&resolution, now_ns);
+                let lookup = Lookup::of(&resolution, heard_ns);
                 self.lookups.entry(edge).or_default().push(lookup);
             }
         }
-        let earliest_ns = now_ns.saturating_sub(REMEMBERED_NS);
+        let earliest_ns = heard_ns.saturating_sub(REMEMBERED_NS);
         self.lookups
             .retain(|_, lookups| lookups.since(earliest_ns).next().is_some());
+    }
+
+    /// Listens at sockets while there is DNS that is meant.
+    fn attend(&mut self, neighbours: &Neighbours) {
+        let now_ns = boottime_ns();
+        if now_ns >= self.narrows_ns {
+            self.narrows_ns = now_ns + NARROWED_NS;
+            self.narrow(neighbours);
+        }
+        if now_ns >= self.looks_ns {
+            self.looks_ns = now_ns + LOOKED_NS;
+            let mut seats = self.seats.values();
+            if seats.any(Seat::may_be_connected) {
+                self.sign_ns = Some(now_ns);
+            }
+        }
+        let Some(sockets) = &self.sockets else {
+            return;
+        };
+        let asked_ns = Some(sockets.last_asked_ns()).filter(|at_ns| *at_ns > 0);
+        self.sign_ns = self.sign_ns.max(asked_ns);
+        let is_lately = |at_ns| now_ns.saturating_sub(at_ns) < LISTENED_NS;
+        let listens = self.sign_ns.is_some_and(is_lately);
+        if self.listens != listens {
+            self.listens = listens;
+            self.listen();
+        }
+    }
+
+    /// Listens from now on, or not any more.
+    fn listen(&mut self) {
+        let listens = self.listens;
+        let says_namespace = self.says_namespace();
+        for seat in self.seats.values_mut() {
+            let heard = seat.tap.take();
+            self.untold += heard.map_or(0, |tap| tap.dropped());
+            if listens {
+                let tap = Seat::listen(&seat.namespace, seat.cookie, says_namespace);
+                self.untold += u64::from(tap.is_err());
+                seat.tap = tap.ok();
+            }
+        }
+        // What comes too late for a socket that was heard is known by then.
+        let sockets = self.sockets.as_mut();
+        let heard = sockets.map(|sockets| sockets.set_hearing(listens));
+        if heard.is_some_and(|heard| heard.is_err()) {
+            // It is tried again.
+            self.untold += 1;
+            self.listens = !listens;
+        }
+    }
+
+    /// Whether it is known at sockets whose a message is.
+    fn says_namespace(&self) -> bool {
+        let sockets = self.sockets.as_ref();
+        sockets.is_some_and(DnsSockets::says_namespace)
     }
 
     /// Says whose messages are meant: those of the target's namespaces, and to its addresses. What others say to each other
@@ -250,7 +344,8 @@ impl DnsEar {
     /// How many messages were not heard, because nobody had taken those before; and how often some may not have been.
     pub fn dropped(&self) -> u64 {
         let at_sockets = self.sockets.as_ref().map_or(0, DnsSockets::dropped);
-        let taps = self.seats.values().map(|seat| seat.tap.dropped());
+        let taps = self.seats.values().flat_map(|seat| &seat.tap);
+        let taps = taps.map(DnsTap::dropped);
         at_sockets + self.untold + taps.sum::<u64>()
     }
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0 */
 /*
- * Hears DNS over UDP where it leaves a socket and where a socket gets it: before any queue of a device, and behind.
- * Nothing is changed: every packet passes.
+ * Hears DNS over UDP where it leaves a socket and where a socket gets it: before any queue of a device, and behind. Those
+ * programs are for each packet; that somebody is about to ask others see by his call, which do not cost packets anything.
+ * Nothing is changed: every packet passes, and every call goes on.
  */
 #include "bpf_sock.h"
 #include "skb.h"
@@ -9,6 +10,7 @@
 #include <bpf/bpf_helpers.h>
 
 #define PASS 1
+#define CALL_GOES_ON 1
 #define DNS_PORT 53
 /* As in src/dns_tap/sockets.rs: headers and a message of 512 bytes, or the beginning of a longer one. */
 #define PACKET_BYTES 640
@@ -54,8 +56,13 @@ struct {
 	__type(value, __u8);
 } addresses SEC(".maps");
 
-/* Packets for which there was no room. */
-__u64 lost;
+/* As in src/dns_tap/sockets.rs. */
+struct {
+	/* Packets for which there was no room. */
+	__u64 lost;
+	/* When somebody was last about to ask who is meant; 0 when nobody was. */
+	__u64 asked_at_ns;
+} told;
 
 /* Most of all packets are TCP's, and must not wait. */
 static __always_inline int is_tcp(struct __sk_buff *skb)
@@ -86,14 +93,20 @@ static __always_inline int is_known(struct __sk_buff *skb, const struct place *s
 	return bpf_map_lookup_elem(&addresses, &address) != 0;
 }
 
-static __always_inline int is_meant(struct __sk_buff *skb, __u64 namespace, const struct place *source, __u32 is_outgoing)
+/* Whether it is somebody whose questions are told of; 0 is nobody in particular. */
+static __always_inline int is_asker(__u64 namespace)
 {
 	__u64 everybody = 0;
 
-	if (bpf_map_lookup_elem(&askers, &everybody) || is_known(skb, source, is_outgoing))
+	return bpf_map_lookup_elem(&askers, &everybody) || bpf_map_lookup_elem(&askers, &namespace);
+}
+
+static __always_inline int is_meant(struct __sk_buff *skb, __u64 namespace, const struct place *source, __u32 is_outgoing)
+{
+	if (is_asker(namespace) || is_known(skb, source, is_outgoing))
 		return 1;
 	if (says_namespace)
-		return bpf_map_lookup_elem(&askers, &namespace) != 0;
+		return 0;
 	return is_known(skb, source, !is_outgoing);
 }
 
@@ -134,7 +147,7 @@ static __always_inline int hear(struct __sk_buff *skb, __u32 is_outgoing)
 		bytes = PACKET_BYTES;
 	heard = bpf_ringbuf_reserve(&events, sizeof(*heard), 0);
 	if (!heard) {
-		__sync_fetch_and_add(&lost, 1);
+		__sync_fetch_and_add(&told.lost, 1);
 		return PASS;
 	}
 	heard->at_ns = bpf_ktime_get_boot_ns();
@@ -160,6 +173,64 @@ SEC("cgroup_skb/ingress")
 int murphy_dns_from(struct __sk_buff *skb)
 {
 	return hear(skb, 0);
+}
+
+static __always_inline int look(struct bpf_sock_addr *call, const struct address *server)
+{
+	if (is_asker(bpf_get_netns_cookie(call)) || bpf_map_lookup_elem(&addresses, server))
+		told.asked_at_ns = bpf_ktime_get_boot_ns();
+	return CALL_GOES_ON;
+}
+
+static __always_inline int is_dns(const struct bpf_sock_addr *call)
+{
+	return call->user_port == bpf_htons(DNS_PORT) && call->protocol == IPPROTO_UDP;
+}
+
+static __always_inline int look4(struct bpf_sock_addr *call)
+{
+	struct address server = {};
+
+	if (!is_dns(call))
+		return CALL_GOES_ON;
+	server.words[2] = bpf_htonl(0xffff);
+	server.words[3] = call->user_ip4;
+	return look(call, &server);
+}
+
+static __always_inline int look6(struct bpf_sock_addr *call)
+{
+	struct address server;
+
+	if (!is_dns(call))
+		return CALL_GOES_ON;
+	for (int i = 0; i < 4; i++)
+		server.words[i] = call->user_ip6[i];
+	return look(call, &server);
+}
+
+SEC("cgroup/connect4")
+int murphy_dns_connects4(struct bpf_sock_addr *call)
+{
+	return look4(call);
+}
+
+SEC("cgroup/connect6")
+int murphy_dns_connects6(struct bpf_sock_addr *call)
+{
+	return look6(call);
+}
+
+SEC("cgroup/sendmsg4")
+int murphy_dns_sends4(struct bpf_sock_addr *call)
+{
+	return look4(call);
+}
+
+SEC("cgroup/sendmsg6")
+int murphy_dns_sends6(struct bpf_sock_addr *call)
+{
+	return look6(call);
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

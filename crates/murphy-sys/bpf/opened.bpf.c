@@ -11,23 +11,6 @@
 #define CALL_FAILS 0
 #define CALL_GOES_ON 1
 
-/* The context of such a program, as in include/uapi/linux/bpf.h. */
-struct bpf_sock_addr {
-	__u32 user_family;
-	__u32 user_ip4;
-	__u32 user_ip6[4];
-	/* In the order of the network. */
-	__u32 user_port;
-	__u32 family;
-	__u32 type;
-	__u32 protocol;
-	__u32 msg_src_ip4;
-	__u32 msg_src_ip6[4];
-	struct bpf_sock *sk __attribute__((aligned(8)));
-};
-
-_Static_assert(sizeof(struct bpf_sock_addr) == 72, "the kernel's layout");
-
 /* Processes whose connections are meant, by the number that the whole machine knows them by. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -102,13 +102,18 @@ impl<T> AsFd for Ring<T> {
     }
 }
 
-/// The one number that programs count in: how much they could not tell of.
+/// The first number that programs count in: how much they could not tell of.
 pub(crate) fn lost(object: &Object) -> u64 {
+    count(object, 0)
+}
+
+/// One of the numbers that programs count in, by its place.
+pub(crate) fn count(object: &Object, place: usize) -> u64 {
     let mut maps = object.maps();
     let bss = maps.find(|map| map.name().to_string_lossy().ends_with(".bss"));
-    let value = bss.and_then(|bss| bss.lookup(&0_u32.to_ne_bytes(), MapFlags::ANY).ok()?);
-    let lost = value.and_then(|value| value.get(..8)?.try_into().ok());
-    lost.map_or(0, u64::from_ne_bytes)
+    let values = bss.and_then(|bss| bss.lookup(&0_u32.to_ne_bytes(), MapFlags::ANY).ok()?);
+    let value = values.and_then(|values| values.get(8 * place..)?.first_chunk().copied());
+    value.map_or(0, u64::from_ne_bytes)
 }
 
 /// What kind of error one of libbpf's is.

@@ -24,6 +24,7 @@ use hickory_proto::{
     },
 };
 use murphy_sys::{
+    clock::boottime_ns,
     dns_tap::{
         self, Code, Dns, DnsTap, Names, Outcome, RecordKind, Resolution, Resolutions, sockets,
     },
@@ -415,6 +416,72 @@ fn at_sockets_only_those_are_heard_who_are_meant() {
                 (expected, 2 * expected.len()),
                 "{addresses:?}"
             );
+        }
+    }
+}
+
+/// Everybody who is about to ask a server that is meant is known of, whatever the way, and is heard from when that is wanted;
+/// nobody else is.
+#[test]
+fn who_is_about_to_ask_is_known_before_he_is_heard() {
+    if let Err(error) = sockets::trial() {
+        let _ = writeln!(std::io::stderr(), "skipped: {error}");
+        return;
+    }
+    let wire = wire();
+    let cookie = wire.a.cookie().expect("a namespace").expect("a cookie");
+    for is_v4 in [true, false] {
+        let mut all = sockets::DnsSockets::stand_by().expect("the trial could");
+        let host = address(is_v4, 2);
+        let server = Server::start(&wire.b, host);
+        let query = query(900, "db.test.", RecordType::A);
+        let (socket, stranger) = (bind(&wire.a, anywhere(host)), bind(&wire.b, anywhere(host)));
+        // Until it is told whom it means, nobody is.
+        ask(&socket, server.at, &query, true);
+        assert_eq!(all.last_asked_ns(), 0);
+        all.narrow(&BTreeSet::from([cookie]), &BTreeSet::new())
+            .expect("there is room");
+        ask(&stranger, server.at, &query, true);
+        let elsewhere = SocketAddr::new(host, 54);
+        socket.send_to(&query, elsewhere).expect("there is a way");
+        socket.connect(elsewhere).expect("it sends nothing");
+        drop(wire.a.run(|| TcpStream::connect(server.at)).expect("it is"));
+        assert_eq!(all.last_asked_ns(), 0);
+        assert!(!sockets::is_connected(&wire.a).expect("a namespace"));
+
+        let mut last_ns = 0;
+        let mut is_told = |all: &sockets::DnsSockets| {
+            let asked_ns = all.last_asked_ns();
+            let is_later = asked_ns > last_ns && asked_ns <= boottime_ns();
+            last_ns = asked_ns;
+            is_later
+        };
+        let socket = bind(&wire.a, anywhere(host));
+        ask(&socket, server.at, &query, true);
+        assert!(is_told(&all), "sent without being connected");
+        socket.connect(server.at).expect("it sends nothing");
+        assert!(is_told(&all), "connected");
+        assert!(sockets::is_connected(&wire.a).expect("a namespace"));
+        assert!(!sockets::is_connected(&wire.b).expect("a namespace"));
+        // What is sent then nobody tells of.
+        socket.send(&query).expect("it is connected");
+        assert!(!is_told(&all));
+        assert_eq!(all.hear(), []);
+
+        // By where the server is, everybody is meant.
+        all.narrow(&BTreeSet::new(), &BTreeSet::from([host]))
+            .expect("there is room");
+        ask(&stranger, server.at, &query, true);
+        assert!(is_told(&all), "asked by a stranger");
+
+        for hears in [true, true, false, false, true] {
+            all.set_hearing(hears).expect("it could");
+            let _ = all.hear();
+            ask(&stranger, server.at, &query, true);
+            let port = stranger.local_addr().expect("it is bound").port();
+            let heard = all.hear().into_iter().map(|one| one.dns);
+            let heard: Vec<Dns> = heard.filter(|dns| dns.local.port() == port).collect();
+            assert_eq!(heard.len(), if hears { 2 } else { 0 }, "{heard:?}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What other observers get wrong: short connections are no failed ones, who does not answer pings is not cut off, services
-//! may have any port, containers may live for seconds, one upstream of ten may be broken, and every retransmit is one of
-//! somebody's.
+//! may have any port, containers may live for seconds, one upstream of ten may be broken, names may be asked for by who was
+//! connected long before, and every retransmit is one of somebody's.
 #![allow(
     clippy::print_stdout,
     reason = "the soak reads the figure that is printed"
@@ -19,7 +19,7 @@ mod victims;
 use std::{
     env,
     io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     process::Command,
     sync::atomic::{AtomicBool, Ordering},
     thread::{Scope, scope, sleep},
@@ -29,6 +29,7 @@ use std::{
 use harness::{Ended, Guard, patience, say_skipped, signal};
 use murphy_sys::{
     counters::Counters,
+    dns_tap::sockets,
     link::{Prefixed, add_bridge, join_bridge},
     namespace::NetNamespace,
     ping::Pinger,
@@ -132,6 +133,11 @@ impl Lab {
 
     /// What is said by whoever observes the client while this happens, and the servers are asked all the time.
     fn observe(&self, asked: usize, happens: impl FnOnce()) -> Vec<Value> {
+        self.observe_with(&[], asked, happens)
+    }
+
+    /// The same with more words.
+    fn observe_with(&self, more: &[&str], asked: usize, happens: impl FnOnce()) -> Vec<Value> {
         let is_over = AtomicBool::new(false);
         scope(|scope| {
             let ending = Ending(&is_over);
@@ -141,7 +147,7 @@ impl Lab {
                 scope.spawn(move || self.ask(server, is_over));
             }
             let words = ["observe", "-t", &self.named.target(0), "--json"];
-            let observer = self.guard.murphy(words).start();
+            let observer = self.guard.murphy(words).args(more).start();
             let pid = observer.pid();
             let said = scope.spawn(move || observer.wait());
             sleep(BEFORE);
@@ -319,6 +325,75 @@ fn a_container_that_lives_for_five_seconds_is_seen() {
     let name = edge["container"].as_str().expect("a name");
     assert!(name.starts_with("docker/short"), "{name}");
     assert!(edge["total"]["connected"].as_u64() > Some(2), "{edge}");
+}
+
+/// Asks a server for a name, which is not known there.
+fn look_up(socket: &UdpSocket, server: &UdpSocket) {
+    // It has an id, wishes recursion, and asks one question: for `shop`, A, of IN.
+    let query = b"\x01\x02\x01\0\0\x01\0\0\0\0\0\0\x04shop\0\0\x01\0\x01";
+    let query = &query[..];
+    socket.send(query).expect("it is connected");
+    let mut asked = [0; 512];
+    let (length, from) = server.recv_from(&mut asked).expect("it was asked");
+    // A response: there is no such name.
+    (asked[2], asked[3]) = (0x81, 0x83);
+    server.send_to(&asked[..length], from).expect("it asked");
+    let answered = socket.recv(&mut asked).expect("it was answered");
+    assert_eq!(answered, query.len());
+}
+
+#[test]
+fn who_asks_for_names_is_heard_whenever_he_was_connected_and_who_does_not_is_not_listened_to() {
+    const COUNT: u64 = 10;
+    let Some(lab) = Lab::lay_or_skip(1) else {
+        return;
+    };
+    if let Err(error) = sockets::trial() {
+        say_skipped(&error.to_string());
+        return;
+    }
+    let server = lab.star.nodes[1].run(|| UdpSocket::bind((address(true, 2), 53)));
+    let server = server.expect("a namespace").expect("a free port");
+    server.set_read_timeout(Some(patience())).expect("a socket");
+    let connect = || {
+        let socket = lab.star.nodes[0].run(|| UdpSocket::bind("0.0.0.0:0"));
+        let socket = socket.expect("a namespace").expect("a socket");
+        socket
+            .connect((address(true, 2), 53))
+            .expect("there is a way");
+        socket.set_read_timeout(Some(patience())).expect("a socket");
+        socket
+    };
+    let runs = |said: &[Value], name: &str| {
+        let last = said.last().expect("it says something");
+        let programs = last["snapshot"]["overhead"]["programs"].as_array();
+        let mut programs = programs.expect("they are counted").iter();
+        let program = programs.find(|program| program["name"] == name);
+        program.expect("it is there")["runs"]
+            .as_u64()
+            .expect("a count")
+    };
+    let counting = ["--measure-overhead"];
+    let said = lab.observe_with(&counting, 1, || sleep(BEFORE));
+    assert!(runs(&said, "murphy_state") > 0, "{said:?}");
+    assert_eq!(runs(&said, "murphy_dns_to"), 0);
+    assert_eq!(runs(&said, "murphy_dns_from"), 0);
+
+    for is_before in [true, false] {
+        let before = is_before.then(connect);
+        let said = lab.observe_with(&counting, 1, || {
+            let socket = before.unwrap_or_else(connect);
+            // A connection that was just made is seen soon, not at once.
+            sleep(Duration::from_secs(1));
+            for _ in 0..COUNT {
+                look_up(&socket, &server);
+            }
+            sleep(Duration::from_secs(1));
+        });
+        assert_eq!(of_port(edges(&said), 53)["lookups"], COUNT, "{is_before}");
+        assert!(runs(&said, "murphy_dns_to") >= COUNT);
+        assert_eq!(said.last().expect("the end")["snapshot"]["lost"], 0);
+    }
 }
 
 #[test]

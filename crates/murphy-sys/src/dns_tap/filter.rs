@@ -3,7 +3,7 @@
 use socket2::SockFilter;
 
 /// The port of DNS.
-const DNS_PORT: u32 = 53;
+const DNS_PORT: u32 = super::PORT as u32;
 /// `IPPROTO_UDP`.
 const UDP: u32 = 17;
 /// `ETH_P_IP`, `ETH_P_IPV6`.

@@ -54,6 +54,8 @@ use crate::{
 use sightings::Sightings;
 use socket::{Hears, Packet, PacketSocket};
 
+/// Where servers are asked.
+const PORT: u16 = 53;
 /// How many messages are taken at once, at most: more than what waits to be taken has room for.
 const TAKEN_MAX: usize = 1 << 16;
 

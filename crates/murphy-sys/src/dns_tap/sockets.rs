@@ -2,7 +2,10 @@
 //! [some](DnsSockets::narrow): what a device of the namespace delays is in its times, as it is in what a program waits.
 //!
 //! These are two programs at the top of the cgroups (version 2), which every packet of every socket passes; they look at
-//! its protocol and at its port, copy what is DNS, and let everything pass. Whose a message is the kernel says where it can
+//! its protocol and at its port, copy what is DNS, and let everything pass. That costs each packet of the machine the way
+//! into them, a tenth of a microsecond: so they can be attached [by need](DnsSockets::set_hearing). Whether there is need
+//! others tell, which see calls of `connect` and `sendmsg` for port 53, and no packets: [`DnsSockets::last_asked_ns`]; a
+//! socket that was connected before is [found](is_connected). Whose a message is the kernel says where it can
 //! (`bpf_get_netns_cookie` for packets; not in Linux 6.12), else only its addresses do. Needs Linux 5.8 with
 //! `CONFIG_CGROUP_BPF`, and `CAP_BPF` with `CAP_NET_ADMIN`, or root. All of it is held by descriptors of this process and
 //! goes with it. See `bpf/dns.bpf.c`.
@@ -11,7 +14,7 @@ use std::{
     collections::BTreeSet,
     fmt,
     fs::File,
-    io,
+    io::{self, BufRead as _, BufReader},
     net::IpAddr,
     os::fd::{AsFd, AsRawFd, OwnedFd},
     path::PathBuf,
@@ -19,11 +22,12 @@ use std::{
 
 use libbpf_rs::{MapCore, MapFlags, Object};
 
-use super::{Dns, heard_at};
+use super::{Dns, PORT, heard_at};
 use crate::{
     bpf::{self, Ring},
     cgroup::{self, TopError},
     clock::{boottime_ns, realtime_ns},
+    namespace::{NamespaceError, NetNamespace},
     program_runs::{self, ProgramRuns},
     traffic::link_to,
 };
@@ -33,11 +37,22 @@ const OBJECT: Option<&[u8]> = Some(include_bytes!(concat!(env!("OUT_DIR"), "/dns
 #[cfg(not(target_arch = "x86_64"))]
 const OBJECT: Option<&[u8]> = None;
 
-/// The programs, and where each of them is attached.
-const PROGRAMS: [(&str, libbpf_sys::bpf_attach_type); 2] = [
-    ("murphy_dns_to", libbpf_sys::BPF_CGROUP_INET_EGRESS),
+/// Programs, and where each of them is attached.
+type Hooks<const N: usize> = [(&'static str, libbpf_sys::bpf_attach_type); N];
+/// Those that hear. Who asks is heard no sooner than who answers: so no answer is missed of a question that was heard.
+const HEARING: Hooks<2> = [
     ("murphy_dns_from", libbpf_sys::BPF_CGROUP_INET_INGRESS),
+    ("murphy_dns_to", libbpf_sys::BPF_CGROUP_INET_EGRESS),
 ];
+/// Those that see that somebody is about to ask.
+const ASKING: Hooks<4> = [
+    ("murphy_dns_connects4", libbpf_sys::BPF_CGROUP_INET4_CONNECT),
+    ("murphy_dns_connects6", libbpf_sys::BPF_CGROUP_INET6_CONNECT),
+    ("murphy_dns_sends4", libbpf_sys::BPF_CGROUP_UDP4_SENDMSG),
+    ("murphy_dns_sends6", libbpf_sys::BPF_CGROUP_UDP6_SENDMSG),
+];
+/// Where it is told when somebody was about to ask, as in `bpf/dns.bpf.c`.
+const ASKED_AT: usize = 1;
 /// How many namespaces, and how many addresses, the programs can know, as in `bpf/dns.bpf.c`; one place is for everybody.
 const COOKIES_MAX: usize = 1025;
 const ADDRESSES_MAX: usize = 4096;
@@ -81,10 +96,11 @@ pub enum SocketsError {
     },
 }
 
-/// Hears the DNS of every socket of the machine, from when it was made on.
+/// Hears the DNS of every socket of the machine.
 pub struct DnsSockets {
     /// Attached while they are here; dropped before what they belong to.
-    _links: Vec<OwnedFd>,
+    hearing: Vec<OwnedFd>,
+    _asking: Vec<OwnedFd>,
     ring: Ring<AtSocket>,
     says_namespace: bool,
     askers: Known,
@@ -111,6 +127,10 @@ impl fmt::Debug for DnsSockets {
     }
 }
 
+fn everybody() -> BTreeSet<Vec<u8>> {
+    BTreeSet::from([EVERYBODY.to_vec()])
+}
+
 fn refused(what: &'static str) -> impl Fn(libbpf_rs::Error) -> SocketsError {
     move |error| SocketsError::Refused {
         what,
@@ -119,40 +139,50 @@ fn refused(what: &'static str) -> impl Fn(libbpf_rs::Error) -> SocketsError {
 }
 
 impl DnsSockets {
-    /// Listens from now on.
+    /// Listens from now on, to everybody.
     pub fn listen() -> Result<Self, SocketsError> {
+        let mut sockets = Self::stand_by()?;
+        sockets.askers.set(&sockets.object, everybody())?;
+        sockets.set_hearing(true)?;
+        Ok(sockets)
+    }
+
+    /// Hears nothing yet, and means nobody; from when it is [told](Self::narrow) whom, it knows when they are about to ask.
+    pub fn stand_by() -> Result<Self, SocketsError> {
         let object = OBJECT.ok_or(SocketsError::Architecture)?;
         // A kernel that does not know whose a packet is refuses a program that asks.
         let (object, says_namespace) = match load(object, true) {
             Ok(object) => (object, true),
             Err(_) => (load(object, false)?, false),
         };
-        let mut askers = Known::nothing("askers");
-        askers.set(&object, BTreeSet::from([EVERYBODY.to_vec()]))?;
         let ring = Ring::listen(&object, read);
         let ring = ring.map_err(refused("listen to the BPF programs"))?;
-        let directory = cgroup::top()?;
-        let mut links = Vec::new();
-        for (name, hook) in PROGRAMS {
-            let program = object.progs().find(|program| program.name() == name);
-            let attached = program.ok_or(io::ErrorKind::NotFound.into());
-            let attached = attached.and_then(|program| {
-                let group = File::open(&directory)?;
-                link_to(program.as_fd().as_raw_fd(), group.as_raw_fd(), hook)
-            });
-            links.push(attached.map_err(|source| SocketsError::Cgroup {
-                directory: directory.clone(),
-                source,
-            })?);
-        }
         Ok(Self {
-            _links: links,
+            hearing: Vec::new(),
+            _asking: attach(&object, ASKING)?,
             ring,
             says_namespace,
-            askers,
+            askers: Known::nothing("askers"),
             addresses: Known::nothing("addresses"),
             object,
         })
+    }
+
+    /// Whether it hears from now on.
+    pub fn set_hearing(&mut self, hears: bool) -> Result<(), SocketsError> {
+        if hears && self.hearing.is_empty() {
+            self.hearing = attach(&self.object, HEARING)?;
+        } else if !hears {
+            // Who asks is heard no longer than who answers.
+            while self.hearing.pop().is_some() {}
+        }
+        Ok(())
+    }
+
+    /// When somebody who is [meant](Self::narrow) has last connected a socket to a server, or has asked one without: in
+    /// nanoseconds of `CLOCK_BOOTTIME`. Who was connected before is not among them. 0 where nobody has.
+    pub fn last_asked_ns(&self) -> u64 {
+        bpf::count(&self.object, ASKED_AT)
     }
 
     /// What was said since this was asked last, in the order in which it was; no more at once than what can wait. Does not
@@ -162,8 +192,8 @@ impl DnsSockets {
     }
 
     /// From now on hears no more than what is asked by the namespaces with these cookies, or of servers at these addresses;
-    /// where the kernel does not say whose a message is, by whoever has one of the addresses. Until it is told, and where they
-    /// are too many, it hears everybody.
+    /// where the kernel does not say whose a message is, by whoever has one of the addresses. Where they are too many, it hears
+    /// everybody.
     pub fn narrow(
         &mut self,
         cookies: &BTreeSet<u64>,
@@ -176,7 +206,7 @@ impl DnsSockets {
                 .map(|cookie| cookie.to_ne_bytes().to_vec())
                 .collect()
         } else {
-            BTreeSet::from([EVERYBODY.to_vec()])
+            everybody()
         };
         let places = addresses
             .iter()
@@ -255,6 +285,47 @@ fn load(object: &[u8], says_namespace: bool) -> Result<Object, SocketsError> {
     })
 }
 
+/// Attaches programs to the top of the cgroups, in this order.
+fn attach<const N: usize>(object: &Object, hooks: Hooks<N>) -> Result<Vec<OwnedFd>, SocketsError> {
+    let directory = cgroup::top()?;
+    let mut links = Vec::new();
+    for (name, hook) in hooks {
+        let program = object.progs().find(|program| program.name() == name);
+        let attached = program.ok_or(io::ErrorKind::NotFound.into());
+        let attached = attached.and_then(|program| {
+            let group = File::open(&directory)?;
+            link_to(program.as_fd().as_raw_fd(), group.as_raw_fd(), hook)
+        });
+        links.push(attached.map_err(|source| SocketsError::Cgroup {
+            directory: directory.clone(),
+            source,
+        })?);
+    }
+    Ok(links)
+}
+
+/// Whether a socket of a network namespace is connected to a server of DNS, by `/proc/net/udp` (see `proc_net_tcp.rst` of the
+/// kernel, whose columns these are, too).
+pub fn is_connected(namespace: &NetNamespace) -> Result<bool, NamespaceError> {
+    namespace.run(|| {
+        ["udp", "udp6"].iter().any(|table| {
+            // Without IPv6 there is no such table.
+            let table = File::open(format!("/proc/thread-self/net/{table}"));
+            let lines = table
+                .into_iter()
+                .flat_map(|table| BufReader::new(table).lines());
+            lines.map_while(Result::ok).any(|line| is_to_server(&line))
+        })
+    })
+}
+
+/// Whether a line of such a table is of a socket whose other end is a server.
+fn is_to_server(line: &str) -> bool {
+    let remote = line.split_ascii_whitespace().nth(2);
+    let port = remote.and_then(|remote| remote.rsplit_once(':'));
+    port.is_some_and(|(_, port)| u16::from_str_radix(port, 16) == Ok(PORT))
+}
+
 /// The message of a record, if it is one.
 fn read(record: &[u8]) -> Option<AtSocket> {
     let (head, packet) = record.split_first_chunk::<HEAD_BYTES>()?;
@@ -273,4 +344,28 @@ fn read(record: &[u8]) -> Option<AtSocket> {
 /// Asks this kernel whether DNS can be heard at sockets: it is, for a moment.
 pub fn trial() -> Result<(), SocketsError> {
     DnsSockets::listen().map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_the_other_end_and_no_other_column() {
+        let line = |local: &str, remote: &str| {
+            format!(" 3471: {local} {remote} 01 00000000:00000000 00:00000000 00000000 0 0 9152 2")
+        };
+        let (any, server) = ("00000000:8B0A", "0B00007F:0035");
+        assert!(is_to_server(&line(any, server)));
+        assert!(is_to_server(&line(
+            any,
+            "0000000000000000FFFF00000B00007F:0035"
+        )));
+        assert!(!is_to_server(&line(server, any)));
+        assert!(!is_to_server(&line(any, "0B00007F:0350")));
+        assert!(!is_to_server(
+            "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when"
+        ));
+        assert!(!is_to_server(""));
+    }
 }

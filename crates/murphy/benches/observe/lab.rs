@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
+    net::UdpSocket,
     process::{Child, Command, Stdio},
     sync::mpsc::{self, Receiver},
     thread,
@@ -18,7 +19,10 @@ use rustix::{
 };
 use serde_json::Value;
 
-use crate::{Outcome, wire::Wire};
+use crate::{
+    Outcome,
+    wire::{Wire, address},
+};
 
 /// The program under test.
 const MURPHY: &str = env!("CARGO_BIN_EXE_murphy");
@@ -83,6 +87,15 @@ impl Pair {
     /// Who answers.
     pub fn server(&self) -> &NetNamespace {
         &self.wire.b
+    }
+
+    /// Has the server use DNS while this is here: it has a socket for that, and asks nothing.
+    pub fn use_dns(&self) -> Outcome<UdpSocket> {
+        let socket = self
+            .server()
+            .run(|| UdpSocket::bind((address(true, 2), 0)))??;
+        socket.connect((address(true, 1), 53))?;
+        Ok(socket)
     }
 
     /// Has Murphy observe the client.

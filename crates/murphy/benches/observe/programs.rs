@@ -16,6 +16,8 @@ const RUNS_LEAST: u64 = 100;
 /// Takes the figures.
 pub fn measure(lab: &Lab, runs: usize) -> Outcome<Vec<Figure>> {
     let mut figures = Vec::new();
+    // Without DNS there are no programs that hear it.
+    let _socket = lab.pair.use_dns()?;
     for (whose, pair) in [("", &lab.pair), (", not watched", &lab.strangers)] {
         let mut took_ns: BTreeMap<String, Vec<f64>> = BTreeMap::new();
         let mut busy = Busy::begin(pair)?;
