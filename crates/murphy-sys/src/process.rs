@@ -255,6 +255,16 @@ impl Stat {
     }
 }
 
+/// Whether the program of a process is a 32-bit one, by the class of its ELF file.
+pub fn is_32_bit(pid: u32) -> bool {
+    use std::io::Read;
+    let mut head = [0; 5];
+    fs::File::open(format!("/proc/{pid}/exe"))
+        .and_then(|mut file| file.read_exact(&mut head))
+        .is_ok()
+        && head == *b"\x7fELF\x01"
+}
+
 /// The pid of the process that `pid` is a thread of; the same number for a process.
 pub fn thread_group(pid: u32) -> Result<u32, ProcessError> {
     let status = read_proc(pid, "status")?;

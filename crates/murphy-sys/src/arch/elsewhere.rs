@@ -55,3 +55,8 @@ pub fn returns_from_signal(_stack: &[u64], _within: impl Fn(u64) -> bool) -> boo
 pub fn hook() -> Result<HookCode, NotHere> {
     Err(NotHere)
 }
+
+/// None is known here.
+pub fn ticks() -> u64 {
+    0
+}

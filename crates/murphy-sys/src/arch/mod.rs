@@ -8,14 +8,14 @@ mod x86_64;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86_64::{JUMP, hook, jump};
 #[cfg(target_arch = "x86_64")]
-pub use x86_64::{Registers, moved, returns_from_signal};
+pub use x86_64::{Registers, moved, returns_from_signal, ticks};
 
 #[cfg(not(target_arch = "x86_64"))]
 mod elsewhere;
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) use elsewhere::{JUMP, hook, jump};
 #[cfg(not(target_arch = "x86_64"))]
-pub use elsewhere::{Registers, moved, returns_from_signal};
+pub use elsewhere::{Registers, moved, returns_from_signal, ticks};
 
 /// This processor architecture is not supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -47,6 +47,12 @@ impl Registers {
     }
 }
 
+/// What the time stamp counter shows.
+pub fn ticks() -> u64 {
+    // SAFETY: every x86_64 has it; where the kernel has it trap, this process did not ask for that.
+    unsafe { std::arch::x86_64::_rdtsc() }
+}
+
 /// A jump from `from` to `to`; `None` when it is too far.
 pub fn jump(from: u64, to: u64) -> Option<[u8; JUMP]> {
     let distance = to.wrapping_sub(from + JUMP as u64).cast_signed();

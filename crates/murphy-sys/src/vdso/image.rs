@@ -201,16 +201,6 @@ pub(super) fn base(pid: u32) -> Option<u64> {
     auxiliary(pid, AT_SYSINFO_EHDR).filter(|base| *base != 0)
 }
 
-/// Whether the program of a process is a 32-bit one, by the class of its ELF file.
-pub(super) fn is_32_bit(pid: u32) -> bool {
-    use std::io::Read;
-    let mut head = [0; 5];
-    std::fs::File::open(format!("/proc/{pid}/exe"))
-        .and_then(|mut file| file.read_exact(&mut head))
-        .is_ok()
-        && head == *b"\x7fELF\x01"
-}
-
 /// Where a process's vDSO is and how long, by its mappings.
 pub(super) fn place(pid: u32) -> Option<(u64, usize)> {
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;

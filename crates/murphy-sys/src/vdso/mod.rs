@@ -15,7 +15,6 @@
 mod image;
 mod page;
 mod reading;
-mod shared;
 mod slot;
 mod trial;
 pub mod view;

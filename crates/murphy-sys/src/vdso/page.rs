@@ -10,13 +10,13 @@ use std::{
 
 use super::{
     DATA, SLOT, SLOTS_AT, Slot,
-    image::{Image, ImageError, MARK, base, is_32_bit},
-    shared::wait_until_alone,
+    image::{Image, ImageError, MARK, base},
 };
 use crate::{
     arch::{JUMP, returns_from_signal},
     memory::{Memory, MemoryError, Patching},
-    process::ProcessId,
+    process::{ProcessId, is_32_bit},
+    sharing::{Shared, wait_until_alone},
     tracee::{Stopped, TraceeError, Who, tracer_of, while_stopped},
 };
 
@@ -76,16 +76,9 @@ pub enum PageError {
     /// Another Murphy was there.
     #[error("skew {0}: another version of Murphy has hooked it; end that injection first")]
     OtherVersion(ProcessId),
-    /// Another process runs the same memory and would not be stopped with it.
-    #[error(
-        "skew {process}: it shares its memory with pid {with}, which would run on while it is patched (CLONE_VM)"
-    )]
-    Shared {
-        /// The process.
-        process: ProcessId,
-        /// Its relative.
-        with: u32,
-    },
+    /// Another process runs the same memory.
+    #[error(transparent)]
+    Shared(#[from] Shared),
     /// Too many skews.
     #[error("skew {0}: {HOLDERS_MAX} injections hold its clocks already")]
     Full(ProcessId),

@@ -1,4 +1,4 @@
-//! Who shares a process's memory runs the same vDSO and is not stopped with it: between `vfork` and `execve` a child
+//! Who shares a process's memory runs the same code and is not stopped with it: between `vfork` and `execve` a child
 //! does for a moment, and who was made with `CLONE_VM` for ever. See `clone(2)`, `kcmp(2)`.
 
 use std::{
@@ -9,7 +9,6 @@ use std::{
 
 use nix::libc;
 
-use super::page::PageError;
 use crate::process::ProcessId;
 
 /// `KCMP_VM` of `kcmp(2)`.
@@ -17,12 +16,24 @@ const KCMP_VM: libc::c_int = 1;
 /// How long between two looks.
 const PAUSE: Duration = Duration::from_micros(500);
 
+/// Another process runs the same memory and would not be stopped with it.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "patch {process}: it shares its memory with pid {with}, which would run on while it is patched (CLONE_VM)"
+)]
+pub struct Shared {
+    /// The process.
+    pub process: ProcessId,
+    /// Its relative.
+    pub with: u32,
+}
+
 /// Waits until the process has its memory for itself.
-pub(super) fn wait_until_alone(process: ProcessId, patience: Duration) -> Result<(), PageError> {
+pub(crate) fn wait_until_alone(process: ProcessId, patience: Duration) -> Result<(), Shared> {
     let until = Instant::now() + patience;
     while let Some(with) = sharer(process) {
         if Instant::now() > until {
-            return Err(PageError::Shared { process, with });
+            return Err(Shared { process, with });
         }
         sleep(PAUSE);
     }

@@ -1,0 +1,532 @@
+//! A stub is where a patched site leads: a few instructions of Murphy's that decide whether a call fails, and how.
+//!
+//! Until a call is hit, a stub changes only what `syscall` itself may change (`rax`, `rcx`, `r11` and the flags), and uses no
+//! stack: there may be none to spare in a program whose threads have small ones (Go), and what is below it belongs to the
+//! program (the red zone of the System V ABI). The dice come first and the filters after them, so that those cost nothing but
+//! where a call is hit, and do not change how often. Whatever passes makes the real call in the program's own code. Behind
+//! the deadline everything passes, whoever has died.
+//!
+//! Hits can be counted, where somebody has found memory for that. Dice need none: they are the time stamp counter and the stack pointer, mixed (splitmix64's finalizer, Steele, Lea and
+//! Flood, 2014).
+
+use iced_x86::{
+    BlockEncoderOptions, Code, IcedError, Instruction, MemoryOperand, Register,
+    code_asm::{
+        CodeAssembler, CodeLabel, byte_ptr, dl, eax, ecx, edi, edx, esi, ptr, qword_ptr, r11, rax,
+        rcx, rdi, rdx, rsi, rsp,
+    },
+};
+use nix::libc;
+
+use super::{Lease, Site};
+
+/// What every stub begins with, whatever its version.
+pub const MARK: [u8; 8] = *b"MURPHYS\x01";
+/// Where the deadline stands behind it, by the time stamp counter.
+pub const DEADLINE_AT: u64 = 8;
+/// Where it stands whose it is.
+pub const OWNER_AT: u64 = 16;
+/// Where it stands where hits are counted: a number for each rule, one after the other; 0 where they are not.
+pub const COUNTS_AT: u64 = 24;
+/// Where it stands how many rules there are.
+pub const RULES_AT: u64 = 32;
+/// Where the chance of each rule stands, one after the other; in 2^-32.
+pub const CHANCES_AT: u64 = 64;
+
+/// How long the beginning of a path may be that is looked for.
+pub const PREFIX_MAX: usize = 128;
+/// What a program may have below its stack pointer.
+const RED_ZONE: i32 = 128;
+/// What is kept while a call that is hit is looked at: registers, and room for what is read.
+const KEPT: i32 = 32;
+const FRAME: i32 = RED_ZONE + KEPT + STAT;
+/// `struct stat`, and where in it are the device and the kind of a file (`stat(2)`).
+const STAT: i32 = 160;
+const STAT_DEVICE: i32 = 0;
+const STAT_MODE: i32 = 24;
+/// The bits of a mode that say a kind: `S_IFMT`.
+const KIND: i32 = 0o170_000;
+/// The first of the values of `rax` that are errors.
+const FIRST_ERROR: i32 = -4095;
+
+/// What is done to some of a program's calls.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rule {
+    /// To which calls, by their number.
+    pub call: u32,
+    /// How many of them are hit, in 2^-32: all with 2^32.
+    pub chance: u64,
+    /// Which of those that are hit are meant.
+    pub only: Vec<Only>,
+    /// What is done.
+    pub act: Act,
+}
+
+/// Which calls are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Only {
+    /// Those whose descriptor, the first argument, is not below this.
+    DescriptorFrom(u32),
+    /// Those whose descriptor is of one of these kinds, in the bits of `S_IFMT`.
+    Kind(u32),
+    /// Those whose descriptor is a file of this device, `st_dev`.
+    Device(u64),
+    /// Those whose descriptor is a file whose path begins so, by `/proc/self/fd`.
+    DescriptorPath(Vec<u8>),
+    /// Those that are given a path that begins so, as it is given, in this argument (0 or 1).
+    Path(u8, Vec<u8>),
+    /// Those whose second argument, masked, is one of these: the operation of a `futex(2)`.
+    Operation {
+        /// Its bits that count.
+        mask: u32,
+        /// What they may be.
+        any: Vec<u32>,
+    },
+}
+
+/// What is done to a call that is hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// It fails, and is not made.
+    Fail(u16),
+    /// It is made, and what came of it is lost: it fails, unless it has failed itself.
+    FailAfter(u16),
+    /// It is made for half as many bytes, one at least: of calls whose third argument is a length.
+    Short,
+    /// It is made so many nanoseconds later.
+    Delay(u64),
+}
+
+/// Why there is no stub.
+#[derive(Debug, thiserror::Error)]
+pub enum StubError {
+    /// A path is too long to be looked for.
+    #[error("look for a path that begins with {length} bytes: at most {PREFIX_MAX} can be")]
+    Prefix {
+        /// How long it is.
+        length: usize,
+    },
+    /// A site makes a call for which there is no rule.
+    #[error("patch call {0}: no rule is for it")]
+    NoRule(u32),
+    /// It cannot be encoded there.
+    #[error("write instructions: {0}")]
+    Encode(#[from] IcedError),
+}
+
+/// The code to which sites lead.
+#[derive(Clone, Debug)]
+pub struct Stub {
+    /// What is to be at its place.
+    pub bytes: Vec<u8>,
+    /// Where each site leads.
+    pub entries: Vec<u64>,
+    /// Where each instruction is now that a site has moved.
+    pub moved: Vec<Vec<u64>>,
+}
+
+/// What the code refers to.
+struct Header {
+    deadline: CodeLabel,
+    seed: CodeLabel,
+    mix: [CodeLabel; 2],
+    chances: Vec<CodeLabel>,
+}
+
+impl Stub {
+    /// Writes the code for some sites of a module, to be at an address; `bias` is how far the module is shifted. All addresses
+    /// are the process's.
+    pub fn write(
+        at: u64,
+        bias: u64,
+        sites: &[Site],
+        rules: &[Rule],
+        lease: Lease,
+        counts: Option<u64>,
+    ) -> Result<Self, StubError> {
+        let mut code = CodeAssembler::new(64)?;
+        let header = write_header(&mut code, rules, lease, counts)?;
+        let mut starts = Vec::new();
+        for ((place, rule), chance) in (0..).zip(rules).zip(&header.chances) {
+            let count = counts.map(|counts| counts + 8 * place);
+            starts.push(write_rule(&mut code, rule, &header, *chance, count)?);
+        }
+        let mut any = code.create_label();
+        if sites.iter().any(|site| site.number.is_none()) {
+            code.set_label(&mut any)?;
+            for (rule, start) in rules.iter().zip(&starts) {
+                code.cmp(eax, rule.call.cast_signed())?;
+                code.je(*start)?;
+            }
+            code.jmp(r11)?;
+        }
+        let (mut entries, mut places) = (Vec::new(), Vec::new());
+        for site in sites {
+            let mut entry = code.create_label();
+            code.set_label(&mut entry)?;
+            entries.push(entry);
+            let mut moved = Vec::new();
+            for instruction in &site.moved {
+                moved.push(code.instructions().len());
+                code.add_instruction(shifted(*instruction, bias))?;
+            }
+            places.push(moved);
+            let syscall = site.syscall.wrapping_add(bias).cast_signed();
+            code.add_instruction(Instruction::with2(
+                Code::Lea_r64_m,
+                Register::R11,
+                MemoryOperand::with_base_displ(Register::RIP, syscall),
+            )?)?;
+            let to = match site.number {
+                None => any,
+                Some(number) => {
+                    let place = rules.iter().position(|rule| rule.call == number);
+                    starts[place.ok_or(StubError::NoRule(number))?]
+                }
+            };
+            code.jmp(to)?;
+        }
+        let options = BlockEncoderOptions::RETURN_NEW_INSTRUCTION_OFFSETS;
+        let written = code.assemble_options(at, options)?;
+        let offsets = &written.inner.new_instruction_offsets;
+        let address = |place: &usize| at + u64::from(offsets[*place]);
+        Ok(Self {
+            entries: entries
+                .iter()
+                .map(|entry| written.label_ip(entry))
+                .collect::<Result<_, _>>()?,
+            moved: places
+                .iter()
+                .map(|moved| moved.iter().map(address).collect())
+                .collect(),
+            bytes: written.inner.code_buffer,
+        })
+    }
+}
+
+/// An instruction as it is in a module that is shifted.
+fn shifted(mut instruction: Instruction, bias: u64) -> Instruction {
+    if instruction.near_branch_target() != 0 {
+        instruction.set_near_branch64(instruction.near_branch_target().wrapping_add(bias));
+    }
+    if instruction.is_ip_rel_memory_operand() {
+        let address = instruction.ip_rel_memory_address().wrapping_add(bias);
+        instruction.set_memory_displacement64(address);
+    }
+    instruction
+}
+
+fn write_header(
+    code: &mut CodeAssembler,
+    rules: &[Rule],
+    lease: Lease,
+    counts: Option<u64>,
+) -> Result<Header, StubError> {
+    const MIX: [u64; 2] = [0xBF58_476D_1CE4_E5B9, 0x94D0_49BB_1331_11EB];
+    code.dq(&[u64::from_le_bytes(MARK)])?;
+    let mut word = |value: u64| {
+        let mut label = code.create_label();
+        code.set_label(&mut label)?;
+        code.dq(&[value])?;
+        Ok::<_, IcedError>(label)
+    };
+    Ok(Header {
+        deadline: word(lease.deadline)?,
+        seed: {
+            word(lease.owner)?;
+            word(counts.unwrap_or(0))?;
+            word(rules.len() as u64)?;
+            word(lease.seed)?
+        },
+        mix: [word(MIX[0])?, word(MIX[1])?],
+        chances: rules
+            .iter()
+            .map(|rule| word(rule.chance))
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+/// Writes a rule. It is come to with the address of the site's `syscall` in `r11`.
+fn write_rule(
+    code: &mut CodeAssembler,
+    rule: &Rule,
+    header: &Header,
+    chance: CodeLabel,
+    count: Option<u64>,
+) -> Result<CodeLabel, StubError> {
+    let [mut start, mut pass, mut go_on] = [(); 3].map(|()| code.create_label());
+    code.set_label(&mut start)?;
+    // These are known without a look.
+    for only in &rule.only {
+        match only {
+            Only::DescriptorFrom(least) => {
+                code.cmp(edi, least.cast_signed())?;
+                code.jb(go_on)?;
+            }
+            Only::Operation { mask, any } => {
+                let mut is_meant = code.create_label();
+                code.mov(eax, esi)?;
+                code.and(eax, mask.cast_signed())?;
+                for one in any {
+                    code.cmp(eax, one.cast_signed())?;
+                    code.je(is_meant)?;
+                }
+                code.jmp(go_on)?;
+                code.set_label(&mut is_meant)?;
+                code.zero_bytes()?;
+            }
+            _ => {}
+        }
+    }
+    // What `rdtsc` changes beside `rax` a call must keep.
+    code.mov(rcx, rdx)?;
+    code.rdtsc()?;
+    code.shl(rdx, 32)?;
+    code.or(rax, rdx)?;
+    code.cmp(rax, qword_ptr(header.deadline))?;
+    code.ja(pass)?;
+    code.xor(rax, rsp)?;
+    code.add(rax, qword_ptr(header.seed))?;
+    for (shift, factor) in [30, 27].into_iter().zip(header.mix) {
+        code.mov(rdx, rax)?;
+        code.shr(rdx, shift)?;
+        code.xor(rax, rdx)?;
+        code.imul_2(rax, qword_ptr(factor))?;
+    }
+    code.mov(rdx, rax)?;
+    code.shr(rdx, 31)?;
+    code.xor(rax, rdx)?;
+    code.shr(rax, 32)?;
+    code.cmp(rax, qword_ptr(chance))?;
+    let mut hit = code.create_label();
+    code.jb(hit)?;
+    code.set_label(&mut pass)?;
+    code.mov(rdx, rcx)?;
+    code.set_label(&mut go_on)?;
+    code.mov(eax, rule.call.cast_signed())?;
+    code.jmp(r11)?;
+
+    code.set_label(&mut hit)?;
+    code.mov(rdx, rcx)?;
+    for only in &rule.only {
+        match only {
+            Only::DescriptorFrom(_) | Only::Operation { .. } => {}
+            Only::Kind(kind) => write_stat(code, go_on, |code, unmeant| {
+                code.mov(ecx, ptr(rsp + KEPT + STAT_MODE))?;
+                code.and(ecx, KIND)?;
+                code.cmp(ecx, kind.cast_signed())?;
+                code.jne(unmeant)
+            })?,
+            Only::Device(device) => write_stat(code, go_on, |code, unmeant| {
+                code.mov(rcx, *device)?;
+                code.cmp(rcx, ptr(rsp + KEPT + STAT_DEVICE))?;
+                code.jne(unmeant)
+            })?,
+            Only::Path(argument, prefix) => write_given_path(code, go_on, *argument, prefix)?,
+            Only::DescriptorPath(prefix) => write_descriptor_path(code, go_on, prefix)?,
+        }
+    }
+    if let Some(count) = count {
+        code.mov(rcx, count)?;
+        code.lock().inc(qword_ptr(rcx))?;
+    }
+    write_act(code, rule, go_on)?;
+    Ok(start)
+}
+
+/// Keeps what a call must keep, does something, and goes on with the call unless that goes on itself.
+fn write_look(
+    code: &mut CodeAssembler,
+    go_on: CodeLabel,
+    look: impl FnOnce(&mut CodeAssembler, CodeLabel) -> Result<(), IcedError>,
+) -> Result<(), IcedError> {
+    let [mut unmeant, mut meant] = [(); 2].map(|()| code.create_label());
+    write_keep(code)?;
+    look(code, unmeant)?;
+    write_restore(code)?;
+    code.jmp(meant)?;
+    code.set_label(&mut unmeant)?;
+    write_restore(code)?;
+    code.jmp(go_on)?;
+    code.set_label(&mut meant)?;
+    code.zero_bytes()
+}
+
+fn write_keep(code: &mut CodeAssembler) -> Result<(), IcedError> {
+    code.lea(rsp, ptr(rsp - FRAME))?;
+    for (place, register) in [rdi, rsi, rdx, r11].into_iter().enumerate() {
+        code.mov(ptr(rsp + 8 * place), register)?;
+    }
+    Ok(())
+}
+
+fn write_restore(code: &mut CodeAssembler) -> Result<(), IcedError> {
+    for (place, register) in [rdi, rsi, rdx, r11].into_iter().enumerate() {
+        code.mov(register, ptr(rsp + 8 * place))?;
+    }
+    code.lea(rsp, ptr(rsp + FRAME))
+}
+
+/// Makes a system call of the stub's own.
+fn write_call(code: &mut CodeAssembler, number: libc::c_long) -> Result<(), IcedError> {
+    // Their numbers are small.
+    code.mov(eax, i32::try_from(number).unwrap_or(i32::MAX))?;
+    code.syscall()
+}
+
+/// Looks at the descriptor by `fstat(2)`. What is none fails in the real call.
+fn write_stat(
+    code: &mut CodeAssembler,
+    go_on: CodeLabel,
+    look: impl FnOnce(&mut CodeAssembler, CodeLabel) -> Result<(), IcedError>,
+) -> Result<(), IcedError> {
+    write_look(code, go_on, |code, unmeant| {
+        code.lea(rsi, ptr(rsp + KEPT))?;
+        write_call(code, libc::SYS_fstat)?;
+        code.test(eax, eax)?;
+        code.jne(unmeant)?;
+        look(code, unmeant)
+    })
+}
+
+/// Compares what is at `rdi` with the beginning of a path; nothing behind the first difference is read.
+fn write_compare(
+    code: &mut CodeAssembler,
+    prefix: &[u8],
+    unmeant: CodeLabel,
+) -> Result<(), IcedError> {
+    let [mut text, mut behind] = [(); 2].map(|()| code.create_label());
+    code.lea(rsi, ptr(text))?;
+    // It is short.
+    code.mov(ecx, i32::try_from(prefix.len()).unwrap_or(i32::MAX))?;
+    code.repe().cmpsb()?;
+    code.jne(unmeant)?;
+    code.jmp(behind)?;
+    code.set_label(&mut text)?;
+    code.db(prefix)?;
+    code.set_label(&mut behind)?;
+    code.zero_bytes()
+}
+
+fn check(prefix: &[u8]) -> Result<(), StubError> {
+    let length = prefix.len();
+    if length == 0 || length > PREFIX_MAX {
+        return Err(StubError::Prefix { length });
+    }
+    Ok(())
+}
+
+/// Looks at a path that is given. That it can be read `access(2)` proves, which reads all of it.
+fn write_given_path(
+    code: &mut CodeAssembler,
+    go_on: CodeLabel,
+    argument: u8,
+    prefix: &[u8],
+) -> Result<(), StubError> {
+    check(prefix)?;
+    write_look(code, go_on, |code, unmeant| {
+        if argument == 1 {
+            code.mov(rdi, rsi)?;
+        }
+        code.mov(esi, libc::F_OK)?;
+        write_call(code, libc::SYS_access)?;
+        code.cmp(eax, -libc::EFAULT)?;
+        code.je(unmeant)?;
+        write_compare(code, prefix, unmeant)
+    })?;
+    Ok(())
+}
+
+/// Looks at the path of a descriptor: as much of it as is compared.
+fn write_descriptor_path(
+    code: &mut CodeAssembler,
+    go_on: CodeLabel,
+    prefix: &[u8],
+) -> Result<(), StubError> {
+    /// How long the path of a descriptor is at most, with its end: `/proc/self/fd/4294967295`.
+    const LINK: i32 = 32;
+    const DIRECTORY: &[u8; 16] = b"//proc/self//fd/";
+    check(prefix)?;
+    let [low, high] = [0, 8].map(|at| {
+        let half = DIRECTORY[at..].first_chunk().copied().unwrap_or_default();
+        u64::from_le_bytes(half)
+    });
+    write_look(code, go_on, |code, unmeant| {
+        // Its digits, from the last: behind them is the end, and before them comes the directory.
+        let mut digit = code.create_label();
+        code.mov(eax, edi)?;
+        code.lea(rsi, ptr(rsp + KEPT + LINK - 1))?;
+        code.mov(byte_ptr(rsi), 0)?;
+        code.set_label(&mut digit)?;
+        code.xor(edx, edx)?;
+        code.mov(ecx, 10)?;
+        code.div(ecx)?;
+        code.add(edx, i32::from(b'0'))?;
+        code.dec(rsi)?;
+        code.mov(byte_ptr(rsi), dl)?;
+        code.test(eax, eax)?;
+        code.jne(digit)?;
+        for half in [high, low] {
+            code.sub(rsi, 8)?;
+            code.mov(rax, half)?;
+            code.mov(qword_ptr(rsi), rax)?;
+        }
+        code.mov(rdi, rsi)?;
+        code.lea(rsi, ptr(rsp + KEPT + LINK))?;
+        let length = i32::try_from(prefix.len()).unwrap_or(i32::MAX);
+        code.mov(edx, length)?;
+        write_call(code, libc::SYS_readlink)?;
+        code.cmp(eax, length)?;
+        code.jne(unmeant)?;
+        code.lea(rdi, ptr(rsp + KEPT + LINK))?;
+        write_compare(code, prefix, unmeant)
+    })?;
+    Ok(())
+}
+
+/// Does to a call what is to be done, with the address of the site's `syscall` in `r11`.
+fn write_act(code: &mut CodeAssembler, rule: &Rule, go_on: CodeLabel) -> Result<(), StubError> {
+    match rule.act {
+        Act::Fail(errno) => {
+            code.mov(rax, i64::from(-i32::from(errno)))?;
+            code.lea(r11, ptr(r11 + 2))?;
+            code.jmp(r11)?;
+        }
+        Act::FailAfter(errno) => {
+            let mut failed = code.create_label();
+            write_keep(code)?;
+            write_call(code, rule.call.into())?;
+            write_restore(code)?;
+            code.cmp(rax, FIRST_ERROR)?;
+            code.jae(failed)?;
+            code.mov(rax, i64::from(-i32::from(errno)))?;
+            code.set_label(&mut failed)?;
+            code.lea(r11, ptr(r11 + 2))?;
+            code.jmp(r11)?;
+        }
+        Act::Short => {
+            let mut is_short = code.create_label();
+            write_keep(code)?;
+            code.cmp(rdx, 2)?;
+            code.jb(is_short)?;
+            code.shr(rdx, 1)?;
+            code.set_label(&mut is_short)?;
+            write_call(code, rule.call.into())?;
+            write_restore(code)?;
+            code.lea(r11, ptr(r11 + 2))?;
+            code.jmp(r11)?;
+        }
+        Act::Delay(ns) => {
+            let mut pause = code.create_label();
+            write_keep(code)?;
+            code.lea(rdi, ptr(pause))?;
+            code.xor(esi, esi)?;
+            write_call(code, libc::SYS_nanosleep)?;
+            write_restore(code)?;
+            code.jmp(go_on)?;
+            code.set_label(&mut pause)?;
+            code.dq(&[ns / 1_000_000_000, ns % 1_000_000_000])?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,473 @@
+//! Stubs are run: at a site of their own, in this process, with every register filled.
+
+use std::{
+    ffi::CString,
+    fs,
+    io::Read,
+    mem::transmute,
+    os::fd::{AsRawFd, FromRawFd},
+    ptr,
+    time::{Duration, Instant},
+};
+
+use iced_x86::code_asm::{
+    AsmRegister64, CodeAssembler, eax, qword_ptr, r8, r9, r10, r11, r12, r13, r14, r15, rax, rbp,
+    rbx, rcx, rdi, rdx, rsi, rsp,
+};
+use nix::libc;
+
+use super::{
+    Act, Lease, Only, Rule, Sites, Stub, StubError,
+    stub::{CHANCES_AT, COUNTS_AT, DEADLINE_AT, MARK, OWNER_AT, RULES_AT},
+};
+use crate::arch;
+
+const PAGE: usize = 4096;
+/// What every call is made with but where it says otherwise.
+const SURE: u64 = 1 << 32;
+const NEVER: u64 = u64::MAX;
+/// Where in the first page hits are counted.
+const COUNTS: u64 = 4032;
+/// All that a call keeps, in the order in which they are filled and read.
+const KEPT: [AsmRegister64; 12] = [rbx, rbp, rdi, rsi, rdx, r8, r9, r10, r12, r13, r14, r15];
+/// The first of them that are arguments of calls.
+const FIRST: usize = 2;
+/// How much below the stack pointer is the program's.
+const RED_ZONE: usize = 128;
+
+/// A page with a function that fills every register, comes to a site, and tells what is there afterwards; and a page for the
+/// stub.
+struct Patched {
+    pages: *mut u8,
+    enter: usize,
+}
+
+/// What was there after a call.
+struct After {
+    result: i64,
+    kept: [u64; KEPT.len()],
+}
+
+impl Patched {
+    /// Makes a call by its number, patched with some rules.
+    fn new(number: libc::c_long, rules: &[Rule], deadline: u64) -> Self {
+        Self::with(Some(number), rules, deadline)
+    }
+
+    /// The same where no number is known before: it is in `rax` already.
+    fn with(number: Option<libc::c_long>, rules: &[Rule], deadline: u64) -> Self {
+        let all = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: a new mapping, wherever the kernel wants it.
+        let pages = unsafe { libc::mmap(ptr::null_mut(), 2 * PAGE, all, flags, -1, 0) };
+        assert_ne!(pages, libc::MAP_FAILED);
+        let pages: *mut u8 = pages.cast();
+        let at = pages.addr() as u64;
+        let function = function(number, at);
+        let enter = function.0;
+        let mut sites = Sites::default();
+        sites.look(at, &function.1);
+        let [site] = &sites.fit[..] else {
+            panic!("{sites:?}");
+        };
+        let stub_at = at + PAGE as u64;
+        let lease = Lease {
+            deadline,
+            owner: 5,
+            seed: 7,
+        };
+        let counts = Some(at + COUNTS);
+        let stub = Stub::write(stub_at, 0, &sites.fit, rules, lease, counts).expect("it fits");
+        let word = |at: u64| {
+            let at = usize::try_from(at).expect("it is small");
+            u64::from_le_bytes(*stub.bytes[at..].first_chunk().expect("it is there"))
+        };
+        assert!(stub.bytes.starts_with(&MARK));
+        assert_eq!((word(DEADLINE_AT), word(OWNER_AT)), (deadline, 5));
+        assert_eq!(word(COUNTS_AT), at + COUNTS);
+        assert_eq!(word(RULES_AT), rules.len() as u64);
+        assert_eq!(word(CHANCES_AT), rules[0].chance);
+        assert!(stub.bytes.len() <= PAGE);
+        let mut patched = function.1;
+        let jump = arch::jump(site.at, stub.entries[0]).expect("it is near");
+        let place = usize::try_from(site.at - at).expect("it is in the page");
+        patched[place..place + jump.len()].copy_from_slice(&jump);
+        for (place, bytes) in [(0, &patched), (PAGE, &stub.bytes)] {
+            // SAFETY: both fit into their pages, which are this one's alone and are not run yet.
+            unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), pages.add(place), bytes.len()) };
+        }
+        Self { pages, enter }
+    }
+
+    /// Makes the call.
+    fn call(&self, arguments: [u64; 3]) -> After {
+        self.call_number(arguments, 0)
+    }
+
+    fn call_number(&self, arguments: [u64; 3], number: libc::c_long) -> After {
+        let mut filled: [u64; KEPT.len() + 1] =
+            std::array::from_fn(|place| 0x1234_5678_0000_0000 + place as u64);
+        filled[FIRST..FIRST + 3].copy_from_slice(&arguments);
+        filled[KEPT.len()] = number.cast_unsigned();
+        let mut told = [0_u64; KEPT.len() + 2];
+        // SAFETY: the function that was written there has this signature, and keeps what C wants to be kept.
+        let enter: extern "C" fn(*const u64, *mut u64) =
+            unsafe { transmute(self.pages.add(self.enter)) };
+        enter(filled.as_ptr(), told.as_mut_ptr());
+        let kept: [u64; KEPT.len()] = *told.first_chunk().expect("it is as long");
+        assert_eq!(kept[..], filled[..KEPT.len()], "a call keeps these");
+        assert_eq!(told[KEPT.len() + 1], 0, "what is below the stack is kept");
+        After {
+            result: told[KEPT.len()].cast_signed(),
+            kept,
+        }
+    }
+
+    /// How often each rule has hit.
+    fn hits(&self, rules: usize) -> Vec<u64> {
+        let at = usize::try_from(COUNTS).expect("it is small");
+        let hits = (0..rules).map(|place| {
+            // SAFETY: they are in the page, aligned, and nobody writes there any more.
+            unsafe {
+                self.pages
+                    .add(at + 8 * place)
+                    .cast::<u64>()
+                    .read_unaligned()
+            }
+        });
+        hits.collect()
+    }
+
+    /// What many calls come to: how many have failed with an errno. No other failure may be.
+    fn failed(&self, times: u32, arguments: [u64; 3], errno: i32) -> u32 {
+        let results = (0..times).map(|_| self.call(arguments).result);
+        let mut failed = 0;
+        for result in results {
+            assert!(result >= 0 || result == -i64::from(errno), "{result}");
+            failed += u32::from(result < 0);
+        }
+        failed
+    }
+}
+
+impl Drop for Patched {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is this one's, and nobody runs there any more.
+        unsafe { libc::munmap(self.pages.cast(), 2 * PAGE) };
+    }
+}
+
+/// `extern "C" fn(filled: *const u64, told: *mut u64)`, and where it begins.
+fn function(number: Option<libc::c_long>, at: u64) -> (usize, Vec<u8>) {
+    let write = || {
+        let mut code = CodeAssembler::new(64)?;
+        let kept = [rbx, rbp, r12, r13, r14, r15];
+        for register in kept {
+            code.push(register)?;
+        }
+        code.push(rsi)?;
+        // The red zone is filled with what is told of afterwards.
+        for place in (8..=RED_ZONE).step_by(8) {
+            code.mov(rax, i64::try_from(place).expect("it is small"))?;
+            code.mov(qword_ptr(rsp - place), rax)?;
+        }
+        code.mov(r11, rdi)?;
+        for (place, register) in KEPT.into_iter().enumerate() {
+            code.mov(register, qword_ptr(r11 + 8 * place))?;
+        }
+        if let Some(number) = number {
+            code.mov(eax, i32::try_from(number).expect("it is small"))?;
+        } else {
+            code.mov(rax, qword_ptr(r11 + 8 * KEPT.len()))?;
+            code.mov(rcx, rdx)?;
+            code.mov(rcx, rax)?;
+        }
+        code.syscall()?;
+        code.mov(r11, qword_ptr(rsp))?;
+        for (place, register) in KEPT.into_iter().enumerate() {
+            code.mov(qword_ptr(r11 + 8 * place), register)?;
+        }
+        code.mov(qword_ptr(r11 + 8 * KEPT.len()), rax)?;
+        for place in (8..=RED_ZONE).step_by(8) {
+            code.mov(rax, qword_ptr(rsp - place))?;
+            code.sub(rax, i32::try_from(place).expect("it is small"))?;
+            code.or(qword_ptr(r11 + 8 * (KEPT.len() + 1)), rax)?;
+        }
+        code.pop(rsi)?;
+        for register in kept.into_iter().rev() {
+            code.pop(register)?;
+        }
+        code.ret()?;
+        code.assemble(at)
+    };
+    (0, write().expect("these are instructions"))
+}
+
+fn rule(call: libc::c_long, chance: u64, act: Act) -> Rule {
+    Rule {
+        call: u32::try_from(call).expect("it is small"),
+        chance,
+        only: Vec::new(),
+        act,
+    }
+}
+
+fn errno(number: i32) -> Act {
+    Act::Fail(u16::try_from(number).expect("it is small"))
+}
+
+fn descriptor(file: &impl AsRawFd) -> u64 {
+    u64::try_from(file.as_raw_fd()).expect("it is open")
+}
+
+/// A file in a directory of its own, and one byte to be written.
+fn file() -> (tempfile::TempDir, fs::File) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = fs::File::create(directory.path().join("file")).expect("it can be made");
+    (directory, file)
+}
+
+fn bytes(text: &'static [u8]) -> u64 {
+    text.as_ptr().addr() as u64
+}
+
+fn length(file: &fs::File) -> u64 {
+    file.metadata().expect("it is open").len()
+}
+
+#[test]
+fn a_call_that_fails_is_not_made() {
+    let (_directory, file) = file();
+    let patched = Patched::new(
+        libc::SYS_write,
+        &[rule(libc::SYS_write, SURE, errno(libc::ENOSPC))],
+        NEVER,
+    );
+    let after = patched.call([descriptor(&file), bytes(b"murphy"), 6]);
+    assert_eq!(after.result, -i64::from(libc::ENOSPC));
+    assert_eq!(after.kept[FIRST + 2], 6);
+    assert_eq!(length(&file), 0);
+}
+
+#[test]
+fn as_many_fail_as_were_asked_for() {
+    let (_directory, file) = file();
+    for (chance, share) in [(0, 0.0), (SURE / 100, 0.01), (SURE / 4, 0.25), (SURE, 1.0)] {
+        let rules = [rule(libc::SYS_write, chance, errno(libc::EIO))];
+        let patched = Patched::new(libc::SYS_write, &rules, NEVER);
+        let times = 20_000_u32;
+        let failed = patched.failed(times, [descriptor(&file), bytes(b"x"), 1], libc::EIO);
+        assert_eq!(patched.hits(1), [u64::from(failed)]);
+        let times = f64::from(times);
+        // Four standard deviations of a binomial distribution.
+        let within = 4.0 * (times * share * (1.0 - share)).sqrt();
+        let off = (f64::from(failed) - times * share).abs();
+        assert!(off <= within, "{failed} of {times} at {share}");
+    }
+}
+
+#[test]
+fn behind_its_deadline_every_call_is_made() {
+    let (_directory, file) = file();
+    let rules = [rule(libc::SYS_write, SURE, errno(libc::EIO))];
+    let patched = Patched::new(libc::SYS_write, &rules, 1);
+    assert_eq!(
+        patched.failed(100, [descriptor(&file), bytes(b"x"), 1], libc::EIO),
+        0
+    );
+    assert_eq!(length(&file), 100);
+}
+
+#[test]
+fn of_a_site_that_makes_any_call_only_those_with_a_rule_fail() {
+    let (_directory, file) = file();
+    let rules = [
+        rule(libc::SYS_fsync, SURE, errno(libc::EIO)),
+        rule(libc::SYS_write, SURE, errno(libc::ENOSPC)),
+    ];
+    let patched = Patched::with(None, &rules, NEVER);
+    let call = |number| {
+        patched
+            .call_number([descriptor(&file), bytes(b"x"), 1], number)
+            .result
+    };
+    assert_eq!(call(libc::SYS_fsync), -i64::from(libc::EIO));
+    assert_eq!(call(libc::SYS_write), -i64::from(libc::ENOSPC));
+    assert_eq!(call(libc::SYS_fdatasync), 0);
+    assert_eq!(call(libc::SYS_getpid), i64::from(std::process::id()));
+    assert_eq!(call(libc::SYS_write), -i64::from(libc::ENOSPC));
+    assert_eq!(patched.hits(2), [1, 2]);
+}
+
+#[test]
+fn what_came_of_a_call_can_be_lost() {
+    let (_directory, file) = file();
+    let act = Act::FailAfter(u16::try_from(libc::EIO).expect("it is small"));
+    let patched = Patched::new(libc::SYS_write, &[rule(libc::SYS_write, SURE, act)], NEVER);
+    let after = patched.call([descriptor(&file), bytes(b"murphy"), 6]);
+    assert_eq!(after.result, -i64::from(libc::EIO));
+    assert_eq!(length(&file), 6);
+    // Who fails himself says why.
+    let after = patched.call([1_000_000, bytes(b"murphy"), 6]);
+    assert_eq!(after.result, -i64::from(libc::EBADF));
+}
+
+#[test]
+fn a_call_can_be_made_for_half_of_it() {
+    let (_directory, file) = file();
+    let patched = Patched::new(
+        libc::SYS_write,
+        &[rule(libc::SYS_write, SURE, Act::Short)],
+        NEVER,
+    );
+    for (asked, done) in [(6, 3), (5, 2), (2, 1), (1, 1), (0, 0)] {
+        let after = patched.call([descriptor(&file), bytes(b"murphy"), asked]);
+        assert_eq!(after.result, done, "of {asked}");
+    }
+    assert_eq!(length(&file), 7);
+}
+
+#[test]
+fn a_call_can_be_made_later() {
+    let (_directory, file) = file();
+    let act = Act::Delay(20_000_000);
+    let patched = Patched::new(libc::SYS_write, &[rule(libc::SYS_write, SURE, act)], NEVER);
+    let began = Instant::now();
+    let after = patched.call([descriptor(&file), bytes(b"murphy"), 6]);
+    assert_eq!((after.result, length(&file)), (6, 6));
+    assert!(began.elapsed() >= Duration::from_millis(20));
+}
+
+#[test]
+fn only_calls_of_the_descriptors_that_are_meant_fail() {
+    use std::os::unix::fs::MetadataExt;
+    let (directory, file) = file();
+    let (mut reader, writer) = std::io::pipe().expect("a pipe");
+    let meta = file.metadata().expect("it is open");
+    let path = |name: &str| {
+        let path = fs::canonicalize(directory.path()).expect("it is there");
+        path.join(name)
+            .to_str()
+            .expect("a name")
+            .as_bytes()
+            .to_vec()
+    };
+    let regular = Only::Kind(libc::S_IFREG);
+    let of_file = |only: Only| {
+        let mut rule = rule(libc::SYS_write, SURE, errno(libc::ENOSPC));
+        rule.only = vec![only];
+        let patched = Patched::new(libc::SYS_write, &[rule], NEVER);
+        let failed = |descriptor| {
+            let after = patched.call([descriptor, bytes(b"x"), 1]);
+            after.result == -i64::from(libc::ENOSPC)
+        };
+        // What is no descriptor fails as it does without.
+        assert!(patched.call([1_000_000, bytes(b"x"), 1]).result < 0);
+        (failed(descriptor(&file)), failed(descriptor(&writer)))
+    };
+    assert_eq!(of_file(regular), (true, false));
+    assert_eq!(of_file(Only::Kind(libc::S_IFIFO)), (false, true));
+    assert_eq!(of_file(Only::Device(meta.dev())), (true, false));
+    assert_eq!(of_file(Only::Device(meta.dev() + 1)), (false, false));
+    assert_eq!(of_file(Only::DescriptorPath(path("file"))), (true, false));
+    assert_eq!(of_file(Only::DescriptorPath(path(""))), (true, false));
+    assert_eq!(of_file(Only::DescriptorPath(path("fil2"))), (false, false));
+    assert_eq!(
+        of_file(Only::DescriptorPath(path("file-and-more"))),
+        (false, false)
+    );
+    assert_eq!(
+        of_file(Only::DescriptorPath(b"pipe:[".to_vec())),
+        (false, true)
+    );
+    let from = u32::try_from(descriptor(&file).max(descriptor(&writer))).expect("it is small");
+    assert_eq!(of_file(Only::DescriptorFrom(from + 1)), (false, false));
+    assert_eq!(of_file(Only::DescriptorFrom(0)), (true, true));
+    drop(writer);
+    let mut said = Vec::new();
+    reader.read_to_end(&mut said).expect("it is a pipe");
+    assert!(said.iter().all(|byte| *byte == b'x'));
+}
+
+#[test]
+fn only_calls_with_the_paths_that_are_meant_fail() {
+    let (directory, _file) = file();
+    let path = directory.path().join("file");
+    let given = CString::new(path.to_str().expect("a name")).expect("a path");
+    let at = given.as_ptr().addr() as u64;
+    for (call, argument) in [(libc::SYS_open, 0_u8), (libc::SYS_openat, 1)] {
+        let open = |prefix: &[u8], at: u64| {
+            let mut rule = rule(call, SURE, errno(libc::EMFILE));
+            rule.only = vec![Only::Path(argument, prefix.to_vec())];
+            let patched = Patched::new(call, &[rule], NEVER);
+            let here = u64::from(libc::AT_FDCWD.cast_unsigned());
+            let arguments = match argument {
+                0 => [at, 0, 0],
+                _ => [here, at, 0],
+            };
+            let result = patched.call(arguments).result;
+            if let Ok(opened) = i32::try_from(result)
+                && opened >= 0
+            {
+                // SAFETY: the call has just opened it, for nobody else.
+                drop(unsafe { fs::File::from_raw_fd(opened) });
+            }
+            result
+        };
+        let refused = -i64::from(libc::EMFILE);
+        assert_eq!(open(given.as_bytes(), at), refused);
+        assert_eq!(open(given.as_bytes_with_nul(), at), refused);
+        assert_eq!(open(&given.as_bytes()[..3], at), refused);
+        assert!(open(&[given.as_bytes(), b"2"].concat(), at) >= 0);
+        assert!(open(b"/nowhere", at) >= 0);
+        // What cannot be read says so as it does without.
+        assert_eq!(open(b"/", 8), -i64::from(libc::EFAULT));
+    }
+}
+
+#[test]
+fn only_operations_that_are_meant_fail() {
+    let mut rule = rule(libc::SYS_futex, SURE, errno(libc::EINTR));
+    let mask = !(libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME).cast_unsigned();
+    rule.only = vec![Only::Operation {
+        mask,
+        any: vec![
+            libc::FUTEX_WAIT.cast_unsigned(),
+            libc::FUTEX_WAIT_BITSET.cast_unsigned(),
+        ],
+    }];
+    let patched = Patched::new(libc::SYS_futex, &[rule], NEVER);
+    let word = 1_u32;
+    let at = ptr::from_ref(&word).addr() as u64;
+    let call = |operation: i32| {
+        let operation = u64::from(operation.cast_unsigned());
+        patched.call([at, operation, 0]).result
+    };
+    let interrupted = -i64::from(libc::EINTR);
+    assert_eq!(call(libc::FUTEX_WAIT), interrupted);
+    assert_eq!(
+        call(libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG),
+        interrupted
+    );
+    assert_eq!(
+        call(libc::FUTEX_WAIT_BITSET | libc::FUTEX_CLOCK_REALTIME),
+        interrupted
+    );
+    // Nobody is woken.
+    assert_eq!(call(libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG), 0);
+}
+
+#[test]
+fn what_is_too_long_is_refused() {
+    let mut rule = rule(libc::SYS_open, SURE, errno(libc::ENOENT));
+    for length in [0, super::PREFIX_MAX + 1] {
+        rule.only = vec![Only::Path(0, vec![b'a'; length])];
+        let lease = Lease {
+            deadline: NEVER,
+            owner: 0,
+            seed: 0,
+        };
+        let refused = Stub::write(0x1000, 0, &[], std::slice::from_ref(&rule), lease, None);
+        assert!(matches!(refused, Err(StubError::Prefix { length: one }) if one == length));
+    }
+}
