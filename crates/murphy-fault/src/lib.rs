@@ -33,5 +33,6 @@ pub mod process;
 pub mod rate;
 pub mod ratio;
 pub mod span;
+pub mod syscall;
 pub mod time;
 pub mod undo;
