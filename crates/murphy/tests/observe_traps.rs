@@ -26,7 +26,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use harness::{Ended, Guard, patience, say_skipped, signal};
+use harness::{Ended, Guard, patience, say_skipped};
 use murphy_sys::{
     counters::Counters,
     dns_tap::sockets,
@@ -39,6 +39,7 @@ use network::Named;
 use observed::echo;
 use runtimes::Docker;
 use serde_json::Value;
+use victims::{Heard, Line};
 use wire::{Star, address};
 
 /// How long it takes until an observer knows what is usual.
@@ -146,17 +147,25 @@ impl Lab {
                 let is_over = &is_over;
                 scope.spawn(move || self.ask(server, is_over));
             }
-            let words = ["observe", "-t", &self.named.target(0), "--json"];
-            let observer = self.guard.murphy(words).args(more).start();
-            let pid = observer.pid();
-            let said = scope.spawn(move || observer.wait());
+            let target = self.named.target(0);
+            let murphy = env!("CARGO_BIN_EXE_murphy");
+            let words = [murphy, "observe", "-t", &target, "--json"];
+            let journal = self.guard.journal();
+            let words = words.iter().chain(more);
+            let observer = Heard::start_as(&self.guard, words, |murphy| {
+                murphy.env("MURPHY_JOURNAL", &journal)
+            });
+            // On a busy machine it takes its time to begin.
+            let begins = |line: &Line| line.text.contains("\"observing\"").then_some(());
+            observer.wait_for("it observes", 0, begins);
             sleep(BEFORE);
             happens();
-            signal(pid, "INT");
-            let ended = said.join().expect("it is only waited for");
+            observer.signal("INT");
+            let (ended, lines) = observer.wait();
             drop(ending);
             assert_eq!(ended.code, 0, "{ended:?}");
-            ended.lines()
+            let said = lines.iter().map(|line| serde_json::from_str(&line.text));
+            said.collect::<Result<_, _>>().expect("events")
         })
     }
 
@@ -374,7 +383,11 @@ fn who_asks_for_names_is_heard_whenever_he_was_connected_and_who_does_not_is_not
             .expect("a count")
     };
     let counting = ["--measure-overhead"];
-    let said = lab.observe_with(&counting, 1, || sleep(BEFORE));
+    let said = lab.observe_with(&counting, 1, || {
+        // What is counted is seen by a connection.
+        drop(lab.connect(0).expect("somebody listens"));
+        sleep(BEFORE);
+    });
     assert!(runs(&said, "murphy_state") > 0, "{said:?}");
     assert_eq!(runs(&said, "murphy_dns_to"), 0);
     assert_eq!(runs(&said, "murphy_dns_from"), 0);
