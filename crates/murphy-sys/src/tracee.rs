@@ -23,6 +23,11 @@ const SCANS_MAX: usize = 10_000;
 /// How long a stop is awaited without sleeping.
 const SPIN: Duration = Duration::from_micros(300);
 
+/// How long a thread may take to stop that writes for a tracer.
+const POKE_PATIENCE: Duration = Duration::from_secs(1);
+/// How long between two looks whether code has been left.
+const LEAVE_PAUSE: Duration = Duration::from_micros(200);
+
 /// Why a process could not be stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum TraceeError {
@@ -113,6 +118,45 @@ pub fn while_stopped<T: Send>(
             Err(panic) => std::panic::resume_unwind(panic),
         }
     })
+}
+
+/// Writes memory of a process where nobody runs: nobody stops for it, but one thread where the kernel lets only a tracer.
+pub(crate) fn write<E: From<MemoryError> + From<TraceeError>>(
+    memory: &Memory,
+    address: u64,
+    bytes: &[u8],
+) -> Result<(), E> {
+    match memory.write(address, bytes) {
+        Err(MemoryError::Restricted(process)) => {
+            let poke = |stopped: &Stopped| stopped.write(memory, address, bytes);
+            Ok(while_stopped(process, Who::Anybody, POKE_PATIENCE, poke)?.0?)
+        }
+        other => Ok(other?),
+    }
+}
+
+/// Waits until the last of some threads has left code into which nobody comes any more; `inside` says who of those that are
+/// stopped is still there. False when somebody is after `until`; `patience` is for each stop.
+pub(crate) fn wait_until_left(
+    process: ProcessId,
+    mut left: Vec<i32>,
+    until: Instant,
+    patience: Duration,
+    inside: impl Fn(&Stopped) -> Vec<i32> + Sync,
+) -> Result<bool, TraceeError> {
+    while !left.is_empty() {
+        if Instant::now() > until {
+            return Ok(false);
+        }
+        sleep(LEAVE_PAUSE);
+        left = match while_stopped(process, Who::Only(&left), patience, &inside) {
+            Ok((left, _)) => left,
+            // All of them have ended, or the whole process has.
+            Err(TraceeError::Gone(_)) if process.is_alive() => Vec::new(),
+            Err(error) => return Err(error),
+        };
+    }
+    Ok(true)
 }
 
 impl Stopped {

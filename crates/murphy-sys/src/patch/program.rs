@@ -22,7 +22,7 @@ use crate::{
     memory::{Memory, MemoryError, Patching},
     process::{ProcessId, auxiliary, is_32_bit, read_proc},
     sharing::{Shared, wait_until_alone},
-    tracee::{Stopped, TraceeError, Who, while_stopped},
+    tracee::{self, Stopped, TraceeError, Who, wait_until_left, while_stopped},
 };
 
 /// How much of a stack is searched for signal frames, in words: 32 KiB.
@@ -31,8 +31,6 @@ const FRAMES_WORDS: usize = 4096;
 const BUSY_MAX: u32 = 500;
 /// How long between two tries.
 const BUSY_PAUSE: Duration = Duration::from_micros(300);
-/// How long between two looks whether a stub has been left.
-const LEAVE_PAUSE: Duration = Duration::from_micros(200);
 /// Where the program that maps modules is mapped itself: `AT_BASE` of `getauxval(3)`; 0 in a static program.
 const AT_BASE: u64 = 7;
 /// Where in `/proc/PID/stat` the heap begins, behind the name: the 47th field is `start_brk`.
@@ -427,9 +425,9 @@ impl Program {
             let own: Vec<u64> = module.rooms().map(|(at, _)| at).collect();
             // A sort keeps the order of equals: the largest first.
             rooms.sort_by_key(|(at, _)| !own.contains(at));
+            let owned: Vec<Site> = sites.iter().map(|site| (*site).clone()).collect();
             let mut found = None;
             for (place, (at, room)) in rooms.iter().enumerate() {
-                let owned: Vec<Site> = sites.iter().map(|site| (*site).clone()).collect();
                 let Ok(stub) = Stub::write(*at, module.bias, &owned, rules, lease, counts) else {
                     continue;
                 };
@@ -608,7 +606,7 @@ impl Program {
             Ok::<_, PatchError>(self.inside(stopped, &rooms))
         };
         let (left, stopped) = while_stopped(self.process, Who::Everybody, patience, work)?;
-        let mut left = left?;
+        let left = left?;
         let mut recovered = Recovered {
             sites: sites.len(),
             inside: left.len(),
@@ -616,18 +614,9 @@ impl Program {
             is_wiped: false,
         };
         let until = Instant::now() + patience;
-        while !left.is_empty() {
-            if Instant::now() > until {
-                return Ok(recovered);
-            }
-            sleep(LEAVE_PAUSE);
-            let look = |stopped: &Stopped| self.inside(stopped, &rooms);
-            left = match while_stopped(self.process, Who::Only(&left), patience, look) {
-                Ok((left, _)) => left,
-                // All of them have ended, or the whole process has.
-                Err(TraceeError::Gone(_)) if self.process.is_alive() => Vec::new(),
-                Err(error) => return Err(error.into()),
-            };
+        let inside = |stopped: &Stopped| self.inside(stopped, &rooms);
+        if !wait_until_left(self.process, left, until, patience, inside)? {
+            return Ok(recovered);
         }
         self.still_the_same(stubs[0].0)?;
         for (at, _) in &stubs {
@@ -700,16 +689,8 @@ impl Program {
         Ok(sites)
     }
 
-    /// Writes where nobody runs; through a stopped thread where the kernel lets only a tracer.
     fn write(&self, address: u64, bytes: &[u8]) -> Result<(), PatchError> {
-        match self.memory.write(address, bytes) {
-            Err(MemoryError::Restricted(_)) => {
-                let patience = Duration::from_secs(1);
-                let poke = |stopped: &Stopped| stopped.write(&self.memory, address, bytes);
-                Ok(while_stopped(self.process, Who::Anybody, patience, poke)?.0?)
-            }
-            other => Ok(other?),
-        }
+        tracee::write(&self.memory, address, bytes)
     }
 }
 

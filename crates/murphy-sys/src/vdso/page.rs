@@ -17,7 +17,7 @@ use crate::{
     memory::{Memory, MemoryError, Patching},
     process::{ProcessId, is_32_bit},
     sharing::{Shared, wait_until_alone},
-    tracee::{Stopped, TraceeError, Who, tracer_of, while_stopped},
+    tracee::{self, Stopped, TraceeError, Who, tracer_of, wait_until_left, while_stopped},
 };
 
 /// How many injections can hold one page at a time.
@@ -36,8 +36,6 @@ const BUSY_MAX: u32 = 500;
 const BUSY_PAUSE: Duration = Duration::from_micros(300);
 /// How long a child may take from its `vfork` to its `execve`, where it is no trouble to look again later.
 const VFORK_PATIENCE: Duration = Duration::from_millis(50);
-/// How long between two looks whether the hook has been left.
-const WIPE_PAUSE: Duration = Duration::from_micros(200);
 /// How often, and how far apart, a process is looked at that may be about to execute a program.
 const EXECUTING_TRIES: u32 = 20;
 const EXECUTING_PAUSE: Duration = Duration::from_millis(1);
@@ -461,24 +459,15 @@ impl Page {
     pub fn wipe(&self, inside: Option<Vec<i32>>, patience: Duration) -> Result<bool, PageError> {
         wait_until_alone(self.process, patience)?;
         let until = Instant::now() + patience;
-        let mut left = if let Some(threads) = inside {
+        let left = if let Some(threads) = inside {
             threads
         } else {
             let look = |stopped: &Stopped| self.inside(stopped);
             while_stopped(self.process, Who::Everybody, patience, look)?.0
         };
-        while !left.is_empty() {
-            if Instant::now() > until {
-                return Ok(false);
-            }
-            sleep(WIPE_PAUSE);
-            let look = |stopped: &Stopped| self.inside(stopped);
-            left = match while_stopped(self.process, Who::Only(&left), patience, look) {
-                Ok((left, _)) => left,
-                // All of them have ended, or the whole process has.
-                Err(TraceeError::Gone(_)) if self.process.is_alive() => Vec::new(),
-                Err(error) => return Err(error.into()),
-            };
+        let look = |stopped: &Stopped| self.inside(stopped);
+        if !wait_until_left(self.process, left, until, patience, look)? {
+            return Ok(false);
         }
         self.still_the_same()?;
         // The mark goes last: a page without it and with some of the rest would be a stranger's.
@@ -488,17 +477,9 @@ impl Page {
         Ok(self.bytes()? == self.image.pristine)
     }
 
-    /// Writes into the page; through a stopped thread where the kernel lets only a tracer.
+    /// Writes into the page.
     fn write(&self, at: usize, bytes: &[u8]) -> Result<(), PageError> {
-        let address = self.base + at as u64;
-        match self.memory.write(address, bytes) {
-            Err(MemoryError::Restricted(_)) => {
-                let patience = Duration::from_secs(1);
-                let poke = |stopped: &Stopped| stopped.write(&self.memory, address, bytes);
-                Ok(while_stopped(self.process, Who::Anybody, patience, poke)?.0?)
-            }
-            other => Ok(other?),
-        }
+        tracee::write(&self.memory, self.base + at as u64, bytes)
     }
 }
 
@@ -623,7 +604,7 @@ mod tests {
             };
             let tid = child.as_raw();
             let request = |request, signal| {
-                crate::tracee::ptrace(request, tid, 0, signal).unwrap();
+                tracee::ptrace(request, tid, 0, signal).unwrap();
             };
             let wait = || {
                 nix::sys::wait::waitpid(child, Some(nix::sys::wait::WaitPidFlag::__WALL)).unwrap();
