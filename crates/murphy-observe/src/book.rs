@@ -17,7 +17,7 @@ use murphy_sys::{
 use crate::{
     edge::Edge,
     slice::{Rtt, Slice},
-    tally::Tally,
+    tally::{Tally, grown},
     translations::Made,
 };
 
@@ -102,6 +102,8 @@ struct Track {
     /// Whether a reset of it has counted.
     is_reset: bool,
     carried: Carried,
+    /// How many segments it has sent again, as far as that was told of, or is known not to have been.
+    told_again: u32,
     /// Segments that were sent again, after which nothing has passed yet.
     unconfirmed: u32,
     /// Since when nothing passes it, as looks have it; 0 where something does.
@@ -218,13 +220,7 @@ impl Account {
 
 /// What is known of a socket by two sources, of which either may be the later one: what has grown further is later.
 fn latest(known: &Figures, said: &Figures) -> Figures {
-    let later = |known: u32, said: u32| {
-        if said.wrapping_sub(known) > u32::MAX / 2 {
-            known
-        } else {
-            said
-        }
-    };
+    let later = |known: u32, said: u32| known.wrapping_add(grown(said, known));
     Figures {
         bytes_acked: known.bytes_acked.max(said.bytes_acked),
         bytes_received: known.bytes_received.max(said.bytes_received),
@@ -345,6 +341,7 @@ impl Book {
             };
             self.fit(Edge::of(&container, side, &id))
         };
+        self.tell_untold(event);
         match event.kind {
             Kind::State { from, to } => self.change(edge, event, from, to),
             Kind::ResetSent {
@@ -375,6 +372,20 @@ impl Book {
                     _ => &mut total.retransmits,
                 };
                 *of += u64::from(segments);
+            }
+        }
+    }
+
+    /// Takes in what a connection has sent again before an event, and nobody has told of.
+    fn tell_untold(&mut self, event: &TcpEvent) {
+        let track = self.sockets.get_mut(&event.cookie);
+        if let (Some(track), Some(figures)) = (track, event.figures) {
+            let before = event.retransmitted_before().unwrap_or_default();
+            let untold = grown(before, track.told_again);
+            track.told_again = figures.retransmitted;
+            if untold > 0 {
+                let edge = Arc::clone(&track.edge);
+                self.account(&edge).total.untold += u64::from(untold);
             }
         }
     }
@@ -447,6 +458,7 @@ impl Book {
                 is_established: to == State::Established,
                 is_reset,
                 carried: figures.into(),
+                told_again: said.retransmitted,
                 unconfirmed: u32::try_from(unconfirmed).unwrap_or(u32::MAX),
                 mending_ns: known.as_ref().map_or(0, |track| track.mending_ns),
                 stalled_ns: known.map_or(0, |track| track.stalled_ns),
@@ -509,6 +521,7 @@ impl Book {
             } else {
                 activity.figures.into()
             },
+            told_again: activity.figures.retransmitted,
             unconfirmed: 0,
             stalled_ns: 0,
             mending_ns: 0,
@@ -517,7 +530,14 @@ impl Book {
         let before = track.carried.into();
         let figures = latest(&before, &activity.figures);
         let side = track.edge.side;
+        let is_told = self.is_told;
         let account = self.account(&track.edge);
+        if is_told {
+            // Of what it had sent again at the last look was told by now.
+            let untold = grown(before.retransmitted, track.told_again);
+            account.total.untold += u64::from(untold);
+            track.told_again = track.told_again.wrapping_add(untold);
+        }
         if is_new && is_made {
             match side {
                 Side::Opened => account.total.connected += 1,

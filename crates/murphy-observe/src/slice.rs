@@ -76,15 +76,15 @@ struct End {
 }
 
 /// Bits of [`End::holds`] behind those of a tally.
-const ACTIVE: u32 = 28;
-const ASKING: u32 = 29;
-const STALLED: u32 = 30;
+const ACTIVE: u32 = 29;
+const ASKING: u32 = ACTIVE + 1;
+const STALLED: u32 = ACTIVE + 2;
 /// How long before its end connections were looked at.
-const LOOKED: u32 = 31;
+const LOOKED: u32 = ACTIVE + 3;
 /// Round-trip times, two of them.
-const RTT: u32 = 32;
+const RTT: u32 = ACTIVE + 4;
 /// One of its figures does not fit into a word, so that each has two.
-const IS_WIDE: u32 = 33;
+const IS_WIDE: u32 = ACTIVE + 5;
 const _: () = assert!(Tally::FIGURES == ACTIVE as usize, "each has its bit");
 /// The figures of a slice on which nothing has happened: none of them, or only these.
 const IDLE: u64 = 1 << LOOKED | 1 << RTT | 1 << IS_WIDE;

@@ -7,6 +7,12 @@ use serde::Serialize;
 
 use crate::share::Share;
 
+/// By how much a counter of the kernel, which turns over, has grown: not at all where what is read later is older.
+pub fn grown(now: u32, before: u32) -> u32 {
+    let by = now.wrapping_sub(before);
+    if by > u32::MAX / 2 { 0 } else { by }
+}
+
 /// How often what has happened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Tally {
@@ -44,6 +50,9 @@ pub struct Tally {
     pub probes: u64,
     /// Retransmits that this machine itself has refused to send.
     pub unsent: u64,
+    /// Segments that their connections count as sent again, and that the kernel has not told of: before Linux 6.16 those
+    /// that it refused to send; otherwise nobody knows what they were.
+    pub untold: u64,
     /// Bytes that were sent and acknowledged.
     pub bytes_sent: u64,
     /// Bytes that were received.
@@ -72,11 +81,7 @@ pub struct Tally {
 impl Tally {
     /// Adds what a socket has carried between two looks, but for what it has sent again: that is given back.
     pub fn carry(&mut self, before: &Figures, now: &Figures) -> u64 {
-        // What is read later may be older.
-        let grown = |now: u32, before: u32| {
-            let by = now.wrapping_sub(before);
-            u64::from(if by > u32::MAX / 2 { 0 } else { by })
-        };
+        let grown = |now, before| u64::from(grown(now, before));
         self.bytes_sent += now.bytes_acked.saturating_sub(before.bytes_acked);
         self.bytes_received += now.bytes_received.saturating_sub(before.bytes_received);
         self.segments_sent += grown(now.data_segments_out, before.data_segments_out);
@@ -149,11 +154,11 @@ impl Tally {
 
     /// Segments that were sent again, or could not be, as the kernel has told.
     pub fn in_vain(&self) -> u64 {
-        self.syn_retransmits + self.retransmits + self.probes + self.unsent
+        self.syn_retransmits + self.retransmits + self.probes + self.unsent + self.untold
     }
 
     /// How many figures there are.
-    pub(crate) const FIGURES: usize = 28;
+    pub(crate) const FIGURES: usize = 29;
 
     /// Each figure, in their order.
     pub(crate) fn each(&mut self) -> [&mut u64; Self::FIGURES] {
@@ -175,6 +180,7 @@ impl Tally {
             &mut self.retransmits,
             &mut self.probes,
             &mut self.unsent,
+            &mut self.untold,
             &mut self.bytes_sent,
             &mut self.bytes_received,
             &mut self.bytes_out,
@@ -228,7 +234,7 @@ mod tests {
         assert_eq!(twice - some, some);
         assert_eq!(
             size_of::<Tally>(),
-            size_of::<[u64; 28]>(),
+            size_of::<[u64; Tally::FIGURES]>(),
             "one figure is left out of each"
         );
     }

@@ -134,25 +134,28 @@ int murphy_reset_sent(__u64 *ctx)
 SEC("tp_btf/tcp_retransmit_skb")
 int murphy_retransmit(__u64 *ctx)
 {
-	struct event event = { .kind = RETRANSMIT };
+	struct told told = { .event = { .kind = RETRANSMIT } };
+	struct event *event = &told.event;
 	const struct sock *sk = (const struct sock *)ctx[0];
 	const struct sk_buff *skb = (const struct sk_buff *)ctx[1];
 	const struct tcp_skb_cb *segment;
 
-	event.namespace = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
-	if (!is_watched(event.namespace))
+	event->namespace = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	if (!is_watched(event->namespace))
 		return 0;
-	of_socket(&event, sk);
-	event.cookie = bpf_get_socket_cookie((void *)ctx[0]);
-	event.from = BPF_CORE_READ(sk, __sk_common.skc_state);
+	of_socket(event, sk);
+	event->cookie = bpf_get_socket_cookie((void *)ctx[0]);
+	event->from = BPF_CORE_READ(sk, __sk_common.skc_state);
 	/* One packet may be several segments. */
 	segment = (const struct tcp_skb_cb *)&skb->cb;
-	event.reason = BPF_CORE_READ(segment, tcp_gso_segs) ?: 1;
+	event->reason = BPF_CORE_READ(segment, tcp_gso_segs) ?: 1;
 	if (BPF_CORE_READ((const struct inet_connection_sock *)sk, icsk_pending) == ICSK_TIME_LOSS_PROBE)
-		event.to |= IS_PROBE;
+		event->to |= IS_PROBE;
 	if (bpf_core_type_exists(btf_trace_tcp_retransmit_skb) && (int)ctx[2])
-		event.to |= IS_UNSENT;
-	return tell(&event);
+		event->to |= IS_UNSENT;
+	/* Whoever listens sees by the connection's own count whether one was not told of. */
+	of_figures(&told.figures, sk);
+	return tell_all(event, sizeof(told));
 }
 
 /* Who listens answers somebody again who has asked for a connection: there is no socket for it yet. */

@@ -44,7 +44,7 @@ struct event {
 
 _Static_assert(sizeof(struct event) == 64, "as in event.rs");
 
-/* What a connection has carried until now, and whose it is: behind a change of state, where that is asked for. */
+/* What a connection has carried until now, and whose it is: behind a retransmit, and a change of state where that is asked for. */
 struct figures {
 	__u64 cgroup;
 	__u64 bytes_acked;

@@ -196,6 +196,63 @@ fn retransmits_are_told_apart() {
 }
 
 #[test]
+fn what_was_sent_again_and_not_told_of_is_seen_by_the_count_of_its_connection() {
+    let mut book = book();
+    opens(&mut book, 1, 1);
+    let again = |all: u32, segments| {
+        let kind = Kind::Retransmitted {
+            segments,
+            state: State::Established,
+            is_probe: false,
+            is_sent: true,
+        };
+        let mut again = event(1, 2, OPENED, kind);
+        again.figures.as_mut().unwrap().retransmitted = all;
+        again
+    };
+    let counted = |book: &Book| {
+        let (_, tally) = only(book);
+        (tally.retransmits, tally.untold)
+    };
+    book.tell(&again(1, 1), &Web);
+    assert_eq!(counted(&book), (1, 0));
+    // Two and three were not told of.
+    book.tell(&again(5, 2), &Web);
+    assert_eq!(counted(&book), (3, 2));
+    // Nor was the sixth: somebody may still tell of it when it is seen first, and not any more at the next look.
+    let seen = |book: &mut Book, at_ns| {
+        let mut activity = carried(10, 0);
+        activity.figures.retransmitted = 6;
+        book.look(at_ns, &[connection(1, OPENED, activity)]);
+    };
+    seen(&mut book, 3);
+    assert_eq!(counted(&book), (3, 2));
+    seen(&mut book, 4);
+    seen(&mut book, 5);
+    assert_eq!(counted(&book), (3, 3));
+    // The last one was not, either, before it is over.
+    let mut ended = event(1, 6, OPENED, state(State::Established, State::Close));
+    ended.figures.as_mut().unwrap().retransmitted = 7;
+    book.tell(&ended, &Web);
+    assert_eq!(counted(&book), (3, 4));
+}
+
+#[test]
+fn what_was_sent_again_before_it_is_observed_is_not_its_matter() {
+    let mut book = book();
+    let mut activity = carried(10, 0);
+    activity.figures.retransmitted = 6;
+    for at_ns in 1..4 {
+        book.look(at_ns, &[connection(1, OPENED, activity)]);
+    }
+    let mut accepted = event(2, 4, ACCEPTED, state(State::SynRecv, State::Established));
+    // It was answered again, which was told of as that.
+    accepted.figures.as_mut().unwrap().retransmitted = 2;
+    book.tell(&accepted, &Web);
+    assert!(book.edges().all(|(_, tally)| tally.untold == 0));
+}
+
+#[test]
 fn whoever_is_not_observed_is_not_in_it() {
     let mut book = book();
     let mut other = event(1, 1, OPENED, state(State::Close, State::SynSent));

@@ -457,6 +457,7 @@ pub static TABLE: &[Metric] = &[
                 part("synack", ACCEPTED, |tally| tally.synack_retransmits),
                 part("data", None, |tally| tally.retransmits),
                 part("tail_loss_probe", None, |tally| tally.probes),
+                part("untold", None, |tally| tally.untold),
             ],
         ),
     ),
