@@ -16,7 +16,7 @@ use murphy_sys::{
 };
 use serde::Serialize;
 
-use crate::{conn, journal::Journal, net::Engine, time};
+use crate::{conn, journal::Journal, net::Engine, syscall, time};
 
 /// What one thing on this machine is good for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -52,7 +52,9 @@ impl Row {
 }
 
 /// Who adds rows.
-const ROWS: [fn() -> Vec<Row>; 7] = [privileges, namespaces, cgroups, process, time, net, conn];
+const ROWS: [fn() -> Vec<Row>; 8] = [
+    privileges, namespaces, cgroups, process, time, net, conn, syscall,
+];
 
 /// Every row, asked of the machine now.
 pub fn examine() -> Vec<Row> {
@@ -262,6 +264,18 @@ fn conn() -> Vec<Row> {
         ),
     ]);
     rows
+}
+
+fn syscall() -> Vec<Row> {
+    let family = "syscall";
+    vec![match syscall::trial() {
+        Ok(()) => Row::yes(
+            family,
+            syscall::ENGINE,
+            "calls of running programs fail, come late, or do half",
+        ),
+        Err(error) => Row::no(family, syscall::ENGINE, error.to_string()),
+    }]
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ use crate::{
     journal::Journal,
     net,
     podman::{Podman, PodmanError},
+    syscall::{SyscallError, restore_sites},
     time::{SkewError, restore_vdso},
 };
 
@@ -59,6 +60,11 @@ pub enum Undo {
     EndTree(ProcessId),
     /// Takes a skew off every process that carries it, by the id in their memory: children inherit it.
     RestoreVdso {
+        /// The injection.
+        id: String,
+    },
+    /// Takes an injection off the code of every process that carries it, by the id in their memory: children inherit it.
+    RestoreSites {
         /// The injection.
         id: String,
     },
@@ -162,6 +168,9 @@ pub enum UndoError {
     /// A skew stays.
     #[error(transparent)]
     Skew(#[from] SkewError),
+    /// Calls fail still.
+    #[error(transparent)]
+    Syscall(#[from] SyscallError),
     /// Packets are disturbed still.
     #[error(transparent)]
     Traffic(#[from] TrafficError),
@@ -233,6 +242,7 @@ impl Undo {
     pub fn run(&self, journal: &Journal) -> Result<Undone, UndoError> {
         match self {
             Self::RestoreVdso { id } => Ok(restore_vdso(journal, id)?),
+            Self::RestoreSites { id } => Ok(restore_sites(id)?),
             Self::Resume(process) => Ok(resume(*process)?),
             Self::ResumeHeld => resume_held(),
             Self::EndTagged { tag } => end_tagged(tag),
@@ -359,6 +369,9 @@ impl fmt::Display for Undo {
             Self::EndTagged { tag } => write!(f, "kill every process tagged {TAG_VARIABLE}={tag}"),
             Self::RestoreVdso { id } => {
                 write!(f, "take skew {id} off every process that carries it")
+            }
+            Self::RestoreSites { id } => {
+                write!(f, "take {id} off the code of every process that carries it")
             }
             Self::EndTree(process) => write!(f, "kill {process} and its descendants"),
             Self::DetachTraffic { id } => {

@@ -29,6 +29,7 @@ pub mod program_runs;
 pub mod pump;
 pub mod qdisc;
 pub mod refusal;
+pub mod seccomp;
 mod segment;
 pub mod session;
 pub mod sharing;

@@ -103,6 +103,13 @@ impl Memory {
         Ok(bytes)
     }
 
+    /// Reads the word at `address`, as `x86_64` has it.
+    pub fn read_word(&self, address: u64) -> Result<u64, MemoryError> {
+        let bytes = self.read(address, 8)?;
+        let word = bytes.first_chunk().copied();
+        Ok(word.map_or(0, u64::from_le_bytes))
+    }
+
     /// Reads as many whole words at `address` as are mapped, at most `words`.
     pub fn read_words(&self, address: u64, words: usize) -> Vec<u64> {
         let mut bytes = vec![0; words * 8];

@@ -12,7 +12,7 @@ use std::{
 };
 
 use murphy_sys::{
-    patch::{Act, Lease, Library, Only, PatchError, Program, Rule, State},
+    patch::{Act, Lease, Library, Only, PatchError, Pick, Program, Rule, State, owners_of},
     pidfd::Pidfd,
     process::ProcessId,
 };
@@ -207,6 +207,7 @@ fn rule(call: libc::c_long, errno: i32, chance: u64, only: Vec<Only>) -> Rule {
         call: u32::try_from(call).expect("it is small"),
         chance,
         only,
+        pick: Pick::Each,
         act: Act::Fail(u16::try_from(errno).expect("it is small")),
     }
 }
@@ -216,7 +217,7 @@ fn full(chance: u64) -> Rule {
         libc::SYS_write,
         libc::ENOSPC,
         chance,
-        vec![Only::Kind(libc::S_IFREG)],
+        vec![Only::Kinds(vec![libc::S_IFREG])],
     )
 }
 
@@ -281,7 +282,15 @@ fn as_many_calls_fail_as_are_asked_for_and_none_afterwards() {
         "{patched:?}"
     );
     assert!(patched.coverage.is_counted, "this test runs on glibc");
-    let hits = || program.hits().expect("it is read").expect("it is counted")[0];
+    let carrier = program.into_carrier().expect("it is read");
+    let carrier = carrier.expect("it is patched");
+    let hits = || {
+        carrier
+            .counts()
+            .expect("it is read")
+            .expect("it is counted")[0]
+            .hits
+    };
     let before = hits();
     let [writes, syncs] = victim.rates(4000);
     assert_share(writes, 0.25);
@@ -289,13 +298,20 @@ fn as_many_calls_fail_as_are_asked_for_and_none_afterwards() {
     let counted = hits() - before;
     assert!(counted + 2 >= writes.1, "{counted} of {writes:?}");
     assert_eq!(syncs.1, 0);
+    let program = victim.open();
     let state = program.state().expect("it is read");
     assert_eq!(
-        (state.sites, state.owners),
-        (patched.coverage.sites, vec![77])
+        (state.sites, &state.owners[..]),
+        (patched.coverage.sites, &[77][..])
     );
-    let again = program.patch(&[full(SURE)], lease, PATIENCE);
+    assert_eq!(owners_of(victim.process().pid), [77]);
+    let stranger = Lease { owner: 78, ..lease };
+    let again = program.patch(&[full(SURE)], stranger, PATIENCE);
     assert!(matches!(again, Err(PatchError::Patched(_))), "{again:?}");
+    // Nothing is left to be done for its owner.
+    let again = program.patch(&[full(SURE)], lease, PATIENCE);
+    let again = again.expect("it is patched");
+    assert_eq!((again.threads, again.coverage), (0, patched.coverage));
 
     program.set_chances(&[SURE]).expect("it can be");
     let [writes, _] = victim.rates(1000);
@@ -309,14 +325,16 @@ fn as_many_calls_fail_as_are_asked_for_and_none_afterwards() {
     let stranger = victim.open();
     let recovered = stranger.recover(PATIENCE).expect("it can be");
     assert!(
-        recovered.is_wiped && recovered.sites == patched.coverage.sites,
+        recovered.is_wiped && recovered.sites == state.sites,
         "{recovered:?}"
     );
+    assert!(owners_of(victim.process().pid).is_empty());
     assert_pristine(victim.process());
     assert_eq!(victim.rates(2000)[0].1, 0);
     let again = stranger.recover(PATIENCE).expect("there is nothing to do");
     assert_eq!((again.sites, again.is_wiped), (0, true));
-    assert_eq!(stranger.hits().expect("it is read"), None);
+    let nobody = stranger.into_carrier().expect("it is read");
+    assert!(nobody.is_none());
     let (written, failed) = {
         let done = victim.done;
         (&done.writes, &done.writes_failed)
@@ -337,13 +355,16 @@ fn behind_its_deadline_no_call_fails_whoever_has_died() {
         .patch(&[full(SURE)], lease, PATIENCE)
         .expect("it can be");
     assert_share(victim.rates(500)[0], 1.0);
+    let carrier = program.into_carrier().expect("it is read");
+    let carrier = carrier.expect("it is patched");
     let soon = Lease::new(Duration::from_millis(100), 77, 1).expect("it could");
-    program.renew(soon.deadline).expect("it can be");
+    carrier.renew(soon.deadline).expect("it can be");
     sleep(Duration::from_millis(200));
     assert_eq!(victim.rates(500)[0].1, 0);
     // It can be put off all the same.
-    program.renew(lease.deadline).expect("it can be");
+    carrier.renew(lease.deadline).expect("it can be");
     assert_share(victim.rates(500)[0], 1.0);
+    let program = victim.open();
     assert!(program.recover(PATIENCE).expect("it can be").is_wiped);
     assert_pristine(victim.process());
     victim.end();

@@ -14,8 +14,11 @@ mod victims;
 
 use std::{
     collections::HashMap,
-    env, fs,
+    env,
+    ffi::OsString,
+    fs,
     net::{TcpListener, TcpStream},
+    os::unix::fs::symlink,
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -30,8 +33,9 @@ use murphy_sys::{
 };
 use network::{Named, Nodes, ip};
 use serde_json::Value;
+use victims::{Heard, Program};
 
-/// The pid of every victim of a skew, as the page writes it.
+/// The pid of every victim of a skew or of failing calls, as the page writes it.
 const PID: &str = "4711";
 /// The namespaces of disturbed packets, as the page writes them.
 const NAMESPACES: [&str; 2] = ["netns:web", "netns:db"];
@@ -256,6 +260,62 @@ fn every_command_of_the_page_about_clocks_says_what_the_page_shows() {
         hold(&guard, session, real, settled);
         victim.signal("TERM");
     }
+}
+
+/// A program that makes calls, once it does, which is called so.
+fn caller(guard: &Guard) -> Option<Heard> {
+    let program = Program::Calls.words_or_skip()?;
+    let named = guard.dir().join("calls");
+    symlink(&program[0], &named).expect("a name for it");
+    let directory = guard.dir().join("files");
+    fs::create_dir(&directory).expect("a directory");
+    let calls = ["pwrite64", "read", "fsync"].map(OsString::from);
+    let words = [named.into(), directory.into()].into_iter().chain(calls);
+    let caller = Heard::start(guard, words);
+    caller.wait_for("it makes calls", 0, |line| {
+        line.text.starts_with("ready").then_some(())
+    });
+    Some(caller)
+}
+
+/// Has it end.
+fn end_caller(guard: &Guard, caller: Heard) {
+    fs::write(guard.dir().join("files/end"), "").expect("it can be written");
+    assert_eq!(caller.wait().0.code, 0);
+}
+
+#[test]
+fn every_command_of_the_page_about_system_calls_says_what_the_page_shows() {
+    let Some(guard) = Guard::root_or_skip() else {
+        return;
+    };
+    let Some(caller) = caller(&guard) else {
+        return;
+    };
+    for session in sessions("syscall.md") {
+        let real = HashMap::from([(PID.to_owned(), caller.pid().to_string())]);
+        hold(&guard, &session, real, settled_counts);
+    }
+    end_caller(&guard, caller);
+}
+
+#[test]
+fn the_effect_on_system_calls_has_the_fields_that_the_page_shows() {
+    let Some(guard) = Guard::root_or_skip() else {
+        return;
+    };
+    let Some(caller) = caller(&guard) else {
+        return;
+    };
+    let words = [
+        "inject", "syscall", "--json", "--call", "pwrite64", "--errno", "ENOSPC",
+    ];
+    let murphy = guard.murphy(words).args(["--rate", "25%", "--for", "1s"]);
+    let ended = murphy.args(["-t", &caller.target()]).run();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let last = ended.lines().pop().expect("it says something");
+    compare_fields("syscall.md", &last);
+    end_caller(&guard, caller);
 }
 
 /// What is done while the nodes of a wire send each other datagrams.

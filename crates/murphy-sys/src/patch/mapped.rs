@@ -1,6 +1,8 @@
 //! What a process has mapped: its executable files, each read once for all processes that map it.
 
-use std::{collections::HashMap, fs::File, io, ops::Range, os::unix::fs::MetadataExt, sync::Arc};
+use std::{
+    collections::HashMap, fs, fs::File, io, ops::Range, os::unix::fs::MetadataExt, sync::Arc,
+};
 
 use super::{Code, Module, ModuleError, Room, Sites};
 
@@ -22,6 +24,17 @@ pub(super) struct Known {
 }
 
 impl Library {
+    /// Reads the shared libraries that this process runs itself: a program that starts may map the same, and is patched sooner
+    /// then.
+    pub fn learn_own(&mut self) {
+        let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
+        let libraries = maps.lines().filter_map(Mapping::read);
+        for library in libraries.filter(|mapping| mapping.path.contains(".so")) {
+            // What cannot be read now is read when it is needed, and said to be unreadable then.
+            let _ = library.module(std::process::id(), self);
+        }
+    }
+
     fn read(&mut self, file: &File) -> Result<Arc<Known>, ModuleError> {
         let meta = file.metadata()?;
         let id = (
@@ -69,8 +82,8 @@ impl Mapped {
 /// A line of `/proc/PID/maps` that is of a file, and executable.
 pub(super) struct Mapping<'a> {
     range: &'a str,
-    begins: u64,
-    length: u64,
+    pub begins: u64,
+    pub length: u64,
     offset: u64,
     inode: u64,
     pub path: &'a str,

@@ -11,6 +11,7 @@
 //! remembered. Where a site leads, and for how long, a [`Stub`] says; a [`Program`] is a running one, patched and recovered.
 //! Only `x86_64` programs are understood.
 
+mod carrier;
 mod lease;
 mod mapped;
 mod module;
@@ -20,9 +21,10 @@ mod stub;
 #[cfg(test)]
 mod stub_tests;
 
-pub use lease::{Lease, LeaseError};
+pub use carrier::{Carrier, Counts, code_of, owners_of};
+pub use lease::{Lease, LeaseError, deadline};
 pub use mapped::Library;
 pub use module::{Code, Module, ModuleError, Room};
 pub use program::{Coverage, PatchError, Patched, Program, Recovered, State, Uncovered};
 pub use sites::{Refused, Site, Sites, Unfit};
-pub use stub::{Act, Only, PREFIX_MAX, Rule, Stub, StubError};
+pub use stub::{Act, Only, PREFIX_MAX, Pick, Rule, Stub, StubError};

@@ -13,7 +13,7 @@ use object::{
 /// What the kernel maps at least.
 const PAGE: u64 = 4096;
 /// What room is aligned to.
-const ALIGNMENT: u64 = 16;
+pub(super) const ALIGNMENT: u64 = 16;
 /// How far room keeps away from what ends in zeros itself.
 const CLEARANCE: usize = 64;
 /// More code no program has: 1 GiB.

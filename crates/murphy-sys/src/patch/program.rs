@@ -5,7 +5,7 @@
 //! nothing else to recover it, and a child that was forked meanwhile is recovered in the same way.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap, HashSet},
     io,
     ops::Range,
     thread::sleep,
@@ -13,9 +13,9 @@ use std::{
 };
 
 use super::{
-    Lease, Library, Refused, Room, Rule, Site, Stub, StubError,
+    Carrier, Lease, Library, Refused, Room, Rule, Site, Stub, StubError, Unfit,
     mapped::{Mapped, Mapping, PAGE},
-    stub::{CHANCES_AT, COUNTS_AT, DEADLINE_AT, MARK, OWNER_AT, RULES_AT},
+    stub::{CHANCES_AT, COUNTED, COUNTS_AT, MARK, OWNER_AT, RULES_AT},
 };
 use crate::{
     arch::{self, JUMP, returns_from_signal},
@@ -143,6 +143,13 @@ pub struct Coverage {
     pub is_counted: bool,
 }
 
+impl Coverage {
+    fn add(&mut self, sites: &[&Site]) {
+        self.sites += sites.len();
+        self.dynamic += sites.iter().filter(|site| site.number.is_none()).count();
+    }
+}
+
 /// A place that cannot be patched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Uncovered {
@@ -150,6 +157,8 @@ pub struct Uncovered {
     pub path: String,
     /// How many there are.
     pub sites: usize,
+    /// Whether they make such calls, as far as can be seen; otherwise they may.
+    pub is_sure: bool,
     /// Why.
     pub why: String,
 }
@@ -242,6 +251,7 @@ impl Program {
                 Err(error) => unread.push(Uncovered {
                     path: mapping.path.to_owned(),
                     sites: 0,
+                    is_sure: false,
                     why: error.to_string(),
                 }),
             }
@@ -267,42 +277,46 @@ impl Program {
             ..Coverage::default()
         };
         for module in &self.modules {
-            let sites = sites_of(module, calls);
-            coverage.sites += sites.len();
-            coverage.dynamic += sites.iter().filter(|site| site.number.is_none()).count();
+            coverage.add(&sites_of(module, calls));
             coverage.uncovered.extend(refused_of(module, calls));
         }
         coverage
     }
 
+    /// What of the calls of some rules can be patched. Changes nothing; an error where nothing can be, or somebody else has
+    /// patched it.
+    pub fn rehearse(&self, rules: &[Rule], lease: Lease) -> Result<Coverage, PatchError> {
+        if !self.led(&self.stubs()?)?.is_empty() {
+            return Err(PatchError::Patched(self.process));
+        }
+        Ok(self.plan(rules, lease, None)?.1)
+    }
+
     /// In which state it is; an error where somebody else has patched it.
     pub fn state(&self) -> Result<State, PatchError> {
         let stubs = self.stubs()?;
-        let sites = self.led(&stubs)?;
-        let mut owners = Vec::new();
-        for (at, _) in &stubs {
-            owners.push(self.read_word(at + OWNER_AT)?);
-        }
-        owners.sort_unstable();
-        owners.dedup();
         Ok(State {
-            sites: sites.len(),
-            owners,
+            sites: self.led(&stubs)?.len(),
+            owners: self.owners(&stubs)?,
         })
     }
 
-    /// How often each rule has hit since it was patched, in the order in which they were given; none where there was no memory
-    /// to count in.
-    pub fn hits(&self) -> Result<Option<Vec<u64>>, PatchError> {
-        let stubs = self.stubs()?;
-        let Some((stub, _)) = stubs.first() else {
+    /// Whose some stubs are, each once.
+    fn owners(&self, stubs: &[(u64, &Room)]) -> Result<Vec<u64>, PatchError> {
+        let owners = stubs.iter().map(|(at, _)| self.read_word(at + OWNER_AT));
+        let owners: BTreeSet<u64> = owners.collect::<Result<_, _>>()?;
+        Ok(owners.into_iter().collect())
+    }
+
+    /// What keeps it patched and tells how often its rules hit, for as long as it runs this program; none where it is not
+    /// patched. Others may work on it from now on.
+    pub fn into_carrier(self) -> Result<Option<Carrier>, PatchError> {
+        let stubs: Vec<u64> = self.stubs()?.into_iter().map(|(at, _)| at).collect();
+        let Some(first) = stubs.first() else {
             return Ok(None);
         };
-        let Some(counts) = self.counts(*stub)? else {
-            return Ok(None);
-        };
-        let counts = counts.step_by(8).map(|at| self.read_word(at));
-        counts.collect::<Result<_, _>>().map(Some)
+        let counts = self.counts(*first)?;
+        Ok(Some(Carrier::of(self.memory, stubs, counts)))
     }
 
     /// Where a stub counts.
@@ -311,21 +325,19 @@ impl Program {
         let rules = self.read_word(stub + RULES_AT)?.min(RULES_MAX);
         // What somebody who was killed has not written yet is anything.
         let is_spare = |tail: &Range<u64>| {
-            at.is_multiple_of(LINE) && tail.contains(&at) && at + 8 * rules <= tail.end
+            at.is_multiple_of(LINE) && tail.contains(&at) && at + 8 * COUNTED * rules <= tail.end
         };
         let is_one = self.tails().iter().any(is_spare);
-        Ok(is_one.then(|| at..at + 8 * rules))
+        Ok(is_one.then(|| at..at + 8 * COUNTED * rules))
     }
 
     fn read_word(&self, at: u64) -> Result<u64, PatchError> {
-        let bytes = self.memory.read(at, 8)?;
-        let word = bytes.first_chunk().copied();
-        Ok(word.map_or(0, u64::from_le_bytes))
+        Ok(self.memory.read_word(at)?)
     }
 
-    /// Memory for so many counts: where there is nothing but zeros.
-    fn spare(&self, counts: usize) -> Option<u64> {
-        let bytes = 8 * counts as u64;
+    /// Memory to count in for so many rules: where there is nothing but zeros.
+    fn spare(&self, rules: usize) -> Option<u64> {
+        let bytes = 8 * COUNTED * rules as u64;
         let tails = self.tails();
         let found = tails.iter().find(|tail| {
             let length = usize::try_from(tail.end - tail.start).unwrap_or(0);
@@ -367,7 +379,8 @@ impl Program {
     }
 
     /// Has some of its calls fail from now on, as rules say. Where there is no room, or where a call cannot be patched, it is
-    /// told; an error where there is nothing at all.
+    /// told; an error where there is nothing at all. A program that the same owner has patched by the same rules has that done
+    /// in the modules that it has mapped since.
     pub fn patch(
         &self,
         rules: &[Rule],
@@ -379,15 +392,25 @@ impl Program {
         }
         let stubs = self.stubs()?;
         let sites = self.led(&stubs)?;
+        let mut known = None;
         if !sites.is_empty() {
-            return Err(PatchError::Patched(self.process));
-        }
-        if !stubs.is_empty() {
+            if self.owners(&stubs)? != [lease.owner] {
+                return Err(PatchError::Patched(self.process));
+            }
+            let counts = self.counts(stubs[0].0)?.map(|counts| counts.start);
+            known = Some((sites.iter().map(|(at, _)| *at).collect(), counts));
+        } else if !stubs.is_empty() {
             // Somebody died before he had wiped them.
             self.recover(patience)?;
         }
         wait_until_alone(self.process, patience)?;
-        let (plans, coverage) = self.plan(rules, lease)?;
+        let (plans, coverage) = self.plan(rules, lease, known)?;
+        if plans.is_empty() {
+            return Ok(Patched {
+                coverage,
+                ..Patched::default()
+            });
+        }
         for plan in &plans {
             // Nobody runs there yet, so nobody needs to stop. The mark comes first: what is behind it can be found.
             let (mark, rest) = plan.stub.bytes.split_at(MARK.len());
@@ -396,7 +419,7 @@ impl Program {
         }
         let put = self.put_jumps(&plans, patience);
         if put.is_err() {
-            // What is left then is what any Murphy recovers.
+            // All of it: what is left then is what any Murphy recovers.
             let _ = self.recover(patience);
         }
         let mut patched = put?;
@@ -404,8 +427,14 @@ impl Program {
         Ok(patched)
     }
 
-    /// Finds room for the stubs of each module, near enough for its jumps.
-    fn plan(&self, rules: &[Rule], lease: Lease) -> Result<(Vec<Plan<'_>>, Coverage), PatchError> {
+    /// Finds room for the stubs of each module, near enough for its jumps. What is known of one that is patched already: the
+    /// sites that lead to a stub, and where that counts.
+    fn plan(
+        &self,
+        rules: &[Rule],
+        lease: Lease,
+        known: Option<(HashSet<u64>, Option<u64>)>,
+    ) -> Result<(Vec<Plan<'_>>, Coverage), PatchError> {
         let calls: Vec<u32> = rules.iter().map(|rule| rule.call).collect();
         let mut rooms: Vec<(u64, &Room)> = self.modules.iter().flat_map(Mapped::rooms).collect();
         rooms.sort_by_key(|(_, room)| std::cmp::Reverse(room.pristine.len()));
@@ -413,7 +442,8 @@ impl Program {
             uncovered: self.unread.clone(),
             ..Coverage::default()
         };
-        let counts = self.spare(rules.len());
+        let is_known = known.is_some();
+        let (led, counts) = known.unwrap_or_else(|| (HashSet::new(), self.spare(rules.len())));
         coverage.is_counted = counts.is_some();
         let mut plans = Vec::new();
         for module in &self.modules {
@@ -422,14 +452,22 @@ impl Program {
             if sites.is_empty() {
                 continue;
             }
+            let is_led = |site: &&Site| led.contains(&site.at.wrapping_add(module.bias));
+            if sites.iter().any(is_led) {
+                coverage.add(&sites);
+                continue;
+            }
             let own: Vec<u64> = module.rooms().map(|(at, _)| at).collect();
             // A sort keeps the order of equals: the largest first.
             rooms.sort_by_key(|(at, _)| !own.contains(at));
             let owned: Vec<Site> = sites.iter().map(|site| (*site).clone()).collect();
             let mut found = None;
             for (place, (at, room)) in rooms.iter().enumerate() {
-                let Ok(stub) = Stub::write(*at, module.bias, &owned, rules, lease, counts) else {
-                    continue;
+                let stub = match Stub::write(*at, module.bias, &owned, rules, lease, counts) {
+                    Ok(stub) => stub,
+                    // It is too far away.
+                    Err(StubError::Encode(_)) => continue,
+                    Err(error) => return Err(error.into()),
                 };
                 let is_near = sites.iter().zip(&stub.entries).all(|(site, entry)| {
                     arch::jump(site.at.wrapping_add(module.bias), *entry).is_some()
@@ -447,13 +485,13 @@ impl Program {
                 coverage.uncovered.push(Uncovered {
                     path: module.path.clone(),
                     sites: sites.len(),
+                    is_sure: true,
                     why: "there is no room for a stub near them".to_owned(),
                 });
                 continue;
             };
             rooms.remove(place);
-            coverage.sites += sites.len();
-            coverage.dynamic += sites.iter().filter(|site| site.number.is_none()).count();
+            coverage.add(&sites);
             plans.push(Plan {
                 module,
                 sites,
@@ -461,7 +499,7 @@ impl Program {
                 stub,
             });
         }
-        if plans.is_empty() {
+        if plans.is_empty() && !is_known {
             let why = coverage.uncovered.iter();
             let why: Vec<String> = why
                 .map(|one| format!("{}: {} ({})", one.path, one.why, one.sites))
@@ -563,14 +601,6 @@ impl Program {
             Ok(bytes) if bytes == MARK => Ok(()),
             _ => Err(PatchError::Executed(self.process)),
         }
-    }
-
-    /// Has its stubs be good until another deadline.
-    pub fn renew(&self, deadline: u64) -> Result<(), PatchError> {
-        for (at, _) in self.stubs()? {
-            self.write(at + DEADLINE_AT, &deadline.to_le_bytes())?;
-        }
-        Ok(())
     }
 
     /// Has its rules hit other shares of their calls from now on, in 2^-32 each, in the order in which they were given.
@@ -723,14 +753,21 @@ fn sites_of<'a>(module: &'a Mapped, calls: &[u32]) -> Vec<&'a Site> {
 /// What of a module may make one of some calls and cannot be patched, by the reason.
 fn refused_of(module: &Mapped, calls: &[u32]) -> Vec<Uncovered> {
     let mut all: Vec<Uncovered> = Vec::new();
-    let is_one = |refused: &&Refused| refused.number.is_none_or(|one| calls.contains(&one));
+    // Signal handlers end by none of these.
+    let is_one = |refused: &&Refused| {
+        refused.why != Unfit::Restorer && refused.number.is_none_or(|one| calls.contains(&one))
+    };
     for refused in module.known.sites.refused.iter().filter(is_one) {
-        let why = refused.why.to_string();
-        match all.iter_mut().find(|one| one.why == why) {
+        let (is_sure, why) = (refused.number.is_some(), refused.why.to_string());
+        let known = all
+            .iter_mut()
+            .find(|one| one.is_sure == is_sure && one.why == why);
+        match known {
             Some(one) => one.sites += 1,
             None => all.push(Uncovered {
                 path: module.path.clone(),
                 sites: 1,
+                is_sure,
                 why,
             }),
         }

@@ -6,19 +6,22 @@
 //! where a call is hit, and do not change how often. Whatever passes makes the real call in the program's own code. Behind
 //! the deadline everything passes, whoever has died.
 //!
-//! Hits can be counted, where somebody has found memory for that. Dice need none: they are the time stamp counter and the stack pointer, mixed (splitmix64's finalizer, Steele, Lea and
+//! What came of calls can be counted, where somebody has found memory for that. Dice need none: they are the time stamp counter and the stack pointer, mixed (splitmix64's finalizer, Steele, Lea and
 //! Flood, 2014).
+
+use std::collections::BTreeSet;
 
 use iced_x86::{
     BlockEncoderOptions, Code, IcedError, Instruction, MemoryOperand, Register,
     code_asm::{
-        CodeAssembler, CodeLabel, byte_ptr, dl, eax, ecx, edi, edx, esi, ptr, qword_ptr, r11, rax,
-        rcx, rdi, rdx, rsi, rsp,
+        CodeAssembler, CodeLabel, byte_ptr, dl, eax, ecx, edi, edx, esi, ptr, qword_ptr, r10d, r11,
+        rax, rcx, rdi, rdx, rsi, rsp,
     },
 };
 use nix::libc;
 
 use super::{Lease, Site};
+use crate::syscalls::Call;
 
 /// What every stub begins with, whatever its version.
 pub const MARK: [u8; 8] = *b"MURPHYS\x01";
@@ -26,12 +29,20 @@ pub const MARK: [u8; 8] = *b"MURPHYS\x01";
 pub const DEADLINE_AT: u64 = 8;
 /// Where it stands whose it is.
 pub const OWNER_AT: u64 = 16;
-/// Where it stands where hits are counted: a number for each rule, one after the other; 0 where they are not.
+/// Where it stands where is counted what came of calls, for one rule after the other; 0 where that is not.
 pub const COUNTS_AT: u64 = 24;
 /// Where it stands how many rules there are.
 pub const RULES_AT: u64 = 32;
 /// Where the chance of each rule stands, one after the other; in 2^-32.
 pub const CHANCES_AT: u64 = 64;
+
+/// How many numbers are kept for each rule: how often it hit, how often calls came to the dice, how often those hit what was not
+/// meant, and what [`Pick`] has to remember.
+pub const COUNTED: u64 = 4;
+const HITS: u64 = 0;
+const MADE: u64 = 1;
+const UNMEANT: u64 = 2;
+const REMEMBERED: u64 = 3;
 
 /// How long the beginning of a path may be that is looked for.
 pub const PREFIX_MAX: usize = 128;
@@ -58,6 +69,8 @@ pub struct Rule {
     pub chance: u64,
     /// Which of those that are hit are meant.
     pub only: Vec<Only>,
+    /// Which of those it is done to.
+    pub pick: Pick,
     /// What is done.
     pub act: Act,
 }
@@ -65,15 +78,17 @@ pub struct Rule {
 /// Which calls are meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Only {
-    /// Those whose descriptor, the first argument, is not below this.
-    DescriptorFrom(u32),
+    /// Those whose descriptor, the first argument, is neither below nor above these.
+    Descriptors(u32, u32),
     /// Those whose descriptor is of one of these kinds, in the bits of `S_IFMT`.
-    Kind(u32),
+    Kinds(Vec<u32>),
+    /// Those whose descriptor does not wait: `O_NONBLOCK` is set.
+    NonBlocking,
     /// Those whose descriptor is a file of this device, `st_dev`.
     Device(u64),
-    /// Those whose descriptor is a file whose path begins so, by `/proc/self/fd`.
+    /// Those whose descriptor is a file whose path begins so, by `/proc/self/fd`; with a NUL behind it, is so.
     DescriptorPath(Vec<u8>),
-    /// Those that are given a path that begins so, as it is given, in this argument (0 or 1).
+    /// Those that are given a path that begins so, as it is given, in this argument (0 or 1); with a NUL behind it, that is so.
     Path(u8, Vec<u8>),
     /// Those whose second argument, masked, is one of these: the operation of a `futex(2)`.
     Operation {
@@ -84,11 +99,40 @@ pub enum Only {
     },
 }
 
+/// Which of the calls that are meant are hit, beside the chance of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pick {
+    /// All that the chance hits.
+    Each,
+    /// Those of some turns, from 1 on: the first, the last, and how many on from one to the next.
+    Turns {
+        /// The first.
+        first: u64,
+        /// The last.
+        last: u64,
+        /// 1 for all of them.
+        step: u64,
+    },
+    /// Those of bursts, by a chain of two states: how likely a burst begins with a call, and ends before the next one, in 2^-32
+    /// each.
+    Bursts {
+        /// Of a call outside a burst, to begin one.
+        begin: u64,
+        /// Of a call in a burst, to be behind it.
+        end: u64,
+    },
+    /// No more than so many in a row.
+    AtMost(u64),
+}
+
 /// What is done to a call that is hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
     /// It fails, and is not made.
     Fail(u16),
+    /// It fails with `EPIPE`, and its thread gets a `SIGPIPE`, unless its flags say that it wants none (`MSG_NOSIGNAL`): of those
+    /// calls that have some, in this argument (2 or 3).
+    BreakPipe(Option<u8>),
     /// It is made, and what came of it is lost: it fails, unless it has failed itself.
     FailAfter(u16),
     /// It is made for half as many bytes, one at least: of calls whose third argument is a length.
@@ -97,9 +141,35 @@ pub enum Act {
     Delay(u64),
 }
 
+impl Rule {
+    /// The calls that a stub makes for it on its own account: what filters system calls must let them pass.
+    pub fn makes(&self) -> BTreeSet<Call> {
+        let looks = self.only.iter().filter_map(|only| match only {
+            Only::Descriptors(..) | Only::Operation { .. } => None,
+            Only::Kinds(_) | Only::Device(_) => Some(libc::SYS_fstat),
+            Only::NonBlocking => Some(libc::SYS_fcntl),
+            Only::DescriptorPath(_) => Some(libc::SYS_readlink),
+            Only::Path(..) => Some(libc::SYS_access),
+        });
+        let acts: &[libc::c_long] = match self.act {
+            Act::Fail(_) | Act::FailAfter(_) | Act::Short => &[],
+            Act::BreakPipe(_) => &[libc::SYS_gettid, libc::SYS_getpid, libc::SYS_tgkill],
+            Act::Delay(_) => &[libc::SYS_nanosleep],
+        };
+        let all = looks.chain(acts.iter().copied());
+        let all = all.filter_map(|call| u16::try_from(call).ok());
+        all.map(Call::of).collect()
+    }
+}
+
 /// Why there is no stub.
 #[derive(Debug, thiserror::Error)]
 pub enum StubError {
+    /// What comes in turns, in bursts, or not often in a row is remembered.
+    #[error(
+        "patch by turns, bursts or a cap: there is no memory in the program that it does not use, to remember them in"
+    )]
+    NoMemory,
     /// A path is too long to be looked for.
     #[error("look for a path that begins with {length} bytes: at most {PREFIX_MAX} can be")]
     Prefix {
@@ -148,7 +218,7 @@ impl Stub {
         let header = write_header(&mut code, rules, lease, counts)?;
         let mut starts = Vec::new();
         for ((place, rule), chance) in (0..).zip(rules).zip(&header.chances) {
-            let count = counts.map(|counts| counts + 8 * place);
+            let count = counts.map(|counts| counts + 8 * COUNTED * place);
             starts.push(write_rule(&mut code, rule, &header, *chance, count)?);
         }
         let mut any = code.create_label();
@@ -254,14 +324,17 @@ fn write_rule(
     chance: CodeLabel,
     count: Option<u64>,
 ) -> Result<CodeLabel, StubError> {
-    let [mut start, mut pass, mut go_on] = [(); 3].map(|()| code.create_label());
+    let [mut start, mut pass, mut go_on, mut unmeant] = [(); 4].map(|()| code.create_label());
+    let remembered = count.map(|count| count + 8 * REMEMBERED);
     code.set_label(&mut start)?;
     // These are known without a look.
     for only in &rule.only {
         match only {
-            Only::DescriptorFrom(least) => {
+            Only::Descriptors(least, most) => {
                 code.cmp(edi, least.cast_signed())?;
                 code.jb(go_on)?;
+                code.cmp(edi, most.cast_signed())?;
+                code.ja(go_on)?;
             }
             Only::Operation { mask, any } => {
                 let mut is_meant = code.create_label();
@@ -285,6 +358,76 @@ fn write_rule(
     code.or(rax, rdx)?;
     code.cmp(rax, qword_ptr(header.deadline))?;
     code.ja(pass)?;
+    if let Some(count) = count {
+        code.mov(rdx, count + 8 * MADE)?;
+        code.lock().inc(qword_ptr(rdx))?;
+    }
+    write_mix(code, header)?;
+    code.cmp(rax, qword_ptr(chance))?;
+    let mut hit = code.create_label();
+    code.jb(hit)?;
+    code.set_label(&mut pass)?;
+    if let (Some(at), Pick::AtMost(_)) = (remembered, rule.pick) {
+        code.mov(rdx, at)?;
+        code.mov(qword_ptr(rdx), 0)?;
+    }
+    code.mov(rdx, rcx)?;
+    code.set_label(&mut go_on)?;
+    code.mov(eax, rule.call.cast_signed())?;
+    code.jmp(r11)?;
+
+    code.set_label(&mut unmeant)?;
+    if let Some(count) = count {
+        code.mov(rcx, count + 8 * UNMEANT)?;
+        code.lock().inc(qword_ptr(rcx))?;
+    }
+    code.jmp(go_on)?;
+
+    code.set_label(&mut hit)?;
+    code.mov(rdx, rcx)?;
+    for only in &rule.only {
+        match only {
+            Only::Descriptors(..) | Only::Operation { .. } => {}
+            Only::Kinds(kinds) => write_stat(code, unmeant, |code, other| {
+                let mut is_meant = code.create_label();
+                code.mov(ecx, ptr(rsp + KEPT + STAT_MODE))?;
+                code.and(ecx, KIND)?;
+                for kind in kinds {
+                    code.cmp(ecx, kind.cast_signed())?;
+                    code.je(is_meant)?;
+                }
+                code.jmp(other)?;
+                code.set_label(&mut is_meant)?;
+                code.zero_bytes()
+            })?,
+            Only::NonBlocking => write_look(code, unmeant, |code, other| {
+                code.mov(esi, libc::F_GETFL)?;
+                write_call(code, libc::SYS_fcntl)?;
+                code.test(eax, eax)?;
+                code.js(other)?;
+                code.test(eax, libc::O_NONBLOCK)?;
+                code.je(other)
+            })?,
+            Only::Device(device) => write_stat(code, unmeant, |code, other| {
+                code.mov(rcx, *device)?;
+                code.cmp(rcx, ptr(rsp + KEPT + STAT_DEVICE))?;
+                code.jne(other)
+            })?,
+            Only::Path(argument, prefix) => write_given_path(code, unmeant, *argument, prefix)?,
+            Only::DescriptorPath(prefix) => write_descriptor_path(code, unmeant, prefix)?,
+        }
+    }
+    write_pick(code, go_on, rule.pick, remembered, header)?;
+    if let Some(count) = count {
+        code.mov(rcx, count + 8 * HITS)?;
+        code.lock().inc(qword_ptr(rcx))?;
+    }
+    write_act(code, rule, go_on)?;
+    Ok(start)
+}
+
+/// Makes a number of 32 bits that looks random of the time stamp counter in `rax`; `rdx` is lost.
+fn write_mix(code: &mut CodeAssembler, header: &Header) -> Result<(), IcedError> {
     code.xor(rax, rsp)?;
     code.add(rax, qword_ptr(header.seed))?;
     for (shift, factor) in [30, 27].into_iter().zip(header.mix) {
@@ -296,42 +439,77 @@ fn write_rule(
     code.mov(rdx, rax)?;
     code.shr(rdx, 31)?;
     code.xor(rax, rdx)?;
-    code.shr(rax, 32)?;
-    code.cmp(rax, qword_ptr(chance))?;
-    let mut hit = code.create_label();
-    code.jb(hit)?;
-    code.set_label(&mut pass)?;
-    code.mov(rdx, rcx)?;
-    code.set_label(&mut go_on)?;
-    code.mov(eax, rule.call.cast_signed())?;
-    code.jmp(r11)?;
+    code.shr(rax, 32)
+}
 
-    code.set_label(&mut hit)?;
-    code.mov(rdx, rcx)?;
-    for only in &rule.only {
-        match only {
-            Only::DescriptorFrom(_) | Only::Operation { .. } => {}
-            Only::Kind(kind) => write_stat(code, go_on, |code, unmeant| {
-                code.mov(ecx, ptr(rsp + KEPT + STAT_MODE))?;
-                code.and(ecx, KIND)?;
-                code.cmp(ecx, kind.cast_signed())?;
-                code.jne(unmeant)
-            })?,
-            Only::Device(device) => write_stat(code, go_on, |code, unmeant| {
-                code.mov(rcx, *device)?;
-                code.cmp(rcx, ptr(rsp + KEPT + STAT_DEVICE))?;
-                code.jne(unmeant)
-            })?,
-            Only::Path(argument, prefix) => write_given_path(code, go_on, *argument, prefix)?,
-            Only::DescriptorPath(prefix) => write_descriptor_path(code, go_on, prefix)?,
+/// Goes on with the calls that are meant and not picked.
+fn write_pick(
+    code: &mut CodeAssembler,
+    go_on: CodeLabel,
+    pick: Pick,
+    remembered: Option<u64>,
+    header: &Header,
+) -> Result<(), StubError> {
+    if pick == Pick::Each {
+        return Ok(());
+    }
+    let at = remembered.ok_or(StubError::NoMemory)?;
+    write_look(code, go_on, |code, other| {
+        code.mov(rdi, at)?;
+        match pick {
+            Pick::Each => code.nop(),
+            Pick::Turns { first, last, step } => {
+                code.mov(eax, 1)?;
+                code.lock().xadd(qword_ptr(rdi), rax)?;
+                // From 0 on.
+                code.mov(rcx, last.saturating_sub(1))?;
+                code.cmp(rax, rcx)?;
+                code.ja(other)?;
+                code.mov(rcx, first.saturating_sub(1))?;
+                code.sub(rax, rcx)?;
+                code.jb(other)?;
+                code.xor(edx, edx)?;
+                code.mov(rcx, step.max(1))?;
+                code.div(rcx)?;
+                code.test(rdx, rdx)?;
+                code.jne(other)
+            }
+            Pick::Bursts { begin, end } => {
+                let [mut is_bad, mut is_hit] = [(); 2].map(|()| code.create_label());
+                code.rdtsc()?;
+                code.shl(rdx, 32)?;
+                code.or(rax, rdx)?;
+                write_mix(code, header)?;
+                code.cmp(qword_ptr(rdi), 0)?;
+                code.jne(is_bad)?;
+                code.mov(rcx, begin)?;
+                code.cmp(rax, rcx)?;
+                code.jae(other)?;
+                code.mov(qword_ptr(rdi), 1)?;
+                code.jmp(is_hit)?;
+                code.set_label(&mut is_bad)?;
+                code.mov(rcx, end)?;
+                code.cmp(rax, rcx)?;
+                code.jae(is_hit)?;
+                code.mov(qword_ptr(rdi), 0)?;
+                code.jmp(other)?;
+                code.set_label(&mut is_hit)?;
+                code.zero_bytes()
+            }
+            Pick::AtMost(most) => {
+                let mut is_hit = code.create_label();
+                code.mov(rax, qword_ptr(rdi))?;
+                code.mov(rcx, most)?;
+                code.cmp(rax, rcx)?;
+                code.jb(is_hit)?;
+                code.mov(qword_ptr(rdi), 0)?;
+                code.jmp(other)?;
+                code.set_label(&mut is_hit)?;
+                code.lock().inc(qword_ptr(rdi))
+            }
         }
-    }
-    if let Some(count) = count {
-        code.mov(rcx, count)?;
-        code.lock().inc(qword_ptr(rcx))?;
-    }
-    write_act(code, rule, go_on)?;
-    Ok(start)
+    })?;
+    Ok(())
 }
 
 /// Keeps what a call must keep, does something, and goes on with the call unless that goes on itself.
@@ -447,6 +625,9 @@ fn write_descriptor_path(
     const LINK: i32 = 32;
     const DIRECTORY: &[u8; 16] = b"//proc/self//fd/";
     check(prefix)?;
+    // Of one that is meant whole nothing may come behind it.
+    let text = prefix.strip_suffix(&[0]).unwrap_or(prefix);
+    let [room, length] = [prefix, text].map(|one| i32::try_from(one.len()).unwrap_or(i32::MAX));
     let [low, high] = [0, 8].map(|at| {
         let half = DIRECTORY[at..].first_chunk().copied().unwrap_or_default();
         u64::from_le_bytes(half)
@@ -473,24 +654,46 @@ fn write_descriptor_path(
         }
         code.mov(rdi, rsi)?;
         code.lea(rsi, ptr(rsp + KEPT + LINK))?;
-        let length = i32::try_from(prefix.len()).unwrap_or(i32::MAX);
-        code.mov(edx, length)?;
+        code.mov(edx, room)?;
         write_call(code, libc::SYS_readlink)?;
         code.cmp(eax, length)?;
         code.jne(unmeant)?;
         code.lea(rdi, ptr(rsp + KEPT + LINK))?;
-        write_compare(code, prefix, unmeant)
+        write_compare(code, text, unmeant)
     })?;
     Ok(())
+}
+
+/// Goes on behind the call as if it had failed.
+fn write_failure(code: &mut CodeAssembler, errno: i32) -> Result<(), IcedError> {
+    code.mov(rax, i64::from(-errno))?;
+    code.lea(r11, ptr(r11 + 2))?;
+    code.jmp(r11)
 }
 
 /// Does to a call what is to be done, with the address of the site's `syscall` in `r11`.
 fn write_act(code: &mut CodeAssembler, rule: &Rule, go_on: CodeLabel) -> Result<(), StubError> {
     match rule.act {
-        Act::Fail(errno) => {
-            code.mov(rax, i64::from(-i32::from(errno)))?;
-            code.lea(r11, ptr(r11 + 2))?;
-            code.jmp(r11)?;
+        Act::Fail(errno) => write_failure(code, errno.into())?,
+        Act::BreakPipe(flags) => {
+            let mut is_quiet = code.create_label();
+            if let Some(argument) = flags {
+                match argument {
+                    2 => code.test(edx, libc::MSG_NOSIGNAL)?,
+                    _ => code.test(r10d, libc::MSG_NOSIGNAL)?,
+                }
+                code.jne(is_quiet)?;
+            }
+            write_keep(code)?;
+            write_call(code, libc::SYS_gettid)?;
+            code.mov(esi, eax)?;
+            write_call(code, libc::SYS_getpid)?;
+            code.mov(edi, eax)?;
+            code.mov(edx, libc::SIGPIPE)?;
+            write_call(code, libc::SYS_tgkill)?;
+            write_restore(code)?;
+            code.set_label(&mut is_quiet)?;
+            write_failure(code, libc::EPIPE)?;
         }
         Act::FailAfter(errno) => {
             let mut failed = code.create_label();

@@ -14,20 +14,27 @@ use iced_x86::code_asm::{
     AsmRegister64, CodeAssembler, eax, qword_ptr, r8, r9, r10, r11, r12, r13, r14, r15, rax, rbp,
     rbx, rcx, rdi, rdx, rsi, rsp,
 };
-use nix::libc;
+use nix::{
+    libc,
+    sys::{
+        signal::Signal,
+        wait::{WaitStatus, waitpid},
+    },
+    unistd::{ForkResult, fork},
+};
 
 use super::{
-    Act, Lease, Only, Rule, Sites, Stub, StubError,
+    Act, Lease, Only, Pick, Rule, Sites, Stub, StubError,
     stub::{CHANCES_AT, COUNTS_AT, DEADLINE_AT, MARK, OWNER_AT, RULES_AT},
 };
-use crate::arch;
+use crate::{arch, syscalls::Call};
 
 const PAGE: usize = 4096;
 /// What every call is made with but where it says otherwise.
 const SURE: u64 = 1 << 32;
 const NEVER: u64 = u64::MAX;
 /// Where in the first page hits are counted.
-const COUNTS: u64 = 4032;
+const COUNTS: u64 = 3968;
 /// All that a call keeps, in the order in which they are filled and read.
 const KEPT: [AsmRegister64; 12] = [rbx, rbp, rdi, rsi, rdx, r8, r9, r10, r12, r13, r14, r15];
 /// The first of them that are arguments of calls.
@@ -125,8 +132,16 @@ impl Patched {
 
     /// How often each rule has hit.
     fn hits(&self, rules: usize) -> Vec<u64> {
+        self.counts(rules)
+            .into_iter()
+            .map(|[hits, ..]| hits)
+            .collect()
+    }
+
+    /// What came of the calls of each rule.
+    fn counts(&self, rules: usize) -> Vec<[u64; 3]> {
         let at = usize::try_from(COUNTS).expect("it is small");
-        let hits = (0..rules).map(|place| {
+        let word = |place: usize| {
             // SAFETY: they are in the page, aligned, and nobody writes there any more.
             unsafe {
                 self.pages
@@ -134,8 +149,9 @@ impl Patched {
                     .cast::<u64>()
                     .read_unaligned()
             }
-        });
-        hits.collect()
+        };
+        let rules = (0..rules).map(|rule| std::array::from_fn(|place| word(4 * rule + place)));
+        rules.collect()
     }
 
     /// What many calls come to: how many have failed with an errno. No other failure may be.
@@ -208,6 +224,7 @@ fn rule(call: libc::c_long, chance: u64, act: Act) -> Rule {
         call: u32::try_from(call).expect("it is small"),
         chance,
         only: Vec::new(),
+        pick: Pick::Each,
         act,
     }
 }
@@ -257,7 +274,7 @@ fn as_many_fail_as_were_asked_for() {
         let patched = Patched::new(libc::SYS_write, &rules, NEVER);
         let times = 20_000_u32;
         let failed = patched.failed(times, [descriptor(&file), bytes(b"x"), 1], libc::EIO);
-        assert_eq!(patched.hits(1), [u64::from(failed)]);
+        assert_eq!(patched.counts(1), [[failed, times, 0].map(u64::from)]);
         let times = f64::from(times);
         // Four standard deviations of a binomial distribution.
         let within = 4.0 * (times * share * (1.0 - share)).sqrt();
@@ -339,6 +356,45 @@ fn a_call_can_be_made_later() {
 }
 
 #[test]
+fn a_broken_pipe_is_signalled_unless_that_is_not_wanted() {
+    // In a process of its own: a signal is everybody's.
+    let broken = |flags: Option<u8>, third: u64| {
+        let rules = [rule(libc::SYS_write, SURE, Act::BreakPipe(flags))];
+        // SAFETY: the child has one thread, and calls nothing but what was written for it.
+        match unsafe { fork() }.expect("it can be forked") {
+            ForkResult::Child => {
+                // SAFETY: it ends by a signal as programs do by default; the test harness has it ignored.
+                unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+                let patched = Patched::new(libc::SYS_write, &rules, NEVER);
+                let result = patched.call([1, bytes(b"x"), third]).result;
+                let code = i32::from(result != -i64::from(libc::EPIPE));
+                // SAFETY: it ends without running what the test has to run in the end.
+                unsafe { libc::_exit(code) }
+            }
+            ForkResult::Parent { child } => waitpid(child, None).expect("it is a child"),
+        }
+    };
+    let is_killed = |status| matches!(status, WaitStatus::Signaled(_, Signal::SIGPIPE, _));
+    let is_told = |status| matches!(status, WaitStatus::Exited(_, 0));
+    let quiet = u64::from(libc::MSG_NOSIGNAL.cast_unsigned());
+    assert!(is_killed(broken(None, quiet)));
+    assert!(is_killed(broken(Some(2), 0)));
+    assert!(is_told(broken(Some(2), quiet)));
+    // The fourth argument is anything else here.
+    assert!(is_killed(broken(Some(3), quiet)));
+}
+
+#[test]
+fn a_rule_says_which_calls_it_makes_itself() {
+    let mut rule = rule(libc::SYS_write, SURE, errno(libc::EIO));
+    assert!(rule.makes().is_empty());
+    rule.only = vec![Only::Descriptors(3, 9), Only::Kinds(vec![libc::S_IFREG])];
+    rule.act = Act::Delay(1);
+    let calls = ["fstat", "nanosleep"].map(|name| Call::named(name).expect("there is one"));
+    assert_eq!(rule.makes(), calls.into());
+}
+
+#[test]
 fn only_calls_of_the_descriptors_that_are_meant_fail() {
     use std::os::unix::fs::MetadataExt;
     let (directory, file) = file();
@@ -352,7 +408,6 @@ fn only_calls_of_the_descriptors_that_are_meant_fail() {
             .as_bytes()
             .to_vec()
     };
-    let regular = Only::Kind(libc::S_IFREG);
     let of_file = |only: Only| {
         let mut rule = rule(libc::SYS_write, SURE, errno(libc::ENOSPC));
         rule.only = vec![only];
@@ -361,16 +416,30 @@ fn only_calls_of_the_descriptors_that_are_meant_fail() {
             let after = patched.call([descriptor, bytes(b"x"), 1]);
             after.result == -i64::from(libc::ENOSPC)
         };
+        let both = (failed(descriptor(&file)), failed(descriptor(&writer)));
+        let [hits, made, unmeant] = patched.counts(1)[0];
+        let failed = [both.0, both.1].map(u64::from);
+        assert_eq!(hits, failed.iter().sum());
+        assert_eq!(hits + unmeant, made, "the dice always hit");
         // What is no descriptor fails as it does without.
         assert!(patched.call([1_000_000, bytes(b"x"), 1]).result < 0);
-        (failed(descriptor(&file)), failed(descriptor(&writer)))
+        both
     };
-    assert_eq!(of_file(regular), (true, false));
-    assert_eq!(of_file(Only::Kind(libc::S_IFIFO)), (false, true));
+    let kinds = |kinds: &[u32]| of_file(Only::Kinds(kinds.to_vec()));
+    assert_eq!(kinds(&[libc::S_IFREG]), (true, false));
+    assert_eq!(kinds(&[libc::S_IFIFO]), (false, true));
+    assert_eq!(kinds(&[libc::S_IFSOCK, libc::S_IFIFO]), (false, true));
+    assert_eq!(kinds(&[libc::S_IFREG, libc::S_IFIFO]), (true, true));
+    assert_eq!(kinds(&[libc::S_IFSOCK]), (false, false));
     assert_eq!(of_file(Only::Device(meta.dev())), (true, false));
     assert_eq!(of_file(Only::Device(meta.dev() + 1)), (false, false));
     assert_eq!(of_file(Only::DescriptorPath(path("file"))), (true, false));
     assert_eq!(of_file(Only::DescriptorPath(path(""))), (true, false));
+    let whole = |name| of_file(Only::DescriptorPath([&path(name)[..], b"\0"].concat()));
+    assert_eq!(
+        [whole("file"), whole("fil")],
+        [(true, false), (false, false)]
+    );
     assert_eq!(of_file(Only::DescriptorPath(path("fil2"))), (false, false));
     assert_eq!(
         of_file(Only::DescriptorPath(path("file-and-more"))),
@@ -381,8 +450,14 @@ fn only_calls_of_the_descriptors_that_are_meant_fail() {
         (false, true)
     );
     let from = u32::try_from(descriptor(&file).max(descriptor(&writer))).expect("it is small");
-    assert_eq!(of_file(Only::DescriptorFrom(from + 1)), (false, false));
-    assert_eq!(of_file(Only::DescriptorFrom(0)), (true, true));
+    let all = u32::MAX;
+    assert_eq!(of_file(Only::Descriptors(from + 1, all)), (false, false));
+    assert_eq!(of_file(Only::Descriptors(0, all)), (true, true));
+    assert_eq!(of_file(Only::Descriptors(0, 0)), (false, false));
+    assert_eq!(of_file(Only::NonBlocking), (false, false));
+    // SAFETY: the pipe is open, and its flags are plain numbers.
+    unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) };
+    assert_eq!(of_file(Only::NonBlocking), (false, true));
     drop(writer);
     let mut said = Vec::new();
     reader.read_to_end(&mut said).expect("it is a pipe");
@@ -455,6 +530,76 @@ fn only_operations_that_are_meant_fail() {
     );
     // Nobody is woken.
     assert_eq!(call(libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG), 0);
+}
+
+/// What of calls failed, in order.
+fn picked(pick: Pick, chance: u64, times: usize) -> Vec<bool> {
+    let mut rule = rule(libc::SYS_getppid, chance, errno(libc::EIO));
+    rule.pick = pick;
+    let patched = Patched::new(libc::SYS_getppid, &[rule], NEVER);
+    let failed = |_| patched.call([0, 0, 0]).result < 0;
+    let failed: Vec<bool> = (0..times).map(failed).collect();
+    let hits = failed.iter().filter(|failed| **failed).count();
+    let [counted, made, _] = patched.counts(1)[0];
+    assert_eq!((counted, made), (hits as u64, times as u64));
+    failed
+}
+
+#[test]
+fn calls_fail_in_turns() {
+    let turns = |first, last, step| {
+        let failed = picked(Pick::Turns { first, last, step }, SURE, 20);
+        let turns = failed.iter().enumerate().filter(|(_, failed)| **failed);
+        turns.map(|(place, _)| place + 1).collect::<Vec<_>>()
+    };
+    assert_eq!(turns(3, 3, 1), [3]);
+    assert_eq!(turns(1, 2, 1), [1, 2]);
+    assert_eq!(turns(18, u64::MAX, 1), [18, 19, 20]);
+    assert_eq!(turns(2, 12, 5), [2, 7, 12]);
+}
+
+#[test]
+fn calls_fail_in_bursts_of_a_mean_length() {
+    let (length, share, times) = (8.0, 0.25, 100_000);
+    // Between two bursts are 24 calls on average: share / (length (1 - share)).
+    let pick = Pick::Bursts {
+        begin: SURE / 24,
+        end: SURE / 8,
+    };
+    let failed = picked(pick, SURE, times);
+    let hits = failed.iter().filter(|failed| **failed).count() as f64;
+    let bursts = failed.chunk_by(|a, b| a == b).filter(|run| run[0]).count() as f64;
+    let (all, mean) = (hits / times as f64, hits / bursts);
+    // Some 3,100 bursts: four standard deviations are 7 % of a length, and no more of the share than twice that.
+    assert!((mean / length - 1.0).abs() < 0.08, "{mean}");
+    assert!((all / share - 1.0).abs() < 0.15, "{all}");
+}
+
+#[test]
+fn no_more_calls_fail_in_a_row_than_are_allowed() {
+    let runs = |chance, most| {
+        let failed = picked(Pick::AtMost(most), chance, 2000);
+        let runs = failed.chunk_by(|a, b| a == b).filter(|run| run[0]);
+        runs.map(<[bool]>::len).max().unwrap_or(0)
+    };
+    assert_eq!(runs(SURE, 1), 1);
+    assert_eq!(runs(SURE, 3), 3);
+    assert_eq!(runs(SURE / 2, 2), 2);
+    let always = picked(Pick::AtMost(3), SURE, 8);
+    assert_eq!(always, [true, true, true, false, true, true, true, false]);
+}
+
+#[test]
+fn what_is_to_be_remembered_needs_memory() {
+    let mut rule = rule(libc::SYS_getppid, SURE, errno(libc::EIO));
+    rule.pick = Pick::AtMost(1);
+    let lease = Lease {
+        deadline: NEVER,
+        owner: 0,
+        seed: 0,
+    };
+    let refused = Stub::write(0x1000, 0, &[], &[rule], lease, None);
+    assert!(matches!(refused, Err(StubError::NoMemory)));
 }
 
 #[test]

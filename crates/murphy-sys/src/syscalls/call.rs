@@ -13,7 +13,7 @@ impl Call {
     pub const FOREIGN: Self = Self(u16::MAX);
 
     /// The one of a number.
-    pub(super) fn of(number: u16) -> Self {
+    pub(crate) fn of(number: u16) -> Self {
         Self(number)
     }
 

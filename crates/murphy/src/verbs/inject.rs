@@ -5,6 +5,7 @@ mod conn;
 mod detach;
 mod net;
 mod process;
+mod syscall;
 mod time;
 
 pub use time::{How, skew_failure};
@@ -30,6 +31,8 @@ pub enum Family {
     Conn(conn::ConnArgs),
     /// Delay, lose, duplicate, corrupt, reorder, slow down or refuse packets of a target, and of nobody else.
     Net(Box<net::NetArgs>),
+    /// Have system calls fail, come late, or do half of what was asked.
+    Syscall(Box<syscall::SyscallArgs>),
     /// Skew the clocks of running processes, and of nobody else.
     Time(time::TimeArgs),
 }
@@ -40,6 +43,7 @@ pub fn run(args: &InjectArgs, json: bool) -> Result<Exit, Failure> {
         Family::Conn(args) => &args.aim,
         Family::Net(args) => &args.aim,
         Family::Process(args) => &args.aim,
+        Family::Syscall(args) => &args.aim,
         Family::Time(args) => &args.aim,
     };
     if aim.detach {
@@ -52,6 +56,7 @@ pub fn run(args: &InjectArgs, json: bool) -> Result<Exit, Failure> {
         Family::Conn(args) => conn::run(args, json),
         Family::Net(args) => net::run(args, json),
         Family::Process(args) => process::run(args, json),
+        Family::Syscall(args) => syscall::run(args, json),
         Family::Time(args) => time::run(args, json),
     }
 }

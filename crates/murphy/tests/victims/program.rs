@@ -1,4 +1,4 @@
-//! A program of `victims/clock/`, built when its source or its recipe has changed.
+//! A program of `victims/clock/` or `victims/calls/`, built when its source or its recipe has changed.
 
 use std::{
     env,
@@ -40,6 +40,17 @@ pub enum Program {
     Registers,
     /// Complains when the wall clock goes back.
     Monitor,
+    /// Makes calls and counts what comes of them.
+    Calls,
+    /// The same, linked statically.
+    CallsStatic,
+    /// The same with musl, linked statically.
+    CallsMusl,
+    CallsRust,
+    CallsGo,
+    CallsJava,
+    CallsPython,
+    CallsNode,
 }
 
 /// How a program is built, of what, and started.
@@ -52,7 +63,7 @@ struct Recipe {
 
 impl Program {
     /// Those that a C compiler builds.
-    pub const IN_C: [Self; 7] = [
+    pub const IN_C: [Self; 10] = [
         Self::C,
         Self::CStatic,
         Self::CMusl,
@@ -60,6 +71,21 @@ impl Program {
         Self::HammerMusl,
         Self::Without,
         Self::Registers,
+        Self::Calls,
+        Self::CallsStatic,
+        Self::CallsMusl,
+    ];
+
+    /// Those that make calls.
+    pub const CALLING: [Self; 8] = [
+        Self::Calls,
+        Self::CallsStatic,
+        Self::CallsMusl,
+        Self::CallsRust,
+        Self::CallsGo,
+        Self::CallsJava,
+        Self::CallsPython,
+        Self::CallsNode,
     ];
 
     fn recipe(self) -> Recipe {
@@ -87,6 +113,18 @@ impl Program {
             Self::Without => recipe("without.c", gcc, BUILT),
             Self::Registers => recipe("registers.c", gcc, BUILT),
             Self::Monitor => recipe("monitor.go", go, BUILT),
+            Self::Calls => recipe("calls.c", gcc, BUILT),
+            Self::CallsStatic => recipe("calls.c", gcc_static, BUILT),
+            Self::CallsMusl => recipe("calls.c", musl, BUILT),
+            Self::CallsRust => recipe("calls.rs", rustc, BUILT),
+            Self::CallsGo => recipe("calls.go", go, BUILT),
+            Self::CallsJava => recipe(
+                "Calls.java",
+                "javac -d BUILT SOURCE",
+                "java -cp BUILT Calls",
+            ),
+            Self::CallsPython => recipe("calls.py", "", "python3 SOURCE"),
+            Self::CallsNode => recipe("calls.js", "", "node SOURCE"),
         }
     }
 
@@ -97,8 +135,14 @@ impl Program {
         for tool in tools.into_iter().filter(|tool| !["", BUILT].contains(tool)) {
             tool_or_skip(tool)?;
         }
+        let folder = if Self::CALLING.contains(&self) {
+            "calls"
+        } else {
+            "clock"
+        };
         let source = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../../victims/clock")
+            .join("../../victims")
+            .join(folder)
             .join(recipe.source);
         let built = built(&recipe, &source);
         Some(words(recipe.run, &source, &built))

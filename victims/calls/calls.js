@@ -1,0 +1,56 @@
+// Makes system calls as Node does, and counts what came of each: see calls.c.
+//
+//   calls.js DIRECTORY CALL...
+//
+// It cannot map a file: the counts are written there, by pwrite64, every few rounds.
+'use strict'
+const fs = require('fs')
+
+const PLACES = 256
+process.chdir(process.argv[2])
+const names = process.argv.slice(3)
+const counts = new BigUint64Array(PLACES * names.length)
+const bytes = new Uint8Array(counts.buffer)
+const shared = fs.openSync('counts', 'w+', 0o600)
+const file = fs.openSync('file', 'w+', 0o600)
+fs.writeSync(file, 'murphy')
+fs.symlinkSync('file', 'link')
+const one = Buffer.from('x')
+const buffer = Buffer.alloc(8)
+
+// A call that fails in the way that is expected where nothing is done to it.
+function made (make) {
+  try {
+    make()
+  } catch (error) {
+    if (error.code !== 'ENOTDIR') throw error
+  }
+}
+
+const CALLS = {
+  read: () => fs.readSync(file, buffer),
+  write: () => fs.writeSync(file, one),
+  fsync: () => fs.fsyncSync(file),
+  fdatasync: () => fs.fdatasyncSync(file),
+  ftruncate: () => fs.ftruncateSync(file, 64),
+  statx: () => fs.statSync('file'),
+  access: () => fs.accessSync('file'),
+  mkdir: () => made(() => fs.mkdirSync('file/no')),
+  unlink: () => made(() => fs.unlinkSync('file/no')),
+  rename: () => made(() => fs.renameSync('file/no', 'no')),
+  readlink: () => fs.readlinkSync('link'),
+  getppid: () => process.ppid
+}
+
+console.log('ready', process.pid, 0)
+for (let turn = 0; turn % 16 || !fs.readdirSync('.').includes('end'); turn++) {
+  names.forEach((name, place) => {
+    try {
+      CALLS[name]()
+    } catch (error) {
+      counts[PLACES * place + Math.abs(error.errno || 1)]++
+    }
+    counts[PLACES * place]++
+  })
+  fs.writeSync(shared, bytes, 0, bytes.length, 0)
+}
