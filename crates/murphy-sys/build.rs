@@ -7,7 +7,7 @@ use std::{
 };
 
 /// One program: the engine that needs it is loaded or refused as a whole.
-const PROGRAMS: [&str; 11] = [
+const PROGRAMS: [&str; 12] = [
     "family",
     "traffic",
     "group",
@@ -19,6 +19,7 @@ const PROGRAMS: [&str; 11] = [
     "dns",
     "drops",
     "syscalls",
+    "census",
 ];
 
 fn main() -> ExitCode {

@@ -24,7 +24,7 @@ use line::Line;
 const RIG: &str = "labs/vm/run";
 
 /// Machines at a time: one line's tests wait for their time to pass while another's compute.
-const MACHINES: usize = 2;
+const MACHINES: usize = 4;
 
 /// A line that takes longer hangs.
 const LINE_AT_MOST: Duration = Duration::from_mins(10);

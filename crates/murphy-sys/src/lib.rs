@@ -1,6 +1,7 @@
 //! Every kernel interface Murphy uses, and every unsafe block.
 pub mod arch;
 mod bpf;
+pub mod census;
 pub mod cgroup;
 mod checksum;
 pub mod clock;

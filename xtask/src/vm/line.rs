@@ -210,6 +210,13 @@ const SYSCALLS: Tests = Tests {
     filters: &[],
     without: &[],
 };
+/// The same with what is asked of what, by the kernel's own structures.
+const CENSUS: Tests = Tests {
+    package: "murphy-sys",
+    target: "census",
+    filters: &[],
+    without: &["ten_million"],
+};
 const SOCKET_ITERATOR: Tests = Tests {
     package: "murphy-sys",
     target: "socket_iterator",
@@ -293,11 +300,22 @@ const MAIN_OF_TIME: &[&str] = &[
 const WRITES_OF_TIME: &[&str] = &[
     "every_way_to_ask",
     "an_executed_program",
-    "a_child_that_inherits",
     "a_later_murphy_restores",
-    "skews_add_up",
     "a_stopped_target",
 ];
+/// What a clock that the vDSO cannot read changes: every call is made of the kernel.
+const CALLS_OF_TIME: &[&str] = &["every_way_to_ask", "unusual_calls", "skewed_calls_keep"];
+
+/// Of the kernel's interfaces those that write into others' memory.
+const WRITES: Tests = Tests {
+    filters: &["vdso::", "tracee::", "memory::"],
+    ..SYS
+};
+/// The one that reads clocks.
+const VDSO: Tests = Tests {
+    filters: &["vdso::"],
+    ..SYS
+};
 
 /// The longest first, so that the machines end together.
 pub const LINES: &[Line] = &[
@@ -316,6 +334,20 @@ pub const LINES: &[Line] = &[
         why: "packets, without tcx",
     },
     Line {
+        name: "6.12-queues",
+        kernel: "6.12-cloud",
+        append: "",
+        tests: &[NETEM, QUEUED],
+        why: "packets that wait in the kernel",
+    },
+    Line {
+        name: "6.12-net",
+        kernel: "6.12-cloud",
+        append: "",
+        tests: &[TRAFFIC, NET, CABLE, GROUP, NET_GROUP_IN_SHORT],
+        why: "packets, with tcx",
+    },
+    Line {
         name: "6.1-conn",
         kernel: "6.1-cloud",
         append: "",
@@ -327,6 +359,7 @@ pub const LINES: &[Line] = &[
             DNS_AT_SOCKETS,
             DROPS,
             SYSCALLS,
+            CENSUS,
             NO_SOCKET_ITERATOR,
             CONN,
             CONN_WAYS_BY_FILTERS,
@@ -346,25 +379,12 @@ pub const LINES: &[Line] = &[
             DNS_AT_SOCKETS,
             DROPS,
             SYSCALLS,
+            CENSUS,
             SOCKET_ITERATOR,
             CONN,
             CONN_WAYS,
         ],
         why: "connections, with tcx and the iterator",
-    },
-    Line {
-        name: "6.12-net",
-        kernel: "6.12-cloud",
-        append: "",
-        tests: &[TRAFFIC, NET, CABLE, GROUP, NET_GROUP_IN_SHORT],
-        why: "packets, with tcx",
-    },
-    Line {
-        name: "6.12-queues",
-        kernel: "6.12-cloud",
-        append: "",
-        tests: &[NETEM, QUEUED],
-        why: "packets that wait in the kernel",
     },
     Line {
         name: "6.12",
@@ -377,14 +397,14 @@ pub const LINES: &[Line] = &[
         name: "6.12-poke",
         kernel: "6.12-cloud",
         append: "proc_mem.force_override=never",
-        tests: &[SYS, time(WRITES_OF_TIME)],
+        tests: &[WRITES, time(WRITES_OF_TIME)],
         why: "nobody writes code through /proc/PID/mem: PTRACE_POKEDATA does",
     },
     Line {
         name: "6.1-hpet",
         kernel: "6.1-cloud",
         append: "clocksource=hpet",
-        tests: &[SYS, time(MAIN_OF_TIME)],
+        tests: &[VDSO, time(CALLS_OF_TIME)],
         why: "the vDSO cannot read this clock source, and makes system calls",
     },
 ];
