@@ -23,6 +23,10 @@ const SCANS_MAX: usize = 10_000;
 /// How long a stop is awaited without sleeping.
 const SPIN: Duration = Duration::from_micros(300);
 
+/// How long others wait at most, each time, for one that does not stop; then all go on for a while.
+const TRY: Duration = Duration::from_millis(100);
+const TRY_PAUSE: Duration = Duration::from_millis(50);
+
 /// How long a thread may take to stop that writes for a tracer.
 const POKE_PATIENCE: Duration = Duration::from_secs(1);
 /// How long between two looks whether code has been left.
@@ -96,11 +100,45 @@ pub enum Who<'a> {
 }
 
 /// Stops `who` of a process, does `work`, lets them go, and returns how long they were stopped, too.
+///
+/// A thread that waits for a device stops when that has answered. Others do not wait so long for it: they go on, and are
+/// stopped again a little later, until `patience` is over.
 pub fn while_stopped<T: Send>(
     process: ProcessId,
     who: Who<'_>,
     patience: Duration,
     work: impl FnOnce(&Stopped) -> T + Send,
+) -> Result<(T, Duration), TraceeError> {
+    let begun = Instant::now();
+    let until = begun + patience;
+    let mut work = Some(work);
+    loop {
+        match try_stopped(process, who, until.min(Instant::now() + TRY), &mut work) {
+            Err(TraceeError::Stuck { .. }) if Instant::now() < until => sleep(TRY_PAUSE),
+            Err(TraceeError::Stuck {
+                process,
+                thread,
+                uninterruptible,
+                ..
+            }) => {
+                return Err(TraceeError::Stuck {
+                    process,
+                    thread,
+                    waited: begun.elapsed(),
+                    uninterruptible,
+                });
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Does it once, if all of them stop until then.
+fn try_stopped<T: Send>(
+    process: ProcessId,
+    who: Who<'_>,
+    until: Instant,
+    work: &mut Option<impl FnOnce(&Stopped) -> T + Send>,
 ) -> Result<(T, Duration), TraceeError> {
     thread::scope(|scope| {
         let tracer = scope.spawn(|| {
@@ -108,7 +146,8 @@ pub fn while_stopped<T: Send>(
                 threads: Vec::new(),
             };
             // Left early, this thread ends, and the kernel lets everybody go.
-            let began = stopped.stop(process, who, Instant::now() + patience)?;
+            let began = stopped.stop(process, who, until)?;
+            let work = work.take().ok_or(TraceeError::Gone(process))?;
             let done = work(&stopped);
             stopped.release();
             Ok((done, began.elapsed()))

@@ -124,7 +124,7 @@ pub fn plan(spec: &Spec, target: &Target, until: Until) -> Result<Plan, SyscallE
     let mut library = Library::default();
     let mut changes = Vec::new();
     for process in target.processes() {
-        let covered = tampering::check_filter(process, &rules)
+        let covered = tampering::check_filter(process, &rules, tampering::START_PATIENCE)
             .and_then(|()| Ok(Program::open(process, &mut library)?.rehearse(&all, lease)?));
         match covered {
             Ok(coverage) => {

@@ -47,6 +47,8 @@ const YOUNG_NS: u64 = 2_000_000_000;
 const MAPS_EVERY_NS: u64 = 1_000_000_000;
 /// How long the patching of one process may keep the others waiting, whose lease goes on.
 const ADOPTION_PATIENCE: Duration = Duration::from_millis(500);
+/// How long it may take while there are no others: a thread that waits for a disk stops when that has answered.
+pub(super) const START_PATIENCE: Duration = Duration::from_secs(10);
 /// A program has its C library within this of its start, and is looked at often until then.
 const STARTING_NS: u64 = 100_000_000;
 /// How often.
@@ -445,6 +447,11 @@ impl Tampering {
 
     /// Patches one process, or what it has mapped since.
     fn adopt(&mut self, process: ProcessId) -> Result<(), SyscallError> {
+        let patience = if self.carried.values().any(|one| one.was_patched) {
+            ADOPTION_PATIENCE
+        } else {
+            START_PATIENCE
+        };
         let now = boottime_ns();
         let new = || Carried::of(process, now);
         let known = self.carried.entry(process).or_insert_with(new);
@@ -459,7 +466,7 @@ impl Tampering {
         // What is mapped while it is patched is seen at the next look; where it fails, it is tried again then.
         known.code = None;
         let code = code_of(process.pid);
-        check_filter(process, &self.rules)?;
+        check_filter(process, &self.rules, patience)?;
         // Read before anybody has to wait for that.
         let calls: Vec<u32> = self.calls.iter().map(|call| call.number().into()).collect();
         let coverage = Program::open(process, &mut self.library)?.coverage(&calls);
@@ -475,7 +482,7 @@ impl Tampering {
         let patch = || {
             let program = Program::open(process, library)?;
             let is_heir = program.state()?.owners == [lease.owner];
-            let patched = program.patch(&rules, lease, ADOPTION_PATIENCE)?;
+            let patched = program.patch(&rules, lease, patience)?;
             Ok::<_, PatchError>((is_heir, patched, program.into_carrier()?))
         };
         let (is_heir, patched, carrier) = self.entry.change(&[], patch)??;
@@ -657,10 +664,14 @@ impl Carried {
 }
 
 /// Refuses to make calls in the name of a process whose filters do not let them pass: it might be ended for them.
-pub(super) fn check_filter(process: ProcessId, rules: &Rules) -> Result<(), SyscallError> {
+pub(super) fn check_filter(
+    process: ProcessId,
+    rules: &Rules,
+    patience: Duration,
+) -> Result<(), SyscallError> {
     let made = rules.rules.iter().flat_map(|(_, rule)| rule.makes());
     let made: BTreeSet<Call> = made.collect();
-    let permits = || seccomp::permits(process, &made, ADOPTION_PATIENCE);
+    let permits = || seccomp::permits(process, &made, patience);
     if made.is_empty() || permits().map_err(PatchError::from)? {
         return Ok(());
     }

@@ -16,6 +16,7 @@ mod lease;
 mod mapped;
 mod module;
 mod program;
+mod rule;
 mod sites;
 mod stub;
 #[cfg(test)]
@@ -26,5 +27,6 @@ pub use lease::{Lease, LeaseError, deadline};
 pub use mapped::Library;
 pub use module::{Code, Module, ModuleError, Room};
 pub use program::{Coverage, PatchError, Patched, Program, Recovered, State, Uncovered};
+pub use rule::{Act, Only, Pick, Rule};
 pub use sites::{Refused, Site, Sites, Unfit};
-pub use stub::{Act, Only, PREFIX_MAX, Pick, Rule, Stub, StubError};
+pub use stub::{PREFIX_MAX, Stub, StubError};

@@ -6,10 +6,9 @@
 //! where a call is hit, and do not change how often. Whatever passes makes the real call in the program's own code. Behind
 //! the deadline everything passes, whoever has died.
 //!
-//! What came of calls can be counted, where somebody has found memory for that. Dice need none: they are the time stamp counter and the stack pointer, mixed (splitmix64's finalizer, Steele, Lea and
-//! Flood, 2014).
-
-use std::collections::BTreeSet;
+//! What came of calls can be counted, where somebody has found memory for that. Dice need none: they are the time stamp counter
+//! and the stack pointer, multiplied, folded and multiplied again (by the factors of splitmix64's finalizer, Steele, Lea and
+//! Flood, 2014), of which the upper half is taken. There is little room in some programs, and the dice are in it for each call.
 
 use iced_x86::{
     BlockEncoderOptions, Code, IcedError, Instruction, MemoryOperand, Register,
@@ -20,8 +19,10 @@ use iced_x86::{
 };
 use nix::libc;
 
-use super::{Lease, Site};
-use crate::syscalls::Call;
+use super::{
+    Lease, Site,
+    rule::{Act, Only, Pick, Rule},
+};
 
 /// What every stub begins with, whatever its version.
 pub const MARK: [u8; 8] = *b"MURPHYS\x01";
@@ -49,7 +50,9 @@ pub const PREFIX_MAX: usize = 128;
 /// What a program may have below its stack pointer.
 const RED_ZONE: i32 = 128;
 /// What is kept while a call that is hit is looked at: registers, and room for what is read.
-const KEPT: i32 = 32;
+const KEPT: i32 = 40;
+/// Where in it is to where a look goes back.
+const BACK: i32 = 32;
 const FRAME: i32 = RED_ZONE + KEPT + STAT;
 /// `struct stat`, and where in it are the device and the kind of a file (`stat(2)`).
 const STAT: i32 = 160;
@@ -59,108 +62,6 @@ const STAT_MODE: i32 = 24;
 const KIND: i32 = 0o170_000;
 /// The first of the values of `rax` that are errors.
 const FIRST_ERROR: i32 = -4095;
-
-/// What is done to some of a program's calls.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Rule {
-    /// To which calls, by their number.
-    pub call: u32,
-    /// How many of them are hit, in 2^-32: all with 2^32.
-    pub chance: u64,
-    /// Which of those that are hit are meant.
-    pub only: Vec<Only>,
-    /// Which of those it is done to.
-    pub pick: Pick,
-    /// What is done.
-    pub act: Act,
-}
-
-/// Which calls are meant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Only {
-    /// Those whose descriptor, the first argument, is neither below nor above these.
-    Descriptors(u32, u32),
-    /// Those whose descriptor is of one of these kinds, in the bits of `S_IFMT`.
-    Kinds(Vec<u32>),
-    /// Those whose descriptor does not wait: `O_NONBLOCK` is set.
-    NonBlocking,
-    /// Those whose descriptor is a file of this device, `st_dev`.
-    Device(u64),
-    /// Those whose descriptor is a file whose path begins so, by `/proc/self/fd`; with a NUL behind it, is so.
-    DescriptorPath(Vec<u8>),
-    /// Those that are given a path that begins so, as it is given, in this argument (0 or 1); with a NUL behind it, that is so.
-    Path(u8, Vec<u8>),
-    /// Those whose second argument, masked, is one of these: the operation of a `futex(2)`.
-    Operation {
-        /// Its bits that count.
-        mask: u32,
-        /// What they may be.
-        any: Vec<u32>,
-    },
-}
-
-/// Which of the calls that are meant are hit, beside the chance of each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pick {
-    /// All that the chance hits.
-    Each,
-    /// Those of some turns, from 1 on: the first, the last, and how many on from one to the next.
-    Turns {
-        /// The first.
-        first: u64,
-        /// The last.
-        last: u64,
-        /// 1 for all of them.
-        step: u64,
-    },
-    /// Those of bursts, by a chain of two states: how likely a burst begins with a call, and ends before the next one, in 2^-32
-    /// each.
-    Bursts {
-        /// Of a call outside a burst, to begin one.
-        begin: u64,
-        /// Of a call in a burst, to be behind it.
-        end: u64,
-    },
-    /// No more than so many in a row.
-    AtMost(u64),
-}
-
-/// What is done to a call that is hit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Act {
-    /// It fails, and is not made.
-    Fail(u16),
-    /// It fails with `EPIPE`, and its thread gets a `SIGPIPE`, unless its flags say that it wants none (`MSG_NOSIGNAL`): of those
-    /// calls that have some, in this argument (2 or 3).
-    BreakPipe(Option<u8>),
-    /// It is made, and what came of it is lost: it fails, unless it has failed itself.
-    FailAfter(u16),
-    /// It is made for half as many bytes, one at least: of calls whose third argument is a length.
-    Short,
-    /// It is made so many nanoseconds later.
-    Delay(u64),
-}
-
-impl Rule {
-    /// The calls that a stub makes for it on its own account: what filters system calls must let them pass.
-    pub fn makes(&self) -> BTreeSet<Call> {
-        let looks = self.only.iter().filter_map(|only| match only {
-            Only::Descriptors(..) | Only::Operation { .. } => None,
-            Only::Kinds(_) | Only::Device(_) => Some(libc::SYS_fstat),
-            Only::NonBlocking => Some(libc::SYS_fcntl),
-            Only::DescriptorPath(_) => Some(libc::SYS_readlink),
-            Only::Path(..) => Some(libc::SYS_access),
-        });
-        let acts: &[libc::c_long] = match self.act {
-            Act::Fail(_) | Act::FailAfter(_) | Act::Short => &[],
-            Act::BreakPipe(_) => &[libc::SYS_gettid, libc::SYS_getpid, libc::SYS_tgkill],
-            Act::Delay(_) => &[libc::SYS_nanosleep],
-        };
-        let all = looks.chain(acts.iter().copied());
-        let all = all.filter_map(|call| u16::try_from(call).ok());
-        all.map(Call::of).collect()
-    }
-}
 
 /// Why there is no stub.
 #[derive(Debug, thiserror::Error)]
@@ -203,6 +104,14 @@ struct Header {
     chances: Vec<CodeLabel>,
 }
 
+/// What is written once, however many rules need it.
+struct Shared {
+    /// Where each question is asked.
+    looks: Vec<(Only, CodeLabel)>,
+    /// Where a signal is sent.
+    signal: Option<CodeLabel>,
+}
+
 impl Stub {
     /// Writes the code for some sites of a module, to be at an address; `bias` is how far the module is shifted. All addresses
     /// are the process's.
@@ -216,10 +125,16 @@ impl Stub {
     ) -> Result<Self, StubError> {
         let mut code = CodeAssembler::new(64)?;
         let header = write_header(&mut code, rules, lease, counts)?;
+        let shared = Shared {
+            looks: write_looks(&mut code, rules)?,
+            signal: write_signal(&mut code, rules)?,
+        };
         let mut starts = Vec::new();
         for ((place, rule), chance) in (0..).zip(rules).zip(&header.chances) {
             let count = counts.map(|counts| counts + 8 * COUNTED * place);
-            starts.push(write_rule(&mut code, rule, &header, *chance, count)?);
+            starts.push(write_rule(
+                &mut code, rule, &header, *chance, count, &shared,
+            )?);
         }
         let mut any = code.create_label();
         if sites.iter().any(|site| site.number.is_none()) {
@@ -316,6 +231,99 @@ fn write_header(
     })
 }
 
+/// Goes to something that is written once, and comes back.
+fn write_asking(code: &mut CodeAssembler, what: CodeLabel) -> Result<(), IcedError> {
+    let mut back = code.create_label();
+    code.lea(rax, ptr(back))?;
+    code.jmp(what)?;
+    code.set_label(&mut back)?;
+    code.zero_bytes()
+}
+
+/// Writes how a thread gets a `SIGPIPE`, where a rule says that one does.
+fn write_signal(code: &mut CodeAssembler, rules: &[Rule]) -> Result<Option<CodeLabel>, IcedError> {
+    let breaks = |rule: &Rule| matches!(rule.act, Act::BreakPipe(_));
+    if !rules.iter().any(breaks) {
+        return Ok(None);
+    }
+    let signal = write_question(code, |code, _| {
+        write_call(code, libc::SYS_gettid)?;
+        code.mov(esi, eax)?;
+        write_call(code, libc::SYS_getpid)?;
+        code.mov(edi, eax)?;
+        code.mov(edx, libc::SIGPIPE)?;
+        write_call(code, libc::SYS_tgkill)
+    })?;
+    Ok(Some(signal))
+}
+
+/// Writes what rules ask of calls that are hit, each question once however many rules ask it; what is known without a look is no
+/// question. They are come to with the place to go back to in `rax`, and answer there with 0 in it if the call is meant.
+fn write_looks(
+    code: &mut CodeAssembler,
+    rules: &[Rule],
+) -> Result<Vec<(Only, CodeLabel)>, StubError> {
+    let mut looks: Vec<(Only, CodeLabel)> = Vec::new();
+    for only in rules.iter().flat_map(|rule| &rule.only) {
+        if looks.iter().any(|(one, _)| one == only) {
+            continue;
+        }
+        let look = match only {
+            Only::Descriptors(..) | Only::Operation { .. } => continue,
+            Only::Kinds(kinds) => write_stat(code, |code, other| {
+                let mut is_meant = code.create_label();
+                code.mov(ecx, ptr(rsp + KEPT + STAT_MODE))?;
+                code.and(ecx, KIND)?;
+                for kind in kinds {
+                    code.cmp(ecx, kind.cast_signed())?;
+                    code.je(is_meant)?;
+                }
+                code.jmp(other)?;
+                code.set_label(&mut is_meant)?;
+                code.zero_bytes()
+            })?,
+            Only::NonBlocking => write_question(code, |code, other| {
+                code.mov(esi, libc::F_GETFL)?;
+                write_call(code, libc::SYS_fcntl)?;
+                code.test(eax, eax)?;
+                code.js(other)?;
+                code.test(eax, libc::O_NONBLOCK)?;
+                code.je(other)
+            })?,
+            Only::Device(device) => write_stat(code, |code, other| {
+                code.mov(rcx, *device)?;
+                code.cmp(rcx, ptr(rsp + KEPT + STAT_DEVICE))?;
+                code.jne(other)
+            })?,
+            Only::Path(argument, prefix) => write_given_path(code, *argument, prefix)?,
+            Only::DescriptorPath(prefix) => write_descriptor_path(code, prefix)?,
+        };
+        looks.push((only.clone(), look));
+    }
+    Ok(looks)
+}
+
+/// Keeps what a call must keep, looks, and goes back with the answer.
+fn write_question(
+    code: &mut CodeAssembler,
+    look: impl FnOnce(&mut CodeAssembler, CodeLabel) -> Result<(), IcedError>,
+) -> Result<CodeLabel, IcedError> {
+    let [mut start, mut unmeant, mut answered] = [(); 3].map(|()| code.create_label());
+    code.set_label(&mut start)?;
+    write_keep(code)?;
+    code.mov(ptr(rsp + BACK), rax)?;
+    look(code, unmeant)?;
+    code.xor(eax, eax)?;
+    code.jmp(answered)?;
+    code.set_label(&mut unmeant)?;
+    code.mov(eax, 1)?;
+    code.set_label(&mut answered)?;
+    code.mov(rcx, ptr(rsp + BACK))?;
+    write_restore(code)?;
+    code.jmp(rcx)?;
+    Ok(start)
+}
+
 /// Writes a rule. It is come to with the address of the site's `syscall` in `r11`.
 fn write_rule(
     code: &mut CodeAssembler,
@@ -323,6 +331,7 @@ fn write_rule(
     header: &Header,
     chance: CodeLabel,
     count: Option<u64>,
+    shared: &Shared,
 ) -> Result<CodeLabel, StubError> {
     let [mut start, mut pass, mut go_on, mut unmeant] = [(); 4].map(|()| code.create_label());
     let remembered = count.map(|count| count + 8 * REMEMBERED);
@@ -386,43 +395,19 @@ fn write_rule(
     code.set_label(&mut hit)?;
     code.mov(rdx, rcx)?;
     for only in &rule.only {
-        match only {
-            Only::Descriptors(..) | Only::Operation { .. } => {}
-            Only::Kinds(kinds) => write_stat(code, unmeant, |code, other| {
-                let mut is_meant = code.create_label();
-                code.mov(ecx, ptr(rsp + KEPT + STAT_MODE))?;
-                code.and(ecx, KIND)?;
-                for kind in kinds {
-                    code.cmp(ecx, kind.cast_signed())?;
-                    code.je(is_meant)?;
-                }
-                code.jmp(other)?;
-                code.set_label(&mut is_meant)?;
-                code.zero_bytes()
-            })?,
-            Only::NonBlocking => write_look(code, unmeant, |code, other| {
-                code.mov(esi, libc::F_GETFL)?;
-                write_call(code, libc::SYS_fcntl)?;
-                code.test(eax, eax)?;
-                code.js(other)?;
-                code.test(eax, libc::O_NONBLOCK)?;
-                code.je(other)
-            })?,
-            Only::Device(device) => write_stat(code, unmeant, |code, other| {
-                code.mov(rcx, *device)?;
-                code.cmp(rcx, ptr(rsp + KEPT + STAT_DEVICE))?;
-                code.jne(other)
-            })?,
-            Only::Path(argument, prefix) => write_given_path(code, unmeant, *argument, prefix)?,
-            Only::DescriptorPath(prefix) => write_descriptor_path(code, unmeant, prefix)?,
-        }
+        let Some((_, look)) = shared.looks.iter().find(|(one, _)| one == only) else {
+            continue;
+        };
+        write_asking(code, *look)?;
+        code.test(eax, eax)?;
+        code.jne(unmeant)?;
     }
     write_pick(code, go_on, rule.pick, remembered, header)?;
     if let Some(count) = count {
         code.mov(rcx, count + 8 * HITS)?;
         code.lock().inc(qword_ptr(rcx))?;
     }
-    write_act(code, rule, go_on)?;
+    write_act(code, rule, go_on, shared)?;
     Ok(start)
 }
 
@@ -430,15 +415,11 @@ fn write_rule(
 fn write_mix(code: &mut CodeAssembler, header: &Header) -> Result<(), IcedError> {
     code.xor(rax, rsp)?;
     code.add(rax, qword_ptr(header.seed))?;
-    for (shift, factor) in [30, 27].into_iter().zip(header.mix) {
-        code.mov(rdx, rax)?;
-        code.shr(rdx, shift)?;
-        code.xor(rax, rdx)?;
-        code.imul_2(rax, qword_ptr(factor))?;
-    }
+    code.imul_2(rax, qword_ptr(header.mix[0]))?;
     code.mov(rdx, rax)?;
-    code.shr(rdx, 31)?;
+    code.shr(rdx, 32)?;
     code.xor(rax, rdx)?;
+    code.imul_2(rax, qword_ptr(header.mix[1]))?;
     code.shr(rax, 32)
 }
 
@@ -555,10 +536,9 @@ fn write_call(code: &mut CodeAssembler, number: libc::c_long) -> Result<(), Iced
 /// Looks at the descriptor by `fstat(2)`. What is none fails in the real call.
 fn write_stat(
     code: &mut CodeAssembler,
-    go_on: CodeLabel,
     look: impl FnOnce(&mut CodeAssembler, CodeLabel) -> Result<(), IcedError>,
-) -> Result<(), IcedError> {
-    write_look(code, go_on, |code, unmeant| {
+) -> Result<CodeLabel, IcedError> {
+    write_question(code, |code, unmeant| {
         code.lea(rsi, ptr(rsp + KEPT))?;
         write_call(code, libc::SYS_fstat)?;
         code.test(eax, eax)?;
@@ -597,12 +577,11 @@ fn check(prefix: &[u8]) -> Result<(), StubError> {
 /// Looks at a path that is given. That it can be read `access(2)` proves, which reads all of it.
 fn write_given_path(
     code: &mut CodeAssembler,
-    go_on: CodeLabel,
     argument: u8,
     prefix: &[u8],
-) -> Result<(), StubError> {
+) -> Result<CodeLabel, StubError> {
     check(prefix)?;
-    write_look(code, go_on, |code, unmeant| {
+    let look = write_question(code, |code, unmeant| {
         if argument == 1 {
             code.mov(rdi, rsi)?;
         }
@@ -612,15 +591,11 @@ fn write_given_path(
         code.je(unmeant)?;
         write_compare(code, prefix, unmeant)
     })?;
-    Ok(())
+    Ok(look)
 }
 
 /// Looks at the path of a descriptor: as much of it as is compared.
-fn write_descriptor_path(
-    code: &mut CodeAssembler,
-    go_on: CodeLabel,
-    prefix: &[u8],
-) -> Result<(), StubError> {
+fn write_descriptor_path(code: &mut CodeAssembler, prefix: &[u8]) -> Result<CodeLabel, StubError> {
     /// How long the path of a descriptor is at most, with its end: `/proc/self/fd/4294967295`.
     const LINK: i32 = 32;
     const DIRECTORY: &[u8; 16] = b"//proc/self//fd/";
@@ -632,7 +607,7 @@ fn write_descriptor_path(
         let half = DIRECTORY[at..].first_chunk().copied().unwrap_or_default();
         u64::from_le_bytes(half)
     });
-    write_look(code, go_on, |code, unmeant| {
+    let look = write_question(code, |code, unmeant| {
         // Its digits, from the last: behind them is the end, and before them comes the directory.
         let mut digit = code.create_label();
         code.mov(eax, edi)?;
@@ -661,7 +636,7 @@ fn write_descriptor_path(
         code.lea(rdi, ptr(rsp + KEPT + LINK))?;
         write_compare(code, text, unmeant)
     })?;
-    Ok(())
+    Ok(look)
 }
 
 /// Goes on behind the call as if it had failed.
@@ -672,7 +647,12 @@ fn write_failure(code: &mut CodeAssembler, errno: i32) -> Result<(), IcedError> 
 }
 
 /// Does to a call what is to be done, with the address of the site's `syscall` in `r11`.
-fn write_act(code: &mut CodeAssembler, rule: &Rule, go_on: CodeLabel) -> Result<(), StubError> {
+fn write_act(
+    code: &mut CodeAssembler,
+    rule: &Rule,
+    go_on: CodeLabel,
+    shared: &Shared,
+) -> Result<(), StubError> {
     match rule.act {
         Act::Fail(errno) => write_failure(code, errno.into())?,
         Act::BreakPipe(flags) => {
@@ -684,14 +664,9 @@ fn write_act(code: &mut CodeAssembler, rule: &Rule, go_on: CodeLabel) -> Result<
                 }
                 code.jne(is_quiet)?;
             }
-            write_keep(code)?;
-            write_call(code, libc::SYS_gettid)?;
-            code.mov(esi, eax)?;
-            write_call(code, libc::SYS_getpid)?;
-            code.mov(edi, eax)?;
-            code.mov(edx, libc::SIGPIPE)?;
-            write_call(code, libc::SYS_tgkill)?;
-            write_restore(code)?;
+            if let Some(signal) = shared.signal {
+                write_asking(code, signal)?;
+            }
             code.set_label(&mut is_quiet)?;
             write_failure(code, libc::EPIPE)?;
         }
