@@ -73,7 +73,12 @@ static long make_writev(void) {
   return writev(file, &vector, 1);
 }
 static long make_pwrite64(void) { return pwrite(file, "x", 1, 0); }
+#ifdef __GLIBC__
 static long make_close(void) { return close(dup(file)); }
+#else
+// musl tells nobody of EINTR.
+static long make_close(void) { return syscall(SYS_close, dup(file)); }
+#endif
 static long make_fsync(void) { return fsync(file); }
 static long make_fdatasync(void) { return fdatasync(file); }
 static long make_fallocate(void) { return fallocate(file, 0, 0, 64); }
@@ -82,7 +87,8 @@ static long make_open(void) { return opened(syscall(SYS_open, "file", O_RDONLY))
 static long make_openat(void) { return opened(openat(AT_FDCWD, "file", O_RDONLY)); }
 static long make_newfstatat(void) {
   struct stat stat;
-  return fstatat(AT_FDCWD, "file", &stat, 0);
+  // musl asks by stat(2).
+  return syscall(SYS_newfstatat, AT_FDCWD, "file", &stat, 0);
 }
 static long make_fstat(void) {
   struct stat stat;

@@ -10,11 +10,13 @@
 //! and the stack pointer, multiplied, folded and multiplied again (by the factors of splitmix64's finalizer, Steele, Lea and
 //! Flood, 2014), of which the upper half is taken. There is little room in some programs, and the dice are in it for each call.
 
+use std::collections::BTreeSet;
+
 use iced_x86::{
     BlockEncoderOptions, Code, IcedError, Instruction, MemoryOperand, Register,
     code_asm::{
-        CodeAssembler, CodeLabel, byte_ptr, dl, eax, ecx, edi, edx, esi, ptr, qword_ptr, r10d, r11,
-        rax, rcx, rdi, rdx, rsi, rsp,
+        AsmRegister64, CodeAssembler, CodeLabel, byte_ptr, dl, eax, ecx, edi, edx, esi, ptr,
+        qword_ptr, r10d, r11, rax, rcx, rdi, rdx, rsi, rsp,
     },
 };
 use nix::libc;
@@ -60,6 +62,8 @@ const STAT_DEVICE: i32 = 0;
 const STAT_MODE: i32 = 24;
 /// The bits of a mode that say a kind: `S_IFMT`.
 const KIND: i32 = 0o170_000;
+/// What a broken pipe is, in the numbers of rules.
+const EPIPE: u16 = 32;
 /// The first of the values of `rax` that are errors.
 const FIRST_ERROR: i32 = -4095;
 
@@ -106,10 +110,14 @@ struct Header {
 
 /// What is written once, however many rules need it.
 struct Shared {
+    /// Where the stub is.
+    at: u64,
     /// Where each question is asked.
     looks: Vec<(Only, CodeLabel)>,
     /// Where a signal is sent.
     signal: Option<CodeLabel>,
+    /// Where calls fail, by what they fail with.
+    failures: Vec<(u16, CodeLabel)>,
 }
 
 impl Stub {
@@ -126,17 +134,38 @@ impl Stub {
         let mut code = CodeAssembler::new(64)?;
         let header = write_header(&mut code, rules, lease, counts)?;
         let shared = Shared {
+            at,
             looks: write_looks(&mut code, rules)?,
             signal: write_signal(&mut code, rules)?,
+            failures: write_failures(&mut code, rules)?,
         };
-        let mut starts = Vec::new();
-        for ((place, rule), chance) in (0..).zip(rules).zip(&header.chances) {
-            let count = counts.map(|counts| counts + 8 * COUNTED * place);
-            starts.push(write_rule(
-                &mut code, rule, &header, *chance, count, &shared,
-            )?);
-        }
+        let mut starts: Vec<CodeLabel> = rules.iter().map(|_| code.create_label()).collect();
         let mut any = code.create_label();
+        let mut entries = vec![any; sites.len()];
+        let mut places = vec![Vec::new(); sites.len()];
+        for ((place, rule), chance) in (0..).zip(rules).zip(&header.chances) {
+            // What leads to a rule stands before it: the last comes to it without a jump, and the others by a short one.
+            let leads = |site: &Site| site.number == Some(rule.call);
+            let own: Vec<usize> = (0..sites.len()).filter(|at| leads(&sites[*at])).collect();
+            for (rest, at) in own
+                .iter()
+                .enumerate()
+                .map(|(i, at)| (own.len() - 1 - i, *at))
+            {
+                (entries[at], places[at]) = write_entry(&mut code, &sites[at], bias)?;
+                if rest > 0 {
+                    code.jmp(starts[place])?;
+                }
+            }
+            code.set_label(&mut starts[place])?;
+            let count = counts.map(|counts| counts + 8 * COUNTED * place as u64);
+            write_rule(&mut code, rule, &header, *chance, count, &shared)?;
+        }
+        let unnumbered = |at: &usize| sites[*at].number.is_none();
+        for at in (0..sites.len()).filter(unnumbered) {
+            (entries[at], places[at]) = write_entry(&mut code, &sites[at], bias)?;
+            code.jmp(any)?;
+        }
         if sites.iter().any(|site| site.number.is_none()) {
             code.set_label(&mut any)?;
             for (rule, start) in rules.iter().zip(&starts) {
@@ -145,31 +174,10 @@ impl Stub {
             }
             code.jmp(r11)?;
         }
-        let (mut entries, mut places) = (Vec::new(), Vec::new());
-        for site in sites {
-            let mut entry = code.create_label();
-            code.set_label(&mut entry)?;
-            entries.push(entry);
-            let mut moved = Vec::new();
-            for instruction in &site.moved {
-                moved.push(code.instructions().len());
-                code.add_instruction(shifted(*instruction, bias))?;
-            }
-            places.push(moved);
-            let syscall = site.syscall.wrapping_add(bias).cast_signed();
-            code.add_instruction(Instruction::with2(
-                Code::Lea_r64_m,
-                Register::R11,
-                MemoryOperand::with_base_displ(Register::RIP, syscall),
-            )?)?;
-            let to = match site.number {
-                None => any,
-                Some(number) => {
-                    let place = rules.iter().position(|rule| rule.call == number);
-                    starts[place.ok_or(StubError::NoRule(number))?]
-                }
-            };
-            code.jmp(to)?;
+        let known = |number: u32| rules.iter().any(|rule| rule.call == number);
+        let numbers = sites.iter().filter_map(|site| site.number);
+        if let Some(number) = numbers.into_iter().find(|number| !known(*number)) {
+            return Err(StubError::NoRule(number));
         }
         let options = BlockEncoderOptions::RETURN_NEW_INSTRUCTION_OFFSETS;
         let written = code.assemble_options(at, options)?;
@@ -187,6 +195,29 @@ impl Stub {
             bytes: written.inner.code_buffer,
         })
     }
+}
+
+/// Writes where a site leads: what is moved of it, and then on to its rule with the address of its `syscall`. Where that begins, and
+/// which of the instructions so far are the moved ones.
+fn write_entry(
+    code: &mut CodeAssembler,
+    site: &Site,
+    bias: u64,
+) -> Result<(CodeLabel, Vec<usize>), IcedError> {
+    let mut entry = code.create_label();
+    code.set_label(&mut entry)?;
+    let mut moved = Vec::new();
+    for instruction in &site.moved {
+        moved.push(code.instructions().len());
+        code.add_instruction(shifted(*instruction, bias))?;
+    }
+    let syscall = site.syscall.wrapping_add(bias).cast_signed();
+    code.add_instruction(Instruction::with2(
+        Code::Lea_r64_m,
+        Register::R11,
+        MemoryOperand::with_base_displ(Register::RIP, syscall),
+    )?)?;
+    Ok((entry, moved))
 }
 
 /// An instruction as it is in a module that is shifted.
@@ -229,6 +260,25 @@ fn write_header(
             .map(|rule| word(rule.chance))
             .collect::<Result<_, _>>()?,
     })
+}
+
+/// Counts one more at an address; where that is far away, `register` is lost.
+fn write_count(
+    code: &mut CodeAssembler,
+    at: u64,
+    address: u64,
+    register: AsmRegister64,
+) -> Result<(), IcedError> {
+    /// As far as an instruction reaches, but for the length of a stub.
+    const NEAR: u64 = 0x7f00_0000;
+    if at.abs_diff(address) > NEAR {
+        code.mov(register, address)?;
+        return code.lock().inc(qword_ptr(register));
+    }
+    let place = MemoryOperand::with_base_displ(Register::RIP, address.cast_signed());
+    let mut increment = Instruction::with1(Code::Inc_rm64, place)?;
+    increment.set_has_lock_prefix(true);
+    code.add_instruction(increment)
 }
 
 /// Goes to something that is written once, and comes back.
@@ -332,10 +382,9 @@ fn write_rule(
     chance: CodeLabel,
     count: Option<u64>,
     shared: &Shared,
-) -> Result<CodeLabel, StubError> {
-    let [mut start, mut pass, mut go_on, mut unmeant] = [(); 4].map(|()| code.create_label());
+) -> Result<(), StubError> {
+    let [mut pass, mut go_on, mut unmeant] = [(); 3].map(|()| code.create_label());
     let remembered = count.map(|count| count + 8 * REMEMBERED);
-    code.set_label(&mut start)?;
     // These are known without a look.
     for only in &rule.only {
         match only {
@@ -368,8 +417,7 @@ fn write_rule(
     code.cmp(rax, qword_ptr(header.deadline))?;
     code.ja(pass)?;
     if let Some(count) = count {
-        code.mov(rdx, count + 8 * MADE)?;
-        code.lock().inc(qword_ptr(rdx))?;
+        write_count(code, shared.at, count + 8 * MADE, rdx)?;
     }
     write_mix(code, header)?;
     code.cmp(rax, qword_ptr(chance))?;
@@ -387,8 +435,7 @@ fn write_rule(
 
     code.set_label(&mut unmeant)?;
     if let Some(count) = count {
-        code.mov(rcx, count + 8 * UNMEANT)?;
-        code.lock().inc(qword_ptr(rcx))?;
+        write_count(code, shared.at, count + 8 * UNMEANT, rcx)?;
     }
     code.jmp(go_on)?;
 
@@ -404,11 +451,9 @@ fn write_rule(
     }
     write_pick(code, go_on, rule.pick, remembered, header)?;
     if let Some(count) = count {
-        code.mov(rcx, count + 8 * HITS)?;
-        code.lock().inc(qword_ptr(rcx))?;
+        write_count(code, shared.at, count + 8 * HITS, rcx)?;
     }
-    write_act(code, rule, go_on, shared)?;
-    Ok(start)
+    write_act(code, rule, go_on, shared)
 }
 
 /// Makes a number of 32 bits that looks random of the time stamp counter in `rax`; `rdx` is lost.
@@ -639,11 +684,38 @@ fn write_descriptor_path(code: &mut CodeAssembler, prefix: &[u8]) -> Result<Code
     Ok(look)
 }
 
-/// Goes on behind the call as if it had failed.
-fn write_failure(code: &mut CodeAssembler, errno: i32) -> Result<(), IcedError> {
-    code.mov(rax, i64::from(-errno))?;
+/// Writes how calls fail that are not made: on behind the call.
+fn write_failures(
+    code: &mut CodeAssembler,
+    rules: &[Rule],
+) -> Result<Vec<(u16, CodeLabel)>, IcedError> {
+    let errno_of = |rule: &Rule| match rule.act {
+        Act::Fail(errno) => Some(errno),
+        Act::BreakPipe(_) => Some(EPIPE),
+        Act::FailAfter(_) | Act::Short | Act::Delay(_) => None,
+    };
+    let errnos: BTreeSet<u16> = rules.iter().filter_map(errno_of).collect();
+    let write = |errno: u16| {
+        let mut failure = code.create_label();
+        code.set_label(&mut failure)?;
+        write_failing(code, errno)?;
+        Ok((errno, failure))
+    };
+    errnos.into_iter().map(write).collect()
+}
+
+fn write_failing(code: &mut CodeAssembler, errno: u16) -> Result<(), IcedError> {
+    code.mov(rax, i64::from(-i32::from(errno)))?;
     code.lea(r11, ptr(r11 + 2))?;
     code.jmp(r11)
+}
+
+/// Goes to where calls fail so.
+fn write_failure(code: &mut CodeAssembler, errno: u16, shared: &Shared) -> Result<(), IcedError> {
+    match shared.failures.iter().find(|(one, _)| *one == errno) {
+        Some((_, failure)) => code.jmp(*failure),
+        None => write_failing(code, errno),
+    }
 }
 
 /// Does to a call what is to be done, with the address of the site's `syscall` in `r11`.
@@ -654,7 +726,7 @@ fn write_act(
     shared: &Shared,
 ) -> Result<(), StubError> {
     match rule.act {
-        Act::Fail(errno) => write_failure(code, errno.into())?,
+        Act::Fail(errno) => write_failure(code, errno, shared)?,
         Act::BreakPipe(flags) => {
             let mut is_quiet = code.create_label();
             if let Some(argument) = flags {
@@ -668,7 +740,7 @@ fn write_act(
                 write_asking(code, signal)?;
             }
             code.set_label(&mut is_quiet)?;
-            write_failure(code, libc::EPIPE)?;
+            write_failure(code, EPIPE, shared)?;
         }
         Act::FailAfter(errno) => {
             let mut failed = code.create_label();
