@@ -74,7 +74,7 @@ func main() {
 	fmt.Println("ready", os.Getpid(), 0)
 	for turn := 0; ; turn++ {
 		if turn%16 == 0 {
-			if _, err := os.Lstat("end"); err == nil {
+			if err := os.Chmod("end", 0600); err == nil {
 				return
 			}
 		}

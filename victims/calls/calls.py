@@ -58,6 +58,15 @@ CALLS = {
 }
 
 
+# By a call that nobody has fail.
+def is_over():
+    try:
+        os.chmod("end", 0o600)
+    except OSError:
+        return False
+    return True
+
+
 def count(place, number):
     at = 8 * (PLACES * place + number)
     (before,) = struct.unpack_from("Q", shared, at)
@@ -66,7 +75,7 @@ def count(place, number):
 
 print("ready", os.getpid(), 0, flush=True)
 turn = 0
-while turn % 16 or not os.path.lexists("end"):
+while turn % 16 or not is_over():
     turn += 1
     for place, name in enumerate(names):
         try:

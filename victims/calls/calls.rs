@@ -4,10 +4,10 @@
 
 use std::{
     env,
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, Permissions},
     io::{self, Read, Write},
     net::UdpSocket,
-    os::unix::fs::{symlink, FileExt},
+    os::unix::fs::{symlink, FileExt, PermissionsExt},
     process,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
@@ -39,7 +39,7 @@ fn main() -> io::Result<()> {
     println!("ready {} {}", process::id(), counts.as_ptr() as usize);
     let mut buffer = [0; 8];
     for turn in 0_u64.. {
-        if turn % 16 == 0 && fs::symlink_metadata("end").is_ok() {
+        if turn % 16 == 0 && fs::set_permissions("end", Permissions::from_mode(0o600)).is_ok() {
             break;
         }
         for (place, name) in names.iter().enumerate() {

@@ -3,6 +3,7 @@
 use std::{
     fs,
     hash::{DefaultHasher, Hash, Hasher},
+    ops::Range,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     thread::sleep,
@@ -113,6 +114,8 @@ pub struct Victim {
     /// Where its counts are in its memory, of one that says so.
     shared: Option<u64>,
     pub calls: Vec<&'static str>,
+    /// Whether nobody in it makes such calls but itself: some have threads of their own that do.
+    pub is_alone: bool,
 }
 
 impl Victim {
@@ -133,13 +136,18 @@ impl Victim {
             heard: Heard::start(guard, words),
             directory,
             shared: None,
+            is_alone: !matches!(program, Program::CallsJava | Program::CallsNode),
             calls: calls.to_vec(),
         };
         let at = victim.heard.wait_for("the victim is ready", 0, |line| {
             let at = line.text.strip_prefix("ready ")?.split(' ').nth(1)?;
-            Some(at.parse().expect("an address"))
+            Some(at.to_owned())
         });
-        victim.shared = (at != 0).then_some(at);
+        victim.shared = match at.parse() {
+            Ok(0) => None,
+            Ok(at) => Some(at),
+            Err(_) => Some(behind(&at, victim.heard.pid())),
+        };
         victim.go_on(10);
         Some(victim)
     }
@@ -212,8 +220,56 @@ pub fn counts(directory: &Path, place: usize) -> Vec<u64> {
     row(&directory.join("counts"), 0, place)
 }
 
+/// Where the memory of a process goes on behind words that nobody else has there.
+fn behind(mark: &str, pid: u32) -> u64 {
+    let words = mark
+        .split(',')
+        .map(|word| word.parse::<u64>().expect("a number"));
+    let mark: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
+    let memory = fs::File::open(format!("/proc/{pid}/mem")).expect("it runs");
+    for range in ranges(pid, |line| line.contains(" rw-p ")) {
+        let mut bytes = vec![0; usize::try_from(range.end - range.start).expect("it is mapped")];
+        // What is reserved only cannot be read.
+        if memory.read_exact_at(&mut bytes, range.start).is_err() {
+            continue;
+        }
+        let mut places = (0..bytes.len()).step_by(8);
+        if let Some(place) = places.find(|place| bytes[*place..].starts_with(&mark)) {
+            return range.start + (place + mark.len()) as u64;
+        }
+    }
+    panic!("its counts are nowhere");
+}
+
+/// What a process has mapped, of some lines.
+fn ranges(pid: u32, meant: impl Fn(&&str) -> bool) -> Vec<Range<u64>> {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("it runs");
+    let lines = maps.lines().filter(meant);
+    let range = |line: &str| {
+        let (from, to) = line.split(' ').next()?.split_once('-')?;
+        let [from, to] = [from, to].map(|one| u64::from_str_radix(one, 16).expect("an address"));
+        Some(from..to)
+    };
+    lines.filter_map(range).collect()
+}
+
 /// A row of the counts that begin somewhere in a file; zeros before there are any.
 fn row(file: &Path, begin: u64, place: usize) -> Vec<u64> {
+    /// No program makes so many calls between two looks.
+    const MOST: u64 = 1 << 20;
+    loop {
+        // A word may be read while it changes, half of it as it was.
+        let [before, after] = [(); 2].map(|()| read_row(file, begin, place));
+        let is_whole = |(before, after): (&u64, &u64)| {
+            after.checked_sub(*before).is_some_and(|more| more < MOST)
+        };
+        if before.iter().zip(&after).all(is_whole) {
+            return after;
+        }
+    }
+}
+
+fn read_row(file: &Path, begin: u64, place: usize) -> Vec<u64> {
     let mut bytes = vec![0; 8 * PLACES];
     let at = begin + u64::try_from(place * bytes.len()).expect("it is small");
     let Ok(file) = fs::File::open(file) else {
@@ -228,19 +284,12 @@ fn row(file: &Path, begin: u64, place: usize) -> Vec<u64> {
 
 /// A figure for all executable bytes of a process that are of files.
 pub fn code_of(pid: u32) -> u64 {
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("it runs");
     let memory = fs::File::open(format!("/proc/{pid}/mem")).expect("it runs");
     let mut hasher = DefaultHasher::new();
-    for line in maps
-        .lines()
-        .filter(|line| line.contains(" r-xp ") && line.contains('/'))
-    {
-        let range = line.split(' ').next().expect("a range");
-        let (from, to) = range.split_once('-').expect("a range");
-        let [from, to] = [from, to].map(|one| u64::from_str_radix(one, 16).expect("an address"));
-        let mut bytes = vec![0; usize::try_from(to - from).expect("it is mapped")];
+    for range in ranges(pid, |line| line.contains(" r-xp ") && line.contains('/')) {
+        let mut bytes = vec![0; usize::try_from(range.end - range.start).expect("it is mapped")];
         memory
-            .read_exact_at(&mut bytes, from)
+            .read_exact_at(&mut bytes, range.start)
             .expect("it is mapped");
         bytes.hash(&mut hasher);
     }
@@ -379,7 +428,11 @@ pub fn pairs(program: Program) -> Vec<(&'static str, Errno)> {
             continue;
         }
         for (errno, rank) in realism::errors(call) {
-            let is_met = rank == Rank::Environmental && is_met(name, of, errno);
+            // It makes such a call again until it is made.
+            let is_hidden = program == Program::CallsMusl
+                && name.starts_with("dup")
+                && errno.name() == Some("EBUSY");
+            let is_met = rank == Rank::Environmental && is_met(name, of, errno) && !is_hidden;
             if is_met && tells(program, errno) {
                 pairs.push((*name, errno));
             }
