@@ -15,6 +15,7 @@ mod dns;
 mod edge;
 mod finding;
 mod ground;
+pub mod http;
 mod lately;
 mod listening;
 mod lookups;

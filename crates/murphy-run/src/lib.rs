@@ -11,13 +11,16 @@
 //! 5. [`record::finish`] writes the [`Verdicts`] and the report;
 //! 6. a [`RunRecord`] is all of it read back, and [`report::render`] makes a page of it.
 //!
-//! The crate injects nothing, asks nobody and judges nothing; it remembers and shows.
+//! Besides, a [`Probe`] checks from outside that the system is as it should be, before, during and after a fault.
+//!
+//! The crate injects nothing and judges nothing; it asks nobody but what a probe says; it remembers and shows.
 
 #![forbid(unsafe_code)]
 
 pub mod clock;
 pub mod events;
 pub mod folder;
+pub mod probe;
 pub mod record;
 pub mod report;
 pub mod request;
@@ -29,6 +32,7 @@ pub mod verdict;
 pub use clock::Clock;
 pub use events::EventLog;
 pub use folder::Folder;
+pub use probe::Probe;
 pub use record::RunRecord;
 pub use request::{Machine, Request};
 pub use schedule::Schedule;

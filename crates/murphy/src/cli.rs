@@ -55,6 +55,8 @@ pub enum Verb {
     Ls(verbs::ls::LsArgs),
     /// Watch the network of a target, and say what is wrong there.
     Observe(verbs::observe::ObserveArgs),
+    /// Make the errors that a program really meets more frequent, and report what it survives.
+    Amplify(verbs::amplify::AmplifyArgs),
     /// Undo what is in force, whoever injected it.
     Recover(verbs::recover::RecoverArgs),
     /// Hunt for a broken promise: a real cluster, traffic, faults, a verdict.

@@ -4,19 +4,13 @@
 
 use std::{collections::BTreeMap, fmt, io, thread, time::Duration};
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::{
-    Request, StatusCode,
-    body::Bytes,
-    client::conn::http1,
-    header::{AUTHORIZATION, HOST},
-};
-use hyper_util::rt::TokioIo;
+use hyper::{Method, StatusCode, body::Bytes};
 use serde::Deserialize;
-use tokio::{net::TcpStream, time::timeout};
 
 use super::alarm::{Alarm, What};
+use crate::http::{Answer as Answered, AskError, Waiter, ask};
+
+pub use crate::http::{BadUrl, Url};
 
 /// Which alerts fired, as a range of time is asked for.
 const QUERY: &str = "ALERTS%7Balertstate%3D%22firing%22%7D";
@@ -26,35 +20,6 @@ const POINTS_MAX: u64 = 10_000;
 pub const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// No longer answer is read.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
-const PORT: u16 = 80;
-
-/// Where a Prometheus is.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Url {
-    /// As it is said, without who asks.
-    text: String,
-    host: String,
-    port: u16,
-    /// Before `/api`, without a slash at its end.
-    prefix: String,
-    /// What is said to prove who asks.
-    authorization: Option<String>,
-}
-
-/// Not the URL of a Prometheus.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadUrl {
-    /// Not one at all.
-    #[error(
-        "read the URL {0:?}: expected one such as http://127.0.0.1:9090, also with a path or with user:password@"
-    )]
-    Form(String),
-    /// Encrypted.
-    #[error(
-        "read the URL {0:?}: Murphy asks by http only; say http, or put a proxy of this machine before it"
-    )]
-    Tls(String),
-}
 
 /// Why it is not known which alerts fired.
 #[derive(Debug, thiserror::Error)]
@@ -125,92 +90,13 @@ impl Url {
         };
         format!(
             "{}/api/v1/query_range?query={QUERY}&start={}&end={}&step={}.{:03}",
-            self.prefix,
+            self.prefix(),
             seconds(range.from_ns),
             seconds(range.until_ns),
             range.step_ms / 1000,
             range.step_ms % 1000,
         )
     }
-
-    fn is_v6(&self) -> bool {
-        self.host.contains(':')
-    }
-}
-
-impl std::str::FromStr for Url {
-    type Err = BadUrl;
-
-    fn from_str(text: &str) -> Result<Self, BadUrl> {
-        let form = || BadUrl::Form(text.to_owned());
-        if text.starts_with("https://") {
-            return Err(BadUrl::Tls(text.to_owned()));
-        }
-        let rest = text.strip_prefix("http://").ok_or_else(form)?;
-        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        let (user, authority) = match authority.rsplit_once('@') {
-            Some((user, authority)) => (Some(user), authority),
-            None => (None, authority),
-        };
-        let (host, port) = match authority.strip_prefix('[') {
-            Some(rest) => {
-                let (host, port) = rest.split_once(']').ok_or_else(form)?;
-                host.parse::<std::net::Ipv6Addr>().map_err(|_| form())?;
-                (host, port.strip_prefix(':'))
-            }
-            None => match authority.split_once(':') {
-                Some((host, port)) => (host, Some(port)),
-                None => (authority, None),
-            },
-        };
-        let port = port.map_or(Ok(PORT), |port| port.parse().map_err(|_| form()))?;
-        let is_plain = |text: &str| {
-            text.bytes()
-                .all(|b| b.is_ascii_graphic() && !b"?#".contains(&b))
-        };
-        if host.is_empty() || !is_plain(host) || !is_plain(path) {
-            return Err(form());
-        }
-        let prefix = path.trim_end_matches('/').to_owned();
-        Ok(Self {
-            text: format!("http://{authority}{prefix}"),
-            host: host.to_owned(),
-            port,
-            prefix,
-            authorization: user.map(|user| format!("Basic {}", STANDARD.encode(unescaped(user)))),
-        })
-    }
-}
-
-impl fmt::Display for Url {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl fmt::Debug for Url {
-    /// Without the password.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.text.fmt(f)
-    }
-}
-
-/// `a@b` of `a%40b`; what is no escape stays as it is.
-fn unescaped(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let [first, more @ ..] = rest {
-        let digits = more.get(..2).and_then(|two| std::str::from_utf8(two).ok());
-        let escaped = digits.and_then(|two| u8::from_str_radix(two, 16).ok());
-        if let Some(byte) = escaped.filter(|_| *first == b'%') {
-            bytes.push(byte);
-            rest = &more[2..];
-        } else {
-            bytes.push(*first);
-            rest = more;
-        }
-    }
-    bytes
 }
 
 /// Asks which alerts fired from one time to another, both in nanoseconds since boot. Waits no longer than `limit`.
@@ -228,64 +114,45 @@ pub fn alerts(
         detail,
     };
     let asked = thread::scope(|scope| {
-        let asking = scope.spawn(|| ask_within(url, url.question(&range, clocks), limit));
+        let asking = scope.spawn(|| ask_within(url, &url.question(&range, clocks), limit));
         asking.join()
     });
     let body = asked.map_err(|_| wrong("a bug: asking has panicked".into()))??;
     parse(&body, &range, clocks).map_err(wrong)
 }
 
-fn ask_within(url: &Url, question: String, limit: Duration) -> Result<Bytes, PrometheusError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = runtime.map_err(|source| PrometheusError::Connect {
+fn ask_within(url: &Url, question: &str, limit: Duration) -> Result<Bytes, PrometheusError> {
+    let connect = |source| PrometheusError::Connect {
         url: url.to_string(),
         source,
-    })?;
-    let silent = || PrometheusError::Silent {
-        url: url.to_string(),
-        limit: limit.as_secs(),
     };
-    let asked = runtime.block_on(async { timeout(limit, ask(url, question)).await });
-    // A name that is still being looked up is waited for by nobody.
-    runtime.shutdown_background();
-    asked.unwrap_or_else(|_| Err(silent()))
-}
-
-async fn ask(url: &Url, question: String) -> Result<Bytes, PrometheusError> {
     let wrong = |error: &dyn fmt::Display| PrometheusError::Answer {
         url: url.to_string(),
         detail: error.to_string(),
     };
-    let connected = TcpStream::connect((url.host.as_str(), url.port)).await;
-    let stream = connected.map_err(|source| PrometheusError::Connect {
-        url: url.to_string(),
-        source,
-    })?;
-    let made = http1::handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = made.map_err(|error| wrong(&error))?;
-    // It ends with the sender, or with the time limit: the whole runtime goes with it.
-    tokio::spawn(connection);
-    let host = if url.is_v6() {
-        format!("[{}]:{}", url.host, url.port)
-    } else {
-        format!("{}:{}", url.host, url.port)
-    };
-    let mut request = Request::get(question).header(HOST, host);
-    if let Some(authorization) = &url.authorization {
-        request = request.header(AUTHORIZATION, authorization);
+    let waiter = Waiter::new().map_err(connect)?;
+    let asked = waiter.within(limit, ask(url, Method::GET, question, ANSWER_BYTES_MAX));
+    match asked {
+        None => Err(PrometheusError::Silent {
+            url: url.to_string(),
+            limit: limit.as_secs(),
+        }),
+        Some(Err(AskError::Connect(source))) => Err(connect(source)),
+        Some(Err(error)) => Err(wrong(&error)),
+        Some(Ok(answer)) => body_of(answer).map_err(|detail| wrong(&detail)),
     }
-    let request = request.body(Empty::<Bytes>::new());
-    let sent = sender.send_request(request.map_err(|error| wrong(&error))?);
-    let answer = sent.await.map_err(|error| wrong(&error))?;
-    let status = answer.status();
-    let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect();
-    let body = body.await.map_err(|error| wrong(&error))?.to_bytes();
+}
+
+/// What it answers, if it answers well.
+fn body_of(answer: Answered) -> Result<Bytes, String> {
+    if !answer.is_whole {
+        return Err(format!("it answers more than {ANSWER_BYTES_MAX} bytes"));
+    }
+    let status = answer.status;
     if status.is_success() {
-        return Ok(body);
+        return Ok(answer.body);
     }
-    let said = String::from_utf8_lossy(&body);
+    let said = String::from_utf8_lossy(&answer.body);
     let said: String = said.trim().chars().take(200).collect();
     let advice = match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
@@ -296,7 +163,7 @@ async fn ask(url: &Url, question: String) -> Result<Bytes, PrometheusError> {
         }
         _ => "",
     };
-    Err(wrong(&format_args!("it answers {status}: {said}{advice}")))
+    Err(format!("it answers {status}: {said}{advice}"))
 }
 
 #[derive(Deserialize)]
@@ -378,34 +245,6 @@ mod tests {
     const CLOCKS: Clocks = Clocks {
         booted_ns: 1_700_000_000_000_000_000,
     };
-
-    #[test]
-    fn a_url_is_read_and_never_said_with_its_password() {
-        let url: Url = "http://me:p%40ss@[::1]:9090/prom/".parse().unwrap();
-        assert_eq!((url.host.as_str(), url.port), ("::1", 9090));
-        assert_eq!(url.prefix, "/prom");
-        assert_eq!(url.authorization.as_deref(), Some("Basic bWU6cEBzcw=="));
-        assert_eq!(
-            format!("{url} {url:?}"),
-            "http://[::1]:9090/prom \"http://[::1]:9090/prom\""
-        );
-        let url: Url = "http://prometheus".parse().unwrap();
-        assert_eq!((url.port, url.prefix.as_str()), (80, ""));
-        for text in [
-            "127.0.0.1:9090",
-            "http://",
-            "http://a:b",
-            "http://a?x=1",
-            "http://[::1",
-        ] {
-            assert_eq!(
-                text.parse::<Url>(),
-                Err(BadUrl::Form(text.into())),
-                "{text}"
-            );
-        }
-        assert!(matches!("https://a".parse::<Url>(), Err(BadUrl::Tls(_))));
-    }
 
     #[test]
     fn a_long_time_is_asked_for_with_fewer_points() {

@@ -1,5 +1,6 @@
 //! The verbs, one file each: its arguments, what it does, how it says so.
 
+pub mod amplify;
 pub mod bug;
 pub mod check;
 pub mod completions;
@@ -48,6 +49,7 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Resume(args) => pause::run(&args, false, json),
         Verb::Ls(_) => ls::run(json),
         Verb::Observe(args) => observe::run(&args, json),
+        Verb::Amplify(args) => amplify::run(&args, json),
         Verb::Recover(args) => recover::run(&args, json),
         Verb::Hunt(args) => hunt::run(&args, json),
         Verb::Check(args) => check::run(&args, json),

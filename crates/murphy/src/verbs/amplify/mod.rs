@@ -1,0 +1,30 @@
+//! `murphy amplify` makes the errors that a program really meets more frequent, and reports what it survives.
+
+mod record;
+mod table;
+
+use clap::{Args, Subcommand};
+
+use crate::exit::{Exit, Failure};
+
+/// Arguments of `murphy amplify`.
+#[derive(Debug, Args)]
+pub struct AmplifyArgs {
+    /// Which step.
+    #[command(subcommand)]
+    pub step: Step,
+}
+
+/// The steps, in their order.
+#[derive(Debug, Subcommand)]
+pub enum Step {
+    /// Count what the system calls of a target fail with, interval by interval.
+    Record(record::RecordArgs),
+}
+
+/// Does a step.
+pub fn run(args: &AmplifyArgs, json: bool) -> Result<Exit, Failure> {
+    match &args.step {
+        Step::Record(args) => record::run(args, json),
+    }
+}

@@ -1,0 +1,200 @@
+//! `murphy amplify record`: what it counts is what a real program says that it has done, errors of its children included.
+
+mod harness;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead, BufReader, Write},
+    process::{Child, Command, Stdio},
+};
+
+use harness::{Guard, wait_until};
+use serde_json::Value;
+
+/// Does what it is told in rounds, until nobody tells it any more; half of it by a child.
+const VICTIM: &str = "
+import os, sys
+empty, unused = os.pipe2(os.O_NONBLOCK)
+def work():
+    for _ in range(300):
+        try: os.read(empty, 1)
+        except OSError: pass
+    for _ in range(20):
+        try: os.open('/no/such/file', os.O_RDONLY)
+        except OSError: pass
+    for _ in range(80):
+        os.getppid()
+print('ready', flush=True)
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        work()
+        os._exit(0)
+    os.waitpid(child, 0)
+    work()
+    print('done', flush=True)
+";
+
+struct Victim {
+    child: Child,
+    said: BufReader<std::process::ChildStdout>,
+}
+
+impl Victim {
+    fn start() -> Self {
+        let mut child = Command::new("python3")
+            .args(["-c", VICTIM])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python3");
+        let said = BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut victim = Self { child, said };
+        assert_eq!(victim.line(), "ready\n");
+        victim
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.said.read_line(&mut line).expect("it says something");
+        line
+    }
+
+    fn works(&mut self, rounds: usize) {
+        for _ in 0..rounds {
+            let stdin = self.child.stdin.as_mut().expect("a pipe");
+            writeln!(stdin, "go").expect("it listens");
+            assert_eq!(self.line(), "done\n");
+        }
+    }
+
+    fn target(&self) -> String {
+        format!("pid:{}", self.child.id())
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+/// How often each kind of calls is in the lines of a recording, and how many intervals are whole.
+fn read(lines: &str) -> (BTreeMap<String, u64>, usize) {
+    let lines = lines
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let mut counts = BTreeMap::new();
+    let mut intervals = 0;
+    for line in lines.skip(1) {
+        let text = |name: &str| {
+            line[name]
+                .as_str()
+                .map_or(String::new(), |text| format!(" {text}"))
+        };
+        if line["call"].is_string() {
+            let what = ["call", "operation", "kind", "errno"].map(text).concat();
+            *counts.entry(what.trim().to_owned()).or_default() +=
+                line["count"].as_u64().expect("a count");
+        } else {
+            assert_eq!(line["lost"], 0, "{line}");
+            intervals += 1;
+        }
+    }
+    (counts, intervals)
+}
+
+#[test]
+fn what_is_recorded_is_what_was_done() {
+    let Some(guard) = Guard::root_or_skip() else {
+        return;
+    };
+    let mut victim = Victim::start();
+    let path = guard.dir().join("errors.jsonl");
+    let words = ["amplify", "record", "--interval", "100ms", "--json", "-o"];
+    let murphy = guard
+        .murphy(words)
+        .arg(&path)
+        .args(["-t", &victim.target()])
+        .start();
+    wait_until("it records", || {
+        fs::metadata(&path).is_ok_and(|file| file.len() > 0)
+    });
+    victim.works(100);
+    murphy.signal("INT");
+    let ended = murphy.wait();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let file = fs::read_to_string(&path).expect("it was written");
+    assert_eq!(file, ended.stdout);
+    let header = file.lines().next().expect("a header");
+    let header: Value = serde_json::from_str(header).expect("JSON");
+    assert_eq!(header["murphy"], "errors");
+    assert_eq!(header["version"], 1);
+    let (counts, intervals) = read(&file);
+    // A hundred rounds of a child, and of its parent.
+    assert_eq!(counts["read pipe EAGAIN"], 100 * 2 * 300, "{counts:?}");
+    assert_eq!(counts["openat plain ENOENT"], 100 * 2 * 20, "{counts:?}");
+    assert_eq!(counts["getppid"], 100 * 2 * 80, "{counts:?}");
+    assert!(intervals >= 2, "{intervals}");
+}
+
+#[test]
+fn the_table_says_what_fails_how_often() {
+    let Some(guard) = Guard::root_or_skip() else {
+        return;
+    };
+    let mut victim = Victim::start();
+    let words = [
+        "amplify",
+        "record",
+        "--interval",
+        "500ms",
+        "--for",
+        "1s",
+        "--latency",
+        "--latency-unit",
+        "ms",
+    ];
+    let murphy = guard.murphy(words).args(["-t", &victim.target()]).start();
+    victim.works(400);
+    let ended = murphy.wait();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let row = ended
+        .stdout
+        .lines()
+        .find(|line| line.starts_with("read pipe*"))
+        .expect("a row");
+    assert!(row.contains("EAGAIN") && row.contains("100.0 %"), "{row}");
+    assert!(ended.stdout.contains("openat:plain"), "{}", ended.stdout);
+}
+
+#[test]
+fn bad_input_is_refused_before_anything_is_counted() {
+    let Some(guard) = Guard::root_or_skip() else {
+        return;
+    };
+    let victim = Victim::start();
+    let refused = |more: &[&str], code: i32, expected: &str| {
+        let ended = guard
+            .murphy(["amplify", "record"])
+            .args(["-t", &victim.target()])
+            .args(more)
+            .run();
+        assert_eq!(ended.code, code, "{ended:?}");
+        assert!(ended.stderr.contains(expected), "{ended:?}");
+    };
+    refused(&["--interval", "1ms"], 2, "--interval 1ms is too short");
+    refused(
+        &["--for", "3s"],
+        2,
+        "--for 3s is shorter than one interval of 15s",
+    );
+    refused(&["--latency-unit", "ms"], 2, "--latency");
+    refused(&["-t", "pid:4194304"], 3, "4194304");
+    let there = guard.dir().join("there");
+    fs::write(&there, "mine").unwrap();
+    refused(&["-o", there.to_str().unwrap()], 3, "it is there already");
+    assert_eq!(fs::read_to_string(&there).unwrap(), "mine");
+}
