@@ -6,6 +6,7 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{BufRead, BufReader, Write},
+    net::TcpListener,
     process::{Child, Command, Stdio},
 };
 
@@ -197,4 +198,79 @@ fn bad_input_is_refused_before_anything_is_counted() {
     fs::write(&there, "mine").unwrap();
     refused(&["-o", there.to_str().unwrap()], 3, "it is there already");
     assert_eq!(fs::read_to_string(&there).unwrap(), "mine");
+}
+
+#[test]
+fn probes_are_watched_beside_it_and_held_against_how_they_were() {
+    let Some(guard) = Guard::root_or_skip() else {
+        return;
+    };
+    let victim = Victim::start();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let at = listener.local_addr().expect("an address");
+    let path = guard.dir().join("errors.jsonl");
+    let words = [
+        "amplify",
+        "record",
+        "--interval",
+        "300ms",
+        "--for",
+        "900ms",
+        "--probe-every",
+        "20ms",
+    ];
+    let ended = guard
+        .murphy(words)
+        .args([
+            "-t",
+            &victim.target(),
+            "--probe",
+            &format!("up=tcp:{at}"),
+            "--probe",
+            "no=command:false",
+            "-o",
+        ])
+        .arg(&path)
+        .run();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(
+        ended.stderr.contains("probe up: ")
+            && ended
+                .stderr
+                .contains("before anything was attached 20 of 20"),
+        "{}",
+        ended.stderr
+    );
+    let file = fs::read_to_string(&path).expect("it was written");
+    let ends: Vec<Value> = file
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .filter(|line: &Value| line["probes"].is_object())
+        .collect();
+    assert_eq!(ends.len(), 3);
+    let sum = |name: &str, what: &str| -> u64 {
+        ends.iter()
+            .map(|line| line["probes"][name][what].as_u64().expect("a count"))
+            .sum()
+    };
+    assert!(
+        sum("up", "passed") >= 10 && sum("up", "passed") == sum("up", "made"),
+        "{ends:?}"
+    );
+    assert!(
+        sum("no", "made") >= 5 && sum("no", "passed") == 0,
+        "{ends:?}"
+    );
+    drop(listener);
+    let ended = guard
+        .murphy([
+            "amplify",
+            "record",
+            "--probe",
+            "htp://x",
+            "-t",
+            &victim.target(),
+        ])
+        .run();
+    assert_eq!(ended.code, 2, "{ended:?}");
 }

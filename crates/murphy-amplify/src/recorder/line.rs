@@ -6,6 +6,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use murphy_run::probe;
 use murphy_sys::census::{Kind, Operation};
 use serde::Serialize;
 
@@ -97,6 +98,8 @@ struct End<'a> {
     processes: Processes,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     jvm: &'a BTreeMap<u32, super::Columns>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    probes: &'a BTreeMap<String, probe::Figures>,
     own: Own,
 }
 
@@ -150,7 +153,12 @@ impl<W: Write> Writer<W> {
     }
 
     /// Writes an interval; what is read of it counts once its last line is there.
-    pub fn interval(&mut self, interval: &Interval, cost: &Cost) -> io::Result<()> {
+    pub fn interval(
+        &mut self,
+        interval: &Interval,
+        probes: &BTreeMap<String, probe::Figures>,
+        cost: &Cost,
+    ) -> io::Result<()> {
         for row in &interval.rows {
             let calls = Calls::of(interval.number, row, self.latency);
             write_line(&mut self.into, &calls)?;
@@ -162,6 +170,7 @@ impl<W: Write> Writer<W> {
             lost: interval.lost,
             processes: Processes::of(&interval.processes, interval.restarts),
             jvm: &interval.jvms,
+            probes,
             own: Own {
                 cpu_ns: cost.own_cpu_ns,
                 memory_bytes: cost.own_memory_bytes,

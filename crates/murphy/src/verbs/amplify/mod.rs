@@ -1,5 +1,6 @@
 //! `murphy amplify` makes the errors that a program really meets more frequent, and reports what it survives.
 
+mod probing;
 mod record;
 mod table;
 

@@ -14,7 +14,10 @@ use murphy_run::request::Machine;
 use murphy_sys::{census::Times, clock::realtime_ns, signal::Interrupts};
 use murphy_target::{MAX_TARGETS, Mode, Selector, Target};
 
-use super::table::{Table, Unit};
+use super::{
+    probing::{Probing, ProbingArgs},
+    table::{Table, Unit},
+};
 use crate::{
     exit::{Exit, Failure},
     output,
@@ -60,6 +63,10 @@ pub struct RecordArgs {
     /// Where the recording goes, for `murphy amplify model`; a file that is there is not overwritten.
     #[arg(short, long = "out", value_name = "FILE")]
     pub out: Option<PathBuf>,
+
+    /// What is watched beside it.
+    #[command(flatten)]
+    pub probing: ProbingArgs,
 
     /// Print one table below the other also on a terminal.
     #[arg(long)]
@@ -153,7 +160,9 @@ pub fn run(args: &RecordArgs, json: bool) -> Result<Exit, Failure> {
     let interrupts = interrupts()?;
     let target = args.find()?;
     say_left_out(&target);
+    let before = args.probing.before()?;
     let mut recorder = Recorder::begin(&target, spec).map_err(failure)?;
+    let probing = args.probing.begin(before)?;
     let mut writers = open(args, json)?;
     let began = Instant::now();
     // What nobody lives to see is no end.
@@ -165,9 +174,10 @@ pub fn run(args: &RecordArgs, json: bool) -> Result<Exit, Failure> {
         // What is left of a last interval that was cut short tells rates no less.
         let interval = recorder.close().map_err(failure)?;
         let cost = recorder.cost();
+        let probes = probing.as_ref().map(Probing::take).unwrap_or_default();
         for writer in &mut writers {
             writer
-                .interval(&interval, &cost)
+                .interval(&interval, &probes, &cost)
                 .map_err(not_written(args))?;
         }
         table.take(&interval);
@@ -179,6 +189,7 @@ pub fn run(args: &RecordArgs, json: bool) -> Result<Exit, Failure> {
             break;
         }
     }
+    probing.map_or(Ok(()), |probing| probing.end(json))?;
     if !json {
         output::note(&format!(
             "recorded {} of {}{}",
