@@ -85,6 +85,12 @@ impl Seen {
         }
     }
 
+    /// Adds those of another time.
+    pub fn extend(&mut self, more: Self) {
+        self.failed.extend(more.failed);
+        self.took_us.extend(more.took_us);
+    }
+
     /// How many looks there were.
     pub fn looks(&self) -> u64 {
         self.failed.len() as u64

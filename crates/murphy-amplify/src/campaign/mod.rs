@@ -1,5 +1,9 @@
 //! A campaign injects the errors of models at growing rates, and judges what the target does about each.
 
 pub mod effect;
+pub mod experiment;
 pub mod search;
+pub mod subject;
+pub mod trial;
 pub mod verdict;
+pub mod watching;

@@ -46,6 +46,14 @@ pub enum LaunchedError {
     /// It ended before it could be looked at.
     #[error(transparent)]
     Process(#[from] ProcessError),
+    /// What it says cannot be written down.
+    #[error("write what the command says into {}: {source}", path.display())]
+    Log {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// It could not be killed.
     #[error(transparent)]
     Fault(#[from] ProcessFaultError),
@@ -89,6 +97,8 @@ pub struct Start {
     pub time: Option<TimeOffsets>,
     /// Stopped before its first instruction, until [`Launched::go`].
     pub held: bool,
+    /// Where it writes instead: what comes is added at the end.
+    pub log: Option<PathBuf>,
 }
 
 impl From<Output> for Start {
@@ -100,6 +110,7 @@ impl From<Output> for Start {
             output,
             time: None,
             held: false,
+            log: None,
         }
     }
 }
@@ -167,7 +178,7 @@ impl Launched {
             Err(error) => {
                 // Nothing was started: the entry has nothing to undo and goes.
                 let _ = entry.end();
-                Err(error.into())
+                Err(error)
             }
         }
     }
@@ -313,7 +324,7 @@ fn end_in_namespace(namespace: &File) -> Result<(), ProcessFaultError> {
     Ok(())
 }
 
-fn spawn(argv: &[OsString], tag: &str, start: &Start) -> Result<Child, SpawnError> {
+fn spawn(argv: &[OsString], tag: &str, start: &Start) -> Result<Child, LaunchedError> {
     let mut launch = Launch::new(argv.to_vec());
     launch.env.push((TAG_VARIABLE.into(), tag.into()));
     launch.time = start.time;
@@ -326,7 +337,17 @@ fn spawn(argv: &[OsString], tag: &str, start: &Start) -> Result<Child, SpawnErro
             launch.stderr = Stdio::null();
         }
     }
+    if let Some(path) = &start.log {
+        let unwritable = |source| LaunchedError::Log {
+            path: path.clone(),
+            source,
+        };
+        let log = File::options().create(true).append(true).open(path);
+        let log = log.map_err(unwritable)?;
+        launch.stdout = Stdio::from(log.try_clone().map_err(unwritable)?);
+        launch.stderr = Stdio::from(log);
+    }
     launch.own_group = true;
     launch.stdin = Stdio::null();
-    launch.spawn()
+    Ok(launch.spawn()?)
 }

@@ -190,6 +190,17 @@ struct Carried {
     since_ns: u64,
 }
 
+/// As what an injection begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// Of a target that runs: one that cannot be patched is an error.
+    Running,
+    /// Of one that starts, and maps most of its code only then.
+    Starting,
+    /// Of one that runs, and whose calls all come to the dice and are never hit: what that alone does to it is seen so.
+    Idle,
+}
+
 /// An injection in force.
 #[derive(Debug)]
 pub struct Tampering {
@@ -210,7 +221,7 @@ pub struct Tampering {
 
 impl Tampering {
     /// Has calls of every process of the target fail that can be patched. The way back is on disk before. An error, and nothing
-    /// changed, where none can be: but not where the target `is_starting`, and maps most of its code only then.
+    /// changed, where none can be; see [`Begin`].
     pub fn inject(
         injector: &Injector,
         target: &Target,
@@ -218,9 +229,15 @@ impl Tampering {
         spec: &Spec,
         until: Until,
         seed: u64,
-        is_starting: bool,
+        begin: Begin,
     ) -> Result<Self, SyscallError> {
-        let rules = spec.rules()?;
+        let mut rules = spec.rules()?;
+        if begin == Begin::Idle {
+            for (_, rule) in &mut rules.rules {
+                rule.chance = 0;
+            }
+        }
+        let is_starting = begin == Begin::Starting;
         Lease::new(LEASE, 0, seed)?;
         let mut entry = injector.begin("syscall", &spec.to_string(), names, until)?;
         let id = entry.id().to_owned();

@@ -11,7 +11,7 @@ use murphy_fault::{
     ratio::Ratio,
     span::{Span, Until},
     syscall::{
-        Act, Calls, Descriptors, ENGINE, Kind, Paths, Pick, Spec, SpecError, SyscallError,
+        Act, Begin, Calls, Descriptors, ENGINE, Kind, Paths, Pick, Spec, SpecError, SyscallError,
         Tampered, Tampering, Turns, When, plan, spec::errno,
     },
     undo::Undo,
@@ -258,7 +258,11 @@ impl Stage {
             &self.spec,
             self.until,
             self.seed,
-            launched.is_some(),
+            if launched.is_some() {
+                Begin::Starting
+            } else {
+                Begin::Running
+            },
         )
         .map_err(syscall_failure)?;
         let id = tampering.id().to_owned();

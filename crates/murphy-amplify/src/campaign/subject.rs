@@ -1,0 +1,235 @@
+//! The subject is the system on which a campaign is: processes that somebody else runs and may start again, or a command that
+//! Murphy runs itself, and starts again when it has ended.
+
+use std::{
+    ffi::OsString,
+    fs, io,
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus, Stdio},
+};
+
+use murphy_fault::{
+    injector::Injector,
+    process::{Launched, LaunchedError, Output, Start},
+    span::Until,
+};
+use murphy_sys::process::ProcessId;
+use murphy_target::{MAX_TARGETS, Selector, Target, TargetError};
+
+use super::verdict::Death;
+
+/// So many of the last lines are kept that something has said before it died.
+const LINES_MAX: usize = 20;
+const LOG_BYTES_MAX: u64 = 1 << 16;
+
+/// Why there is no subject.
+#[derive(Debug, thiserror::Error)]
+pub enum SubjectError {
+    /// It is not found.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// It does not start.
+    #[error(transparent)]
+    Launched(#[from] LaunchedError),
+    /// Nobody knows how to start it again.
+    #[error("start the target again: {0} has ended, and nobody said how; --restart 'COMMAND' does")]
+    NoRestart(String),
+    /// The command that starts it again fails.
+    #[error("start the target again by {command:?}: {why}")]
+    Restart {
+        /// Which.
+        command: String,
+        /// Why.
+        why: String,
+    },
+    /// What it says cannot be read.
+    #[error("read {}: {source}", path.display())]
+    Log {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// How the subject is found, and started again.
+#[derive(Clone, Debug)]
+pub enum Plan {
+    /// Processes that run.
+    Found {
+        /// Who.
+        targets: Vec<Selector>,
+        /// What starts it again, words of a shell.
+        restart: Option<String>,
+    },
+    /// A command of Murphy's.
+    Launched {
+        /// Its words.
+        argv: Vec<OsString>,
+        /// Where what it says is written.
+        log: PathBuf,
+    },
+}
+
+/// A system under test.
+#[derive(Debug)]
+pub struct Subject {
+    plan: Plan,
+    launched: Option<Launched>,
+    /// Those that it stands and falls with.
+    leaders: Vec<ProcessId>,
+    target: Option<Target>,
+}
+
+impl Subject {
+    /// Finds or starts it.
+    pub fn begin(plan: Plan, injector: &Injector) -> Result<Self, SubjectError> {
+        let mut subject = Self {
+            plan,
+            launched: None,
+            leaders: Vec::new(),
+            target: None,
+        };
+        subject.find(injector)?;
+        Ok(subject)
+    }
+
+    fn find(&mut self, injector: &Injector) -> Result<(), SubjectError> {
+        let target = match &self.plan {
+            Plan::Found { targets, .. } => Target::find(targets, MAX_TARGETS, [])?,
+            Plan::Launched { argv, log } => {
+                let start = Start {
+                    fault: ("process", "launch".into()),
+                    until: Until::Forever,
+                    output: Output::Nowhere,
+                    time: None,
+                    held: false,
+                    log: Some(log.clone()),
+                };
+                let launched = Launched::start(injector, argv.clone(), start)?;
+                let process = launched.process();
+                // Whatever comes of it, it is to be ended.
+                let launched = self.launched.insert(launched);
+                let process = process.or_else(|_| launched.process())?;
+                Target::of_processes("launch", &[process], [])?
+            }
+        };
+        self.leaders = leaders(&target);
+        self.target = Some(target);
+        Ok(())
+    }
+
+    /// Who it is now.
+    pub fn target(&self) -> Option<&Target> {
+        self.target.as_ref()
+    }
+
+    /// How it has ended, if it has.
+    pub fn death(&mut self) -> Option<Death> {
+        if let Some(launched) = &mut self.launched {
+            let status = launched.ended().ok()??;
+            return Some(Death {
+                how: how(status),
+                said: self.said(),
+            });
+        }
+        let is_dead = self.leaders.iter().all(|leader| !leader.is_alive());
+        is_dead.then(|| Death {
+            how: "it is gone".into(),
+            said: Vec::new(),
+        })
+    }
+
+    /// What a launched command has said last.
+    fn said(&self) -> Vec<String> {
+        let Plan::Launched { log, .. } = &self.plan else {
+            return Vec::new();
+        };
+        last_lines(log).unwrap_or_default()
+    }
+
+    /// Starts it again, whether it lives or not.
+    pub fn restart(&mut self, injector: &Injector) -> Result<(), SubjectError> {
+        if let Some(launched) = self.launched.take() {
+            // What cannot be ended is said when the campaign ends: its injection stays in the journal.
+            let _ = launched.end();
+        }
+        if let Plan::Found { targets, restart } = &self.plan {
+            let names: Vec<String> = targets.iter().map(ToString::to_string).collect();
+            let Some(command) = restart else {
+                return Err(SubjectError::NoRestart(names.join(" ")));
+            };
+            let failed = |why: String| SubjectError::Restart {
+                command: command.clone(),
+                why,
+            };
+            let output = Command::new("sh")
+                .args(["-c", command])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status()
+                .map_err(|error| failed(error.to_string()))?;
+            if !output.success() {
+                return Err(failed(how(output)));
+            }
+        }
+        self.find(injector)
+    }
+
+    /// Ends what Murphy has started; says what could not be ended.
+    pub fn end(mut self) -> Vec<String> {
+        self.launched.take().map(Launched::end).unwrap_or_default()
+    }
+}
+
+/// Those of a target whose parents are not of it.
+fn leaders(target: &Target) -> Vec<ProcessId> {
+    let all: Vec<ProcessId> = target.processes().collect();
+    let is_child = |process: &ProcessId| {
+        let parent = process.stat().map(|stat| stat.parent);
+        parent.is_some_and(|parent| all.iter().any(|one| one.pid == parent))
+    };
+    all.iter().copied().filter(|one| !is_child(one)).collect()
+}
+
+fn how(status: ExitStatus) -> String {
+    match status.code() {
+        Some(code) => format!("exit code {code}"),
+        // The signal, with its name.
+        None => status.to_string(),
+    }
+}
+
+/// The last lines of a file, however long it is.
+fn last_lines(path: &Path) -> io::Result<Vec<String>> {
+    use std::io::{Read, Seek, SeekFrom};
+    let mut file = fs::File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(LOG_BYTES_MAX)))?;
+    let mut bytes = Vec::new();
+    file.take(LOG_BYTES_MAX).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let lines: Vec<&str> = text.lines().collect();
+    let first = lines.len().saturating_sub(LINES_MAX);
+    Ok(lines[first..]
+        .iter()
+        .map(|line| (*line).to_owned())
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_log_is_a_few_lines() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        fs::write(&path, "x\n".repeat(100_000) + "last words\n").unwrap();
+        let lines = last_lines(&path).unwrap();
+        assert_eq!(lines.len(), LINES_MAX);
+        assert_eq!(lines.last().unwrap(), "last words");
+        assert!(last_lines(&directory.path().join("none")).is_err());
+    }
+}
