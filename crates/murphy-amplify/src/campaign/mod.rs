@@ -2,6 +2,7 @@
 
 pub mod effect;
 pub mod experiment;
+pub mod row;
 pub mod search;
 pub mod subject;
 pub mod trial;

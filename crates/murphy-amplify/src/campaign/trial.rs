@@ -73,6 +73,12 @@ pub enum TrialError {
     /// The error cannot be injected.
     #[error(transparent)]
     Syscall(#[from] SyscallError),
+    /// There is no time left.
+    #[error("try more: the budget is spent")]
+    OverBudget,
+    /// What came of trials cannot be written down.
+    #[error("write down what came of a trial: {0}")]
+    Kept(std::io::Error),
     /// Signals cannot be waited for.
     #[error("listen for Ctrl-C: {0}")]
     Signals(std::io::Error),
@@ -82,6 +88,19 @@ pub enum TrialError {
     /// Probes cannot look.
     #[error(transparent)]
     Watch(#[from] WatchError),
+}
+
+impl TrialError {
+    /// Whether no other experiment can be made, either.
+    pub fn ends_all(&self) -> bool {
+        matches!(
+            self,
+            Self::Interrupted
+                | Self::Kept(_)
+                | Self::Signals(_)
+                | Self::Syscall(SyscallError::NotUndone { .. })
+        )
+    }
 }
 
 /// What trials are made with.
@@ -158,29 +177,40 @@ impl Stage<'_> {
         Ok(before.observed(self.tolerance, death, afterwards, is_valid))
     }
 
-    /// Waits until all is well; a target that is not is started again once, where somebody has said how.
+    /// Waits until all is well; a target that is not, or has lost something in a trial before, is started again once, where somebody
+    /// has said how.
     fn gate(&self, subject: &mut Subject) -> Result<(), TrialError> {
-        if subject.death().is_some() {
-            subject.restart(self.injector)?;
-        }
-        match self.await_steady(subject, boottime_ns(), false)? {
-            Some(_) => return Ok(()),
-            None => subject.restart(self.injector)?,
-        }
-        let begun = boottime_ns();
-        if self.await_steady(subject, begun, false)?.is_some() {
+        if subject.death().is_none() && self.is_well(subject)?.is_ok() {
             return Ok(());
         }
-        let failing = self.watching.failing(begun);
-        let (probe, reason) = failing.map_or_else(
-            || ("the target".to_owned(), "it has ended".to_owned()),
-            |(probe, reason)| (probe, reason.to_string()),
-        );
-        Err(TrialError::Unwell {
-            probe,
-            reason,
-            limit: self.phases.recovery,
-        })
+        subject.restart(self.injector)?;
+        match self.is_well(subject)? {
+            Ok(()) => Ok(()),
+            Err((probe, reason)) => Err(TrialError::Unwell {
+                probe,
+                reason,
+                limit: self.phases.recovery,
+            }),
+        }
+    }
+
+    /// Whether all probes pass before long, and the validation does; if not, which does not and why.
+    fn is_well(&self, subject: &mut Subject) -> Result<Result<(), (String, String)>, TrialError> {
+        let begun = boottime_ns();
+        if self.await_steady(subject, begun)?.is_none() {
+            let failing = self.watching.failing(begun);
+            return Ok(Err(match failing {
+                _ if subject.death().is_some() => ("the target".into(), "it has ended".into()),
+                Some((probe, reason)) => (probe, reason.to_string()),
+                None => ("some probe".into(), "it passes and fails by turns".into()),
+            }));
+        }
+        match self.validation {
+            Some(probe) if !self.is_valid(probe)? => {
+                Ok(Err((probe.name(), "the validation fails".into())))
+            }
+            _ => Ok(Ok(())),
+        }
     }
 
     /// Waits until all probes have passed without a break for as long as they are to; since when, or none where that takes too long
@@ -189,7 +219,6 @@ impl Stage<'_> {
         &self,
         subject: &mut Subject,
         after_ns: u64,
-        is_until_death: bool,
     ) -> Result<Option<u64>, TrialError> {
         let steady_ns = nanoseconds(self.phases.steady);
         let until = after_ns + nanoseconds(self.phases.recovery) + steady_ns;
@@ -200,7 +229,7 @@ impl Stage<'_> {
             {
                 return Ok(Some(since));
             }
-            if now >= until || (is_until_death && subject.death().is_some()) {
+            if now >= until || subject.death().is_some() {
                 return Ok(None);
             }
             self.pause(TICK)?;
@@ -278,7 +307,7 @@ impl Stage<'_> {
 
     /// How the target does behind an injection that has ended at a time.
     fn recover(&self, subject: &mut Subject, ended_ns: u64) -> Result<Afterwards, TrialError> {
-        if let Some(since) = self.await_steady(subject, ended_ns, true)? {
+        if let Some(since) = self.await_steady(subject, ended_ns)? {
             return Ok(Afterwards::Steady(since.saturating_sub(ended_ns)));
         }
         if subject.death().is_some() {

@@ -2,6 +2,7 @@
 
 mod probing;
 mod record;
+mod run;
 mod table;
 
 use clap::{Args, Subcommand};
@@ -21,11 +22,14 @@ pub struct AmplifyArgs {
 pub enum Step {
     /// Count what the system calls of a target fail with, interval by interval.
     Record(record::RecordArgs),
+    /// Inject errors at growing rates, and say what the target does about each.
+    Run(Box<run::RunArgs>),
 }
 
 /// Does a step.
 pub fn run(args: &AmplifyArgs, json: bool) -> Result<Exit, Failure> {
     match &args.step {
         Step::Record(args) => record::run(args, json),
+        Step::Run(args) => run::run(args, json),
     }
 }

@@ -1,0 +1,352 @@
+//! A row is what came of one experiment: the rates that were tried, what the target did at each, and where it breaks.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    experiment::Experiment,
+    search::{Breaking, Came, Search},
+    subject::Subject,
+    trial::{Looks, Stage, TrialError},
+    verdict::{Observed, Verdict, judge},
+};
+
+/// How often something is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// How often a rate is tried, at most, where one trial does not settle it.
+    pub repeats: u32,
+    /// How often what broke is tried again, to see whether it does each time.
+    pub replays: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            repeats: 3,
+            replays: 2,
+        }
+    }
+}
+
+/// What came of one trial.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tried {
+    /// Which experiment.
+    pub experiment: String,
+    /// The share of all calls that was to fail, natural errors included.
+    pub rate: f64,
+    /// What for.
+    pub purpose: Purpose,
+    /// What is seen in it, and in those at the same rate before it that left it open.
+    pub seen: Observed,
+    /// What that is.
+    pub verdict: Verdict,
+    /// Why.
+    pub why: String,
+}
+
+/// What a trial is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Purpose {
+    /// To find where it breaks.
+    Search,
+    /// To see whether it breaks again.
+    Replay,
+}
+
+/// What came of an experiment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// Which.
+    pub experiment: String,
+    /// Which calls.
+    pub call: String,
+    /// With what they failed.
+    pub errno: String,
+    /// The share that fails by nature.
+    pub natural: f64,
+    /// The worst that was seen, as far as it was seen again.
+    pub verdict: Verdict,
+    /// Why.
+    pub why: String,
+    /// Where it breaks.
+    pub breaking: Option<Breaking>,
+    /// How often it broke of so many trials at one rate; none where nothing did.
+    pub again: Option<(u32, u32)>,
+    /// Why no more was tried, where more was to be.
+    pub ended: Option<String>,
+    /// Calls that came to the dice, in all trials.
+    pub exposures: u64,
+    /// Calls that were hit.
+    pub injections: u64,
+    /// All of them.
+    pub trials: Vec<Tried>,
+}
+
+impl Row {
+    /// Whether what broke did not each time, or was not seen again.
+    pub fn is_flaky(&self) -> bool {
+        self.again.is_some_and(|(bad, of)| bad < of || of == 1)
+    }
+}
+
+/// Where trials come from: they are made, or were made before.
+pub trait Trials {
+    /// Makes one, or remembers it.
+    fn tried(
+        &mut self,
+        experiment: &Experiment,
+        rate: f64,
+        purpose: Purpose,
+        looks: &mut Looks,
+    ) -> Result<Tried, TrialError>;
+}
+
+/// Trials that are made.
+pub struct Made<'a> {
+    /// With what.
+    pub stage: &'a Stage<'a>,
+    /// On whom.
+    pub subject: &'a mut Subject,
+}
+
+impl Trials for Made<'_> {
+    fn tried(
+        &mut self,
+        experiment: &Experiment,
+        rate: f64,
+        purpose: Purpose,
+        looks: &mut Looks,
+    ) -> Result<Tried, TrialError> {
+        let seen = self.stage.trial(self.subject, experiment, rate, looks)?;
+        let (verdict, why) = judge(&seen, self.stage.tolerance);
+        Ok(Tried {
+            experiment: experiment.name.clone(),
+            rate,
+            purpose,
+            seen,
+            verdict,
+            why,
+        })
+    }
+}
+
+/// Finds out about an experiment. An error only where no experiment can be made any more: what keeps this one from going on (the
+/// target is not started again, the budget is spent) ends it, with what is known by then.
+pub fn run(
+    trials: &mut impl Trials,
+    experiment: &Experiment,
+    limits: Limits,
+) -> Result<Row, TrialError> {
+    let mut search = Search::new(experiment.first, experiment.up_to);
+    let mut made = Vec::new();
+    let mut ended = None;
+    while let Some(rate) = search.next() {
+        match settle(trials, experiment, rate, limits, &mut made) {
+            Ok(tried) => search.learn(rate, tried.verdict.came()),
+            Err(error) if error.ends_all() => return Err(error),
+            Err(error) => {
+                ended = Some(error.to_string());
+                break;
+            }
+        }
+    }
+    // The lowest rate at which it broke is tried again: once is no promise that it will.
+    let broke = made.iter().filter(|one| one.verdict.is_bad());
+    let broke = broke.min_by(|one, other| one.rate.total_cmp(&other.rate));
+    let mut again = None;
+    if let Some(rate) = broke.map(|one| one.rate) {
+        let (mut bad, mut of) = (1, 1);
+        for _ in 0..limits.replays {
+            let mut looks = Looks::default();
+            match trials.tried(experiment, rate, Purpose::Replay, &mut looks) {
+                Ok(replay) => {
+                    (bad, of) = (bad + u32::from(replay.verdict.is_bad()), of + 1);
+                    made.push(replay);
+                }
+                Err(error) if error.ends_all() => return Err(error),
+                Err(error) => {
+                    ended.get_or_insert(error.to_string());
+                    break;
+                }
+            }
+        }
+        again = Some((bad, of));
+    }
+    Ok(conclude(experiment, &search, again, ended, made))
+}
+
+/// Tries a rate until it is known what it does, or that is tried too often.
+fn settle(
+    trials: &mut impl Trials,
+    experiment: &Experiment,
+    rate: f64,
+    limits: Limits,
+    made: &mut Vec<Tried>,
+) -> Result<Tried, TrialError> {
+    let mut looks = Looks::default();
+    let mut times = 0;
+    loop {
+        let tried = trials.tried(experiment, rate, Purpose::Search, &mut looks)?;
+        times += 1;
+        made.push(tried.clone());
+        let is_hopeless = tried.seen.exposures == 0;
+        if tried.verdict != Verdict::Inconclusive || is_hopeless || times >= limits.repeats {
+            return Ok(tried);
+        }
+    }
+}
+
+fn conclude(
+    experiment: &Experiment,
+    search: &Search,
+    again: Option<(u32, u32)>,
+    ended: Option<String>,
+    trials: Vec<Tried>,
+) -> Row {
+    let last_of = |came: Came| trials.iter().rev().find(|one| one.verdict.came() == came);
+    let worst = trials.iter().max_by_key(|one| one.verdict);
+    let decides = match again {
+        // Once, and not again: what is worse than nothing stands with how often it was seen.
+        Some(_) => worst,
+        None => last_of(Came::Unknown).or_else(|| last_of(Came::Survived)),
+    };
+    let sum = |of: fn(&Observed) -> u64| {
+        // What was seen at a rate before is in what was seen last.
+        let mut all = 0;
+        for (place, one) in trials.iter().enumerate() {
+            let next = trials.get(place + 1);
+            let goes_on = next.is_some_and(|next| {
+                next.rate.to_bits() == one.rate.to_bits()
+                    && next.purpose == Purpose::Search
+                    && one.purpose == Purpose::Search
+            });
+            all += if goes_on { 0 } else { of(&one.seen) };
+        }
+        all
+    };
+    Row {
+        experiment: experiment.name.clone(),
+        call: experiment.calls.to_string(),
+        errno: experiment.errno.to_string(),
+        natural: experiment.natural,
+        verdict: decides.map_or(Verdict::Inconclusive, |one| one.verdict),
+        why: decides.map_or_else(
+            || ended.clone().unwrap_or_else(|| "no rate was tried".into()),
+            |one| one.why.clone(),
+        ),
+        breaking: search.breaking(),
+        again,
+        ended,
+        exposures: sum(|seen| seen.exposures),
+        injections: sum(|seen| seen.injections),
+        trials,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::campaign::{
+        effect::{Effect, Seen},
+        verdict::Afterwards,
+    };
+    use murphy_sys::syscalls::Errno;
+
+    /// A target that does something from a rate on, each time or every other time.
+    struct Known {
+        breaks_at: f64,
+        verdict: Verdict,
+        every: u32,
+        turn: u32,
+    }
+
+    impl Trials for Known {
+        fn tried(
+            &mut self,
+            experiment: &Experiment,
+            rate: f64,
+            purpose: Purpose,
+            _: &mut Looks,
+        ) -> Result<Tried, TrialError> {
+            self.turn += 1;
+            let breaks = rate >= self.breaks_at && self.turn.is_multiple_of(self.every);
+            let none = Effect::of(&Seen::default(), &Seen::default());
+            Ok(Tried {
+                experiment: experiment.name.clone(),
+                rate,
+                purpose,
+                seen: Observed {
+                    exposures: 100,
+                    injections: 10,
+                    control: none.clone(),
+                    effect: none,
+                    death: None,
+                    afterwards: Afterwards::Ended,
+                    is_valid: None,
+                },
+                verdict: if breaks {
+                    self.verdict
+                } else {
+                    Verdict::Resilient
+                },
+                why: "so it is".into(),
+            })
+        }
+    }
+
+    fn experiment() -> Experiment {
+        Experiment {
+            name: "write-ENOSPC".into(),
+            calls: "write".parse().unwrap(),
+            errno: Errno::named("ENOSPC").unwrap(),
+            kinds: Vec::new(),
+            natural: 0.0,
+            first: 0.01,
+            up_to: 1.0,
+            cap: None,
+        }
+    }
+
+    fn row(breaks_at: f64, verdict: Verdict, every: u32) -> Row {
+        let mut known = Known {
+            breaks_at,
+            verdict,
+            every,
+            turn: 0,
+        };
+        run(&mut known, &experiment(), Limits::default()).unwrap()
+    }
+
+    #[test]
+    fn a_row_says_what_where_and_how_often() {
+        let crashed = row(0.2, Verdict::Crashed, 1);
+        assert_eq!(
+            (crashed.verdict, crashed.again),
+            (Verdict::Crashed, Some((3, 3)))
+        );
+        let rate = crashed.breaking.and_then(Breaking::rate).unwrap();
+        assert!((0.2 / 1.5..0.2 * 1.5).contains(&rate), "{rate}");
+        assert!(!crashed.is_flaky());
+        let resilient = row(2.0, Verdict::Crashed, 1);
+        assert_eq!(
+            (resilient.verdict, resilient.again),
+            (Verdict::Resilient, None)
+        );
+        assert_eq!(resilient.breaking, Some(Breaking::Above(1.0)));
+        assert_eq!(resilient.injections, 10 * resilient.trials.len() as u64);
+    }
+
+    #[test]
+    fn what_does_not_break_again_is_flaky_and_what_is_not_known_is_tried_again() {
+        let flaky = row(0.2, Verdict::Hung, 2);
+        assert!(flaky.is_flaky(), "{:?}", flaky.again);
+        assert_eq!(flaky.verdict, Verdict::Hung);
+        let unknown = row(0.0, Verdict::Inconclusive, 1);
+        assert_eq!(unknown.verdict, Verdict::Inconclusive);
+        assert_eq!(unknown.trials.len(), 3);
+        // Its looks are taken together: they count once.
+        assert_eq!(unknown.exposures, 100);
+    }
+}

@@ -1,0 +1,167 @@
+//! `murphy amplify run`: a server that is known to crash, hang, forget, do worse and survive gets just these verdicts, and the rates
+//! at which it breaks are found.
+//!
+//! Half of it by default; all with `MURPHY_SOAK=1`.
+#![allow(
+    clippy::print_stdout,
+    reason = "the soak reads the figure that is printed"
+)]
+
+mod harness;
+
+use std::{env, fs, net::TcpListener, path::Path};
+
+use harness::{Ended, Guard, Murphy};
+use serde_json::Value;
+
+/// Above this share of errors the server breaks.
+const BREAKS_AT: f64 = 0.2;
+/// Shorter than for people, with looks that come quicker.
+const PHASES: [&str; 18] = [
+    "--probe-every",
+    "10ms",
+    "--baseline",
+    "1s",
+    "--control",
+    "700ms",
+    "--injection",
+    "2s",
+    "--steady",
+    "300ms",
+    "--recovery",
+    "3s",
+    "--tolerance",
+    "15%",
+    "--slower",
+    "5",
+    "--first",
+    "10%",
+];
+
+fn port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+/// A campaign on the server, at a port, with errors.
+fn campaign(guard: &Guard, out: &Path, port: u16, errors: &[&str], more: &[&str]) -> Murphy {
+    let server = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../victims/verdicts.py");
+    let state = guard.dir().join("state");
+    fs::create_dir_all(&state).expect("a directory");
+    let mut murphy = guard
+        .murphy(["amplify", "run", "--json"])
+        .args(["--probe", &format!("up=http://127.0.0.1:{port}/")])
+        .args(["--validate", &format!("http://127.0.0.1:{port}/state")])
+        .args(more)
+        .arg("--out")
+        .arg(out);
+    for error in errors {
+        murphy = murphy.args(["--error", error]);
+    }
+    murphy
+        .arg("--")
+        .arg("python3")
+        .arg(server)
+        .arg(state)
+        .arg(port.to_string())
+}
+
+fn rows(ended: &Ended) -> Vec<Value> {
+    let rows = ended
+        .lines()
+        .into_iter()
+        .filter(|line| line["event"] == "row");
+    rows.map(|line| line["row"].clone()).collect()
+}
+
+#[test]
+fn a_server_gets_the_verdicts_that_it_is_known_for() {
+    let Some(guard) = Guard::root_or_skip() else {
+        return;
+    };
+    let is_soak = env::var_os("MURPHY_SOAK").is_some();
+    let all = [
+        ("fsync=EIO", "crashed", true),
+        ("link=EMLINK", "inconclusive", true),
+        ("pwrite64=ENOSPC", "degraded", is_soak),
+        ("readlink=EIO", "resilient", true),
+        ("ftruncate=EIO", "hung", is_soak),
+        ("rename=ENOSPC", "corrupt", true),
+    ];
+    let meant: Vec<_> = all.into_iter().filter(|(.., is_meant)| *is_meant).collect();
+    let errors: Vec<&str> = meant.iter().map(|(error, ..)| *error).collect();
+    let out = guard.dir().join("out");
+    let replays = if is_soak { "2" } else { "1" };
+    let ended = campaign(
+        &guard,
+        &out,
+        port(),
+        &errors,
+        &[&PHASES[..], &["--replays", replays, "--up-to", "60%"]].concat(),
+    )
+    .run();
+    assert_eq!(ended.code, 1, "{ended:?}");
+    let rows = rows(&ended);
+    assert_eq!(rows.len(), meant.len(), "{ended:?}");
+    for (row, (error, verdict, _)) in rows.iter().zip(&meant) {
+        let brief = format!(
+            "{error}: {} {} {} {}",
+            row["verdict"], row["why"], row["breaking"], row["again"]
+        );
+        println!("figure: {brief}");
+        assert_eq!(row["experiment"], *error);
+        assert_eq!(row["verdict"], *verdict, "{brief}");
+        match *verdict {
+            "inconclusive" => assert_eq!(row["injections"], 0, "{brief}"),
+            "resilient" => assert_eq!(row["breaking"]["Above"], 0.6, "{brief}"),
+            _ => {
+                let rate =
+                    |place: usize| row["breaking"]["Between"][place].as_f64().expect("a rate");
+                let found = (rate(0) * rate(1)).sqrt();
+                let factor = (found / BREAKS_AT).max(BREAKS_AT / found);
+                assert!(factor <= 1.5, "{brief}");
+                assert_eq!(row["again"][0], row["again"][1], "{brief}");
+            }
+        }
+    }
+    let crash = &rows[0]["trials"].as_array().expect("trials");
+    let death = crash
+        .iter()
+        .find(|one| one["seen"]["death"].is_object())
+        .expect("it died");
+    assert!(
+        death["seen"]["death"]["how"]
+            .as_str()
+            .is_some_and(|how| how.contains("SIGABRT")),
+        "{death}"
+    );
+    let said = &death["seen"]["death"]["said"];
+    assert!(said.to_string().contains("cannot keep anything"), "{said}");
+    assert!(guard.injections().is_empty());
+    // All of it is known already.
+    let again = campaign(&guard, &out, port(), &errors, &[]).run();
+    assert_eq!(again.code, 2, "its port is another: {again:?}");
+}
+
+#[test]
+fn what_cannot_be_is_refused_before_anything_is_started() {
+    let Some(guard) = Guard::root_or_skip() else {
+        return;
+    };
+    let refused = |errors: &[&str], more: &[&str], expected: &str| {
+        let out = guard.dir().join("refused");
+        let ended = campaign(&guard, &out, port(), errors, more).run();
+        assert_eq!(ended.code, 2, "{ended:?}");
+        assert!(ended.stderr.contains(expected), "{expected}: {ended:?}");
+        assert!(!out.join("target.log").exists());
+    };
+    refused(&["fsync"], &[], "say CALL=ERRNO");
+    refused(&["fsnc=EIO"], &[], "fsnc");
+    refused(&["fsync=ENOTHING"], &[], "ENOTHING");
+    refused(&["fsync=ECONNRESET"], &[], "cannot fail with ECONNRESET");
+    refused(&["fsync=EIO", "fsync=EIO"], &[], "is there twice");
+    refused(&["fsync=EIO"], &["--up-to", "0.5%"], "--first 1%");
+    refused(&["fsync=EIO"], &["--injection", "50ms"], "too short");
+    refused(&["fsync=EIO"], &["--slower", "0.5"], "--slower 0.5");
+    refused(&["fsync=EIO"], &["-t", "pid:1"], "not both");
+}
