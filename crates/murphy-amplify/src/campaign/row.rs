@@ -152,9 +152,9 @@ pub fn run(
             }
         }
     }
-    // The lowest rate at which it broke is tried again: once is no promise that it will.
+    // What broke is tried again: once is no promise that it will. Where it begins to break it does by chance; the highest rate tells.
     let broke = made.iter().filter(|one| one.verdict.is_bad());
-    let broke = broke.min_by(|one, other| one.rate.total_cmp(&other.rate));
+    let broke = broke.max_by(|one, other| one.rate.total_cmp(&other.rate));
     let mut again = None;
     if let Some(rate) = broke.map(|one| one.rate) {
         let (mut bad, mut of) = (1, 1);
