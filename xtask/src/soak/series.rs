@@ -108,6 +108,18 @@ pub fn all() -> Vec<Series> {
             "observe_matrix",
         ),
         test(
+            "syscall-matrix",
+            "every error that a call meets, at 25 % and 100 %, in programs of eight kinds: as often as asked, no other call, code as before",
+            "murphy",
+            "syscall",
+        ),
+        test(
+            "amplify-verdicts",
+            "a server known to crash, hang, forget, do worse and survive gets these verdicts, and the breaking rates within 1.5",
+            "murphy",
+            "amplify_run",
+        ),
+        test(
             "observe-healthy",
             "an hour of healthy traffic on the shop, every service observed: nothing is found",
             "murphy",

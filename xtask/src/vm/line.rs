@@ -217,6 +217,26 @@ const CENSUS: Tests = Tests {
     filters: &[],
     without: &["ten_million"],
 };
+/// Calls that fail at sockets of a cgroup, by helpers that each kernel gives to other programs.
+const CGROUP_ERRORS: Tests = Tests {
+    package: "murphy-sys",
+    target: "cgroup_errors",
+    filters: &["are_told_apart", "three_in_ten", "only_a_family"],
+    without: &[],
+};
+/// Calls that fail where the kernel asks its security modules, which the machine of the suite may let nobody do.
+const LSM_ERRORS: Tests = Tests {
+    package: "murphy-sys",
+    target: "lsm_errors",
+    filters: &[],
+    without: &["without_bpf_among_its_modules", "it_ends_when"],
+};
+/// The same where BPF is none of those.
+const FMOD_ERRORS: Tests = Tests {
+    filters: &["without_bpf_among_its_modules", "an_open_that_fails"],
+    without: &[],
+    ..LSM_ERRORS
+};
 const SOCKET_ITERATOR: Tests = Tests {
     package: "murphy-sys",
     target: "socket_iterator",
@@ -360,6 +380,8 @@ pub const LINES: &[Line] = &[
             DROPS,
             SYSCALLS,
             CENSUS,
+            CGROUP_ERRORS,
+            LSM_ERRORS,
             NO_SOCKET_ITERATOR,
             CONN,
             CONN_WAYS_BY_FILTERS,
@@ -380,6 +402,8 @@ pub const LINES: &[Line] = &[
             DROPS,
             SYSCALLS,
             CENSUS,
+            CGROUP_ERRORS,
+            LSM_ERRORS,
             SOCKET_ITERATOR,
             CONN,
             CONN_WAYS,
@@ -403,8 +427,8 @@ pub const LINES: &[Line] = &[
     Line {
         name: "6.1-hpet",
         kernel: "6.1-cloud",
-        append: "clocksource=hpet",
-        tests: &[VDSO, time(CALLS_OF_TIME)],
-        why: "the vDSO cannot read this clock source, and makes system calls",
+        append: "clocksource=hpet lsm=landlock,lockdown,yama",
+        tests: &[VDSO, time(CALLS_OF_TIME), FMOD_ERRORS],
+        why: "the vDSO cannot read this clock source, and makes system calls; BPF is no security module",
     },
 ];
