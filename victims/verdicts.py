@@ -2,7 +2,7 @@
 
     verdicts.py DIRECTORY
 
-It makes five calls some hundred times a second, and looks at how many of the last ones have failed. Above a fifth
+It makes five calls some hundred times a second, and looks at how many of the last ones have failed. Above a half
 fsync has it end, ftruncate has it answer no more, pwrite64 has it answer by an error, and rename has it lose what it
 keeps: its answers at /state are wrong from then on. readlink is tried until it succeeds. It prints the port on which
 it listens.
@@ -16,7 +16,7 @@ import threading
 import time
 
 os.chdir(sys.argv[1])
-LIMIT = 0.2
+LIMIT = 0.5
 WINDOW = 300
 file = os.open("file", os.O_RDWR | os.O_CREAT)
 if not os.path.islink("link"):

@@ -286,3 +286,62 @@ fn ten_million_calls_are_ten_million() {
     );
     assert_eq!(census.lost(), 0);
 }
+
+#[test]
+fn a_tracer_counts_the_same() {
+    const EACH: u64 = 60_000;
+    let Some(mut census) = begin_or_skip(Times::Untaken) else {
+        return;
+    };
+    let directory = tempfile::tempdir().expect("a directory");
+    let counted = directory.path().join("counted");
+    // The shell says who it is and waits; what it executes then is counted by both, with all that it does to begin.
+    let dd = format!("dd if=/dev/zero of=/dev/null bs=1 count={EACH}");
+    let strace = Command::new("strace")
+        .args(["-f", "-c", "-U", "name,calls,errors", "-o"])
+        .arg(&counted)
+        .args(["sh", "-c", &format!("echo $$; read go; exec {dd}")])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn();
+    let mut strace = match strace {
+        Ok(strace) => strace,
+        Err(error) => return say_skipped(&format!("strace: {error}")),
+    };
+    let mut said_pid = String::new();
+    let out = strace.stdout.take().expect("a pipe");
+    BufReader::new(out)
+        .read_line(&mut said_pid)
+        .expect("it says its pid");
+    census.add(said_pid.trim().parse().expect("a pid")).unwrap();
+    let mut input = strace.stdin.take().expect("a pipe");
+    writeln!(input, "go").expect("it listens");
+    drop(input);
+    assert!(strace.wait().expect("it ends").success());
+    let table = std::fs::read_to_string(&counted).expect("it was counted");
+    let calls_of = |name: &str| -> u64 {
+        let rows = table
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let row = rows.into_iter().find(|row| row.first() == Some(&name));
+        row.and_then(|row| row.get(1)?.parse().ok()).unwrap_or(0)
+    };
+    let all = census.counted().unwrap();
+    let of = |name: &str| -> u64 {
+        let own = all.iter().filter(|one| one.key.call.name() == Some(name));
+        own.map(|one| one.calls).sum()
+    };
+    // `write` of the shell's pid came before; a shell's `read` of one line is a read for each byte.
+    assert_eq!(of("write"), calls_of("write") - 1, "{table}");
+    assert!(of("write") >= EACH);
+    let reads = calls_of("read") - of("read");
+    assert!(reads <= 3, "those before it was counted: {reads}; {table}");
+    for name in ["close", "lseek", "munmap", "openat"] {
+        assert!(
+            of(name) > 0 && of(name) <= calls_of(name),
+            "{name}: {table}"
+        );
+    }
+    assert_eq!(census.lost(), 0);
+}

@@ -15,7 +15,7 @@ use harness::{Ended, Guard, Murphy};
 use serde_json::Value;
 
 /// Above this share of errors the server breaks.
-const BREAKS_AT: f64 = 0.2;
+const BREAKS_AT: f64 = 0.5;
 /// Shorter than for people, with looks that come quicker.
 const PHASES: [&str; 18] = [
     "--probe-every",
@@ -35,7 +35,7 @@ const PHASES: [&str; 18] = [
     "--slower",
     "5",
     "--first",
-    "10%",
+    "25%",
 ];
 
 fn port() -> u16 {
@@ -97,7 +97,7 @@ fn a_server_gets_the_verdicts_that_it_is_known_for() {
         &out,
         port(),
         &errors,
-        &[&PHASES[..], &["--replays", replays, "--up-to", "60%"]].concat(),
+        &[&PHASES[..], &["--replays", replays, "--up-to", "90%"]].concat(),
     )
     .run();
     assert_eq!(ended.code, 1, "{ended:?}");
@@ -113,7 +113,7 @@ fn a_server_gets_the_verdicts_that_it_is_known_for() {
         assert_eq!(row["verdict"], *verdict, "{brief}");
         match *verdict {
             "inconclusive" => assert_eq!(row["injections"], 0, "{brief}"),
-            "resilient" => assert_eq!(row["breaking"]["Above"], 0.6, "{brief}"),
+            "resilient" => assert_eq!(row["breaking"]["Above"], 0.9, "{brief}"),
             _ => {
                 let rate =
                     |place: usize| row["breaking"]["Between"][place].as_f64().expect("a rate");

@@ -245,8 +245,14 @@ impl Fault {
                 let pace = if hit[way] { self.pace } else { one_by_one(FEW) };
                 nodes.wire.flows(way == 1, pace)
             };
-            let from = scope.spawn(move || flows(1));
-            (flows(0), from.join().expect("what comes is whole"))
+            let from = move || flows(1);
+            if hit == [true; 2] {
+                let from = scope.spawn(from);
+                (flows(0), from.join().expect("what comes is whole"))
+            } else {
+                // Whoever is not hit would wait for a processor while the others come all at once.
+                (flows(0), from())
+            }
         });
         let effect = disturbance.interrupt();
         eprintln!("{words:?}: {effect}");

@@ -78,7 +78,8 @@ impl Lab {
     /// What is found at an end while something is wrong. Nothing is until then.
     fn observe(&self, end: usize, wrong: impl FnOnce()) -> Vec<Value> {
         let words = ["observe", "-t", &self.named.target(end), "--json"];
-        let observer = self.guard.murphy(words).start();
+        let mut observer = self.guard.murphy(words).start();
+        observer.until_it_says("observing");
         sleep(BEFORE);
         wrong();
         observer.signal("INT");

@@ -370,7 +370,8 @@ impl Lab {
         scope(|scope| {
             let observers = [End::Client, End::Server].map(|end| {
                 let words = "observe -t TARGET --json --ping-every 100ms";
-                let observer = self.murphy(words, end).start();
+                let mut observer = self.murphy(words, end).start();
+                observer.until_it_says("observing");
                 let pid = observer.pid();
                 // What it says must be read while it says so.
                 (pid, scope.spawn(move || observer.wait()))

@@ -127,7 +127,8 @@ impl Lab {
     /// What `murphy observe` says from now on, until something was wrong for long enough.
     fn observe(&self, more: &[&str]) -> Vec<Value> {
         let words = ["observe", "-t", &self.named.target(0), "--json"];
-        let observer = self.guard.murphy(words).args(more).start();
+        let mut observer = self.guard.murphy(words).args(more).start();
+        observer.until_it_says("observing");
         sleep(BEFORE + WRONG);
         observer.signal("INT");
         let ended = observer.wait();

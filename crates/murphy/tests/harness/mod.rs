@@ -11,7 +11,8 @@ use std::{
     env,
     ffi::OsStr,
     fs,
-    io::{ErrorKind, Write},
+    io::{ErrorKind, Read, Write},
+    mem,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -352,19 +353,28 @@ impl Murphy {
                     assert!(Instant::now() < until, "{error}");
                     thread::sleep(Duration::from_millis(5));
                 }
-                child => return Running(Some(child.expect("the program starts"))),
+                child => {
+                    return Running {
+                        child: Some(child.expect("the program starts")),
+                        said: String::new(),
+                    };
+                }
             }
         }
     }
 }
 
 /// A command that runs.
-pub struct Running(Option<Child>);
+pub struct Running {
+    child: Option<Child>,
+    /// What of its output has been read already.
+    said: String,
+}
 
 impl Running {
     /// Its pid.
     pub fn pid(&self) -> u32 {
-        self.0.as_ref().expect("it runs").id()
+        self.child.as_ref().expect("it runs").id()
     }
 
     /// `pid:N`, as a target.
@@ -379,16 +389,38 @@ impl Running {
 
     /// Whether it has not ended.
     pub fn is_running(&mut self) -> bool {
-        matches!(self.0.as_mut().expect("it runs").try_wait(), Ok(None))
+        matches!(self.child.as_mut().expect("it runs").try_wait(), Ok(None))
+    }
+
+    /// Waits until it says a word; panics when it ends before.
+    pub fn until_it_says(&mut self, word: &str) {
+        let child = self.child.as_mut().expect("it runs");
+        let stdout = child.stdout.as_mut().expect("it is a pipe");
+        loop {
+            let mut line = Vec::new();
+            // No further than the line: who waits for it reads the rest.
+            while line.last() != Some(&b'\n') {
+                let mut byte = [0];
+                stdout
+                    .read_exact(&mut byte)
+                    .unwrap_or_else(|error| panic!("it never said {word}: {error}: {}", self.said));
+                line.push(byte[0]);
+            }
+            let line = String::from_utf8_lossy(&line);
+            self.said.push_str(&line);
+            if line.contains(word) {
+                return;
+            }
+        }
     }
 
     /// Waits for its end.
     pub fn wait(mut self) -> Ended {
-        let child = self.0.take().expect("it runs");
+        let child = self.child.take().expect("it runs");
         let output = child.wait_with_output().expect("it can be waited for");
         Ended {
             code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stdout: mem::take(&mut self.said) + &String::from_utf8_lossy(&output.stdout),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
     }
@@ -397,14 +429,14 @@ impl Running {
 /// A command goes with its test, however that ends; what it said helps to see why it failed.
 impl Drop for Running {
     fn drop(&mut self) {
-        let Some(mut child) = self.0.take() else {
+        let Some(mut child) = self.child.take() else {
             return;
         };
         let _ = child.kill();
         if !thread::panicking() {
             let _ = child.wait();
         } else if let Ok(output) = child.wait_with_output() {
-            eprintln!("{}", String::from_utf8_lossy(&output.stdout));
+            eprintln!("{}{}", self.said, String::from_utf8_lossy(&output.stdout));
             eprintln!("{}", String::from_utf8_lossy(&output.stderr));
         }
     }
