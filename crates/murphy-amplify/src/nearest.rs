@@ -1,7 +1,7 @@
 //! The nearest of some names to one that is none of them: what was probably meant.
 
 use murphy_fault::syscall::realism;
-use murphy_sys::syscalls::Errno;
+use murphy_sys::syscalls::{Call, Errno};
 
 /// So many are said.
 const SAID: usize = 3;
@@ -10,7 +10,7 @@ const ERRNO_MAX: u16 = 133;
 
 /// The nearest calls, as the end of an error's text.
 pub fn calls(name: &str) -> String {
-    let known = realism::calls().filter_map(|call| call.name());
+    let known = realism::calls().filter_map(Call::name);
     said(name, known)
 }
 
@@ -29,6 +29,9 @@ pub fn said<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
     let mut near: Vec<(usize, &str)> = all.into_iter().filter(is_near).collect();
     near.sort_unstable();
     near.dedup();
+    // Beside a near one a far one is not meant.
+    let nearest = near.first().map_or(0, |(far, _)| *far);
+    near.retain(|(far, _)| *far <= nearest + 1);
     let names: Vec<&str> = near.iter().take(SAID).map(|(_, one)| *one).collect();
     match names.as_slice() {
         [] => String::new(),

@@ -66,7 +66,9 @@ pub fn bursts(counts: &[(u64, u64)]) -> Bursts {
         .filter(|(_, made)| *made > 0)
         .map(|(failed, made)| (*failed as f64, *made as f64))
         .collect();
-    let errors = counts.iter().fold(0_u64, |sum, one| sum.saturating_add(one.0));
+    let errors = counts
+        .iter()
+        .fold(0_u64, |sum, one| sum.saturating_add(one.0));
     let calls: f64 = made.iter().map(|(_, made)| made).sum();
     let rate = errors as f64 / calls.max(1.0);
     if made.len() < INTERVALS_LEAST || errors < ERRORS_LEAST || rate >= 1.0 {
@@ -159,7 +161,7 @@ mod tests {
     #[test]
     fn the_length_of_bursts_is_found() {
         for (rate, length) in [(0.05, 5.0), (0.1, 20.0), (0.3, 4.0), (0.01, 10.0)] {
-            for seed in 0..5 {
+            for seed in 0..2 {
                 let counts = chain(seed, 1000, 500, rate, length);
                 let Bursts::Of(found) = bursts(&counts) else {
                     panic!("{rate} {length}: {:?}", bursts(&counts));
@@ -174,7 +176,7 @@ mod tests {
     fn independent_calls_have_no_bursts() {
         let mut random = ChaCha8Rng::seed_from_u64(3);
         let mut found = 0;
-        for round in 0..200_u32 {
+        for round in 0..100_u32 {
             let rate = [0.001, 0.02, 0.3][(round % 3) as usize];
             let counts: Vec<(u64, u64)> = (0..300)
                 .map(|_| {
@@ -184,7 +186,7 @@ mod tests {
                 .collect();
             found += u32::from(matches!(bursts(&counts), Bursts::Of(_)));
         }
-        assert!(found <= 1, "{found} of 200");
+        assert!(found == 0, "{found} of 100");
     }
 
     #[test]
@@ -193,10 +195,14 @@ mod tests {
         assert_eq!(bursts(&[(5, 10); 19]), Bursts::None(Why::TooLittle));
         assert_eq!(bursts(&[(10, 10); 50]), Bursts::None(Why::TooLittle));
         assert_eq!(bursts(&[(5, 10); 50]), Bursts::None(Why::Independent));
-        let by_day: Vec<(u64, u64)> = (0..400).map(|at| (if at % 200 < 100 { 20 } else { 2 }, 100)).collect();
+        let by_day: Vec<(u64, u64)> = (0..400)
+            .map(|at| (if at % 200 < 100 { 20 } else { 2 }, 100))
+            .collect();
         assert_eq!(bursts(&by_day), Bursts::None(Why::Slow));
         // All calls of an interval, or none.
-        let whole: Vec<(u64, u64)> = (0..400).map(|at| (if at % 3 == 0 { 100 } else { 0 }, 100)).collect();
+        let whole: Vec<(u64, u64)> = (0..400)
+            .map(|at| (if at % 3 == 0 { 100 } else { 0 }, 100))
+            .collect();
         assert_eq!(bursts(&whole), Bursts::None(Why::Longer));
     }
 }

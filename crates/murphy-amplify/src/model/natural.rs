@@ -45,8 +45,13 @@ impl Natural {
         let rate = share(errors, calls);
         let [low, high] = confidence::interval(counts);
         let made = counts.iter().filter(|(_, made)| *made > 0);
-        let told = counts.iter().filter(|(_, made)| *made >= rule.least_calls.max(1));
-        let mut rates: Vec<f64> = told.clone().map(|(failed, made)| share(*failed, *made)).collect();
+        let told = counts
+            .iter()
+            .filter(|(_, made)| *made >= rule.least_calls.max(1));
+        let mut rates: Vec<f64> = told
+            .clone()
+            .map(|(failed, made)| share(*failed, *made))
+            .collect();
         let n = (rates.len() as f64).max(1.0);
         let mean = rates.iter().sum::<f64>() / n;
         let variance = rates.iter().map(|one| (one - mean).powi(2)).sum::<f64>() / n;
@@ -147,14 +152,21 @@ mod tests {
         };
         let natural = Natural::of(&counts, &rule);
         assert!((natural.max - 0.01).abs() < 1e-12 && natural.max_of == 100);
-        assert_eq!((natural.calls, natural.intervals), (201, 3), "all are counted");
+        assert_eq!(
+            (natural.calls, natural.intervals),
+            (201, 3),
+            "all are counted"
+        );
     }
 
     #[test]
     fn of_nothing_nothing_is_known() {
         let natural = Natural::of(&[], &Rule::default());
         assert_eq!((natural.low, natural.high), (0.0, 1.0));
-        assert_eq!((natural.max, natural.p95, natural.variance), (0.0, 0.0, 0.0));
+        assert_eq!(
+            (natural.max, natural.p95, natural.variance),
+            (0.0, 0.0, 0.0)
+        );
     }
 
     #[test]

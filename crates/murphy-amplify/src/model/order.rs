@@ -11,8 +11,8 @@
 
 use murphy_fault::syscall::realism::{self, Rank};
 
-use super::{Model, natural::figure, rule::chance};
-use crate::recording::Key;
+use super::{Model, natural::figure};
+use crate::{campaign::experiment::chance, recording::Key};
 use murphy_sys::syscalls::Errno;
 
 /// As often more than by nature is as new as it gets.
@@ -63,15 +63,34 @@ mod tests {
     fn what_tells_more_scores_higher() {
         let reset = of("read", "ECONNRESET", 1e-4, 0.05, 1000.0);
         let all = [
-            ("hits come sooner", reset, of("read", "ECONNRESET", 1e-4, 0.05, 1.0)),
-            ("it is rarer", reset, of("read", "ECONNRESET", 1e-2, 0.05, 1000.0)),
-            ("it means more", reset, of("read", "EAGAIN", 1e-4, 0.05, 1000.0)),
-            ("it can be met", reset, of("read", "EBADF", 1e-4, 0.05, 1000.0)),
+            (
+                "hits come sooner",
+                reset,
+                of("read", "ECONNRESET", 1e-4, 0.05, 1.0),
+            ),
+            (
+                "it is rarer",
+                reset,
+                of("read", "ECONNRESET", 1e-2, 0.05, 1000.0),
+            ),
+            (
+                "it means more",
+                reset,
+                of("read", "EAGAIN", 1e-4, 0.05, 1000.0),
+            ),
+            (
+                "it can be met",
+                reset,
+                of("read", "EBADF", 1e-4, 0.05, 1000.0),
+            ),
         ];
         for (why, more, less) in all {
             assert!(more > less, "{why}: {more} {less}");
         }
-        for score in [of("read", "EIO", 0.0, 1.0, 1e9), of("read", "EIO", 1.0, 1.0, 1.0)] {
+        for score in [
+            of("read", "EIO", 0.0, 1.0, 1e9),
+            of("read", "EIO", 1.0, 1.0, 1.0),
+        ] {
             assert!((0.0..=1.0).contains(&score), "{score}");
         }
         assert!(of("read", "EIO", 0.0, 0.05, 0.0).abs() < 1e-12);

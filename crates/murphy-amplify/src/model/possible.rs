@@ -10,7 +10,7 @@ use std::fmt;
 use murphy_fault::{
     ratio::Ratio,
     syscall::{
-        self, Act, Calls, Pick, Spec, SpecError,
+        self, Act, Calls, CallsError, Pick, Spec, SpecError,
         realism::{self, Rank},
     },
 };
@@ -70,8 +70,16 @@ impl Refusal {
     }
 }
 
+/// Calls, errors of theirs, the operations that alone meet them, and why.
+type Operations = (
+    &'static [&'static str],
+    &'static [&'static str],
+    &'static [Operation],
+    &'static str,
+);
+
 /// Errors that only some operations of a call meet (`futex(2)`, `epoll_ctl(2)`, `open(2)`, `fcntl_locking(2)`).
-const OPERATIONS: &[(&[&str], &[&str], &[Operation], &str)] = &[
+const OPERATIONS: &[Operations] = &[
     (
         &["futex"],
         &["EAGAIN", "ETIMEDOUT", "EINTR"],
@@ -118,7 +126,9 @@ pub fn refusal(key: Key, errno: Errno) -> Option<Refusal> {
     let never = |reason: String| Some(Refusal::Never(reason));
     let Key { call, kind, .. } = key;
     if call == Call::FOREIGN {
-        return never("Calls of another ABI have other numbers; Murphy injects into none of them.".into());
+        return never(
+            "Calls of another ABI have other numbers; Murphy injects into none of them.".into(),
+        );
     }
     if let Some(why) = realism::denied(call) {
         return never(format!("{call} is never made to fail, as {why}."));
@@ -142,7 +152,9 @@ pub fn refusal(key: Key, errno: Errno) -> Option<Refusal> {
     };
     if let Some(why) = not_its_operation(key, errno) {
         let operation = key.operation.map_or("", Operation::name);
-        return never(format!("{call}:{operation} cannot fail with {errno}: {why}."));
+        return never(format!(
+            "{call}:{operation} cannot fail with {errno}: {why}."
+        ));
     }
     let rule = rule(call, errno, Vec::new());
     if let Ok(rule) = &rule
@@ -169,7 +181,9 @@ pub fn refusal(key: Key, errno: Errno) -> Option<Refusal> {
         )));
     }
     realism::guarded(call).map(|why| {
-        Refusal::Unasked(format!("{call} is guarded, as {why}; `inject: on` does it all the same."))
+        Refusal::Unasked(format!(
+            "{call} is guarded, as {why}; `inject: on` does it all the same."
+        ))
     })
 }
 
@@ -177,16 +191,48 @@ pub fn refusal(key: Key, errno: Errno) -> Option<Refusal> {
 ///
 /// Injections tell sockets no further apart: a model of TCP hits other sockets of the target, too.
 pub fn descriptor_kinds(key: Key) -> Vec<syscall::Kind> {
-    let is_first = key.call.name().is_some_and(|name| !NOT_FIRST.contains(&name));
+    let is_first = key
+        .call
+        .name()
+        .is_some_and(|name| !NOT_FIRST.contains(&name));
     let kinds = key.kind.filter(|_| is_first).map(injected);
     kinds.unwrap_or_default().to_vec()
 }
 
-/// What more than the calls of its key an injection hits; none where it is exactly those.
-pub fn wider(key: Key) -> Option<String> {
-    let is_first = key.call.name().is_some_and(|name| !NOT_FIRST.contains(&name));
+/// A call as injections are told of it: the name of some is that of their family, too, and means all of that.
+pub fn calls(call: Call) -> Result<Calls, CallsError> {
+    call.to_string().parse()
+}
+
+/// What more than the calls of its key an injection hits: sentences, none where it is exactly those.
+pub fn wider(key: Key) -> Vec<String> {
+    family(key.call).into_iter().chain(choice(key)).collect()
+}
+
+fn family(call: Call) -> Option<String> {
+    let calls = calls(call).ok()?;
+    let others: Vec<String> = calls
+        .iter()
+        .filter(|one| *one != call)
+        .map(|one| one.to_string())
+        .collect();
+    (!others.is_empty()).then(|| {
+        format!(
+            "By the name of {call} its family is meant, and hit, too: {}.",
+            others.join(", ")
+        )
+    })
+}
+
+fn choice(key: Key) -> Option<String> {
+    let is_first = key
+        .call
+        .name()
+        .is_some_and(|name| !NOT_FIRST.contains(&name));
     let kind = match key.kind {
-        Some(kind) if !is_first || injected(kind).is_empty() => Some(format!("whatever kind but {kind}")),
+        Some(kind) if !is_first || injected(kind).is_empty() => {
+            Some(format!("whatever kind but {kind}"))
+        }
         Some(kind @ (Kind::Tcp | Kind::Udp | Kind::Unix | Kind::Netlink)) => {
             Some(format!("sockets other than {kind}"))
         }
@@ -201,7 +247,11 @@ pub fn wider(key: Key) -> Option<String> {
     let operation = key.operation.and_then(by_operation);
     let all: Vec<String> = kind.into_iter().chain(operation).collect();
     (!all.is_empty()).then(|| {
-        format!("Murphy cannot choose so finely: {} of {} are hit, too.", all.join(" and "), key.call)
+        format!(
+            "Murphy cannot choose so finely: {} of {} are hit, too.",
+            all.join(" and "),
+            key.call
+        )
     })
 }
 
@@ -253,8 +303,7 @@ fn rule(
         errno,
         possible: String::new(),
     };
-    // The name of some calls is that of their family, too: the one that is meant is among them.
-    let calls: Calls = call.to_string().parse().map_err(|_| impossible())?;
+    let calls = calls(call).map_err(|_| impossible())?;
     let spec = Spec {
         calls: vec![calls],
         act: Act::Fail { errno, when: None },
@@ -274,7 +323,12 @@ fn rule(
 mod tests {
     use super::*;
 
-    fn key(call: &str, operation: Option<Operation>, kind: Option<Kind>, waits_not: Option<bool>) -> Key {
+    fn key(
+        call: &str,
+        operation: Option<Operation>,
+        kind: Option<Kind>,
+        waits_not: Option<bool>,
+    ) -> Key {
         Key {
             call: Call::named(call).unwrap(),
             operation,
@@ -325,17 +379,80 @@ mod tests {
     fn what_cannot_be_has_its_reason() {
         use Kind::{Eventfd, File, Tcp};
         for (call, operation, kind, waits_not, errno, why) in [
-            ("read", None, Some(Tcp), Some(false), "EAGAIN", "descriptor that waits"),
-            ("write", None, Some(File), Some(false), "ECONNRESET", "of kind file"),
-            ("write", None, Some(Eventfd), Some(false), "EPIPE", "of kind eventfd"),
+            (
+                "read",
+                None,
+                Some(Tcp),
+                Some(false),
+                "EAGAIN",
+                "descriptor that waits",
+            ),
+            (
+                "write",
+                None,
+                Some(File),
+                Some(false),
+                "ECONNRESET",
+                "of kind file",
+            ),
+            (
+                "write",
+                None,
+                Some(Eventfd),
+                Some(false),
+                "EPIPE",
+                "of kind eventfd",
+            ),
             ("read", None, Some(File), None, "ENOSPC", "but with EIO"),
             ("munmap", None, None, None, "ENOMEM", "allocators"),
-            ("ioctl", None, None, None, "ENOTTY", "does not know how ioctl"),
-            ("futex", Some(Operation::Wake), None, None, "EAGAIN", "wakes others"),
-            ("futex", Some(Operation::Requeue), None, None, "EINTR", "wakes others"),
-            ("openat", Some(Operation::Plain), None, None, "EEXIST", "O_EXCL"),
-            ("epoll_ctl", Some(Operation::Add), Some(Tcp), None, "ENOENT", "missing"),
-            ("fcntl", Some(Operation::Duplicate), None, None, "EAGAIN", "only locks"),
+            (
+                "ioctl",
+                None,
+                None,
+                None,
+                "ENOTTY",
+                "does not know how ioctl",
+            ),
+            (
+                "futex",
+                Some(Operation::Wake),
+                None,
+                None,
+                "EAGAIN",
+                "wakes others",
+            ),
+            (
+                "futex",
+                Some(Operation::Requeue),
+                None,
+                None,
+                "EINTR",
+                "wakes others",
+            ),
+            (
+                "openat",
+                Some(Operation::Plain),
+                None,
+                None,
+                "EEXIST",
+                "O_EXCL",
+            ),
+            (
+                "epoll_ctl",
+                Some(Operation::Add),
+                Some(Tcp),
+                None,
+                "ENOENT",
+                "missing",
+            ),
+            (
+                "fcntl",
+                Some(Operation::Duplicate),
+                None,
+                None,
+                "EAGAIN",
+                "only locks",
+            ),
         ] {
             let key = key(call, operation, kind, waits_not);
             let refusal = said(key, errno);
@@ -360,20 +477,37 @@ mod tests {
             call: Call::FOREIGN,
             ..key("read", None, None, None)
         };
-        assert!(said(foreign, "EIO").unwrap().reason().contains("another ABI"));
+        assert!(
+            said(foreign, "EIO")
+                .unwrap()
+                .reason()
+                .contains("another ABI")
+        );
     }
 
     #[test]
     fn how_finely_injections_choose_is_said() {
-        let file = key("read", None, Some(Kind::File), Some(false));
-        assert_eq!((descriptor_kinds(file), wider(file)), (vec![syscall::Kind::File], None));
+        let said = |key: Key| wider(key).join(" ");
+        let file = key("pread64", None, Some(Kind::File), Some(false));
+        assert_eq!(
+            (descriptor_kinds(file), said(file)),
+            (vec![syscall::Kind::File], String::new())
+        );
+        let family = key("accept", None, None, None);
+        assert_eq!(
+            said(family),
+            "By the name of accept its family is meant, and hit, too: accept4."
+        );
         let tcp = key("read", None, Some(Kind::Tcp), Some(false));
         assert_eq!(descriptor_kinds(tcp), [syscall::Kind::Socket]);
-        assert!(wider(tcp).unwrap().contains("sockets other than tcp"));
+        assert!(said(tcp).contains("sockets other than tcp"));
         let adds = key("epoll_ctl", Some(Operation::Add), Some(Kind::Tcp), None);
         assert!(descriptor_kinds(adds).is_empty());
-        assert!(wider(adds).unwrap().contains("kind but tcp and operations other than add"));
+        assert!(said(adds).contains("kind but tcp and operations other than add"));
         let waits = key("futex", Some(Operation::Wait), None, None);
-        assert_eq!((descriptor_kinds(waits), wider(waits)), (Vec::new(), None));
+        assert_eq!(
+            (descriptor_kinds(waits), said(waits)),
+            (Vec::new(), String::new())
+        );
     }
 }

@@ -1,6 +1,9 @@
 //! What is recorded, as lines of JSON: a header, then for each interval a line for each kind of calls and one that ends it.
+//!
+//! These types are the format: [`crate::recording`] reads by the same ones.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     io::{self, Write},
 };
@@ -8,18 +11,22 @@ use std::{
 use jiff::Timestamp;
 use murphy_run::probe;
 use murphy_sys::census::{Kind, Operation};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Cost, Figures, Interval, Row};
 
 /// The version of the format.
 pub const VERSION: u32 = 1;
 
+/// What the first line says the file is.
+pub(crate) const MURPHY: &str = "errors";
+
 /// The first line.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Header {
     /// What the file is: `errors`.
-    murphy: &'static str,
+    murphy: String,
     version: u32,
     /// Whose calls these are, as it was said.
     pub target: Vec<String>,
@@ -43,7 +50,7 @@ impl Header {
         latency: bool,
     ) -> Self {
         Self {
-            murphy: "errors",
+            murphy: MURPHY.to_owned(),
             version: VERSION,
             target,
             kernel,
@@ -55,33 +62,34 @@ impl Header {
 }
 
 /// Calls of one kind in an interval.
-#[derive(Clone, Debug, Serialize)]
-struct Calls {
-    interval: u64,
-    call: String,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Calls<'a> {
+    pub interval: u64,
+    pub call: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    operation: Option<&'static str>,
+    pub operation: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    kind: Option<&'static str>,
+    pub kind: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    nonblocking: Option<bool>,
+    pub nonblocking: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    errno: Option<String>,
-    count: u64,
+    pub errno: Option<Cow<'a, str>>,
+    pub count: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    took_ns: Option<u64>,
+    pub took_ns: Option<u64>,
 }
 
-impl Calls {
+impl Calls<'_> {
     fn of(interval: u64, row: &Row, latency: bool) -> Self {
         let key = row.key;
         Self {
             interval,
-            call: key.call.to_string(),
-            operation: key.operation.map(Operation::name),
-            kind: key.kind.map(Kind::name),
+            call: key.call.to_string().into(),
+            operation: key.operation.map(Operation::name).map(Cow::from),
+            kind: key.kind.map(Kind::name).map(Cow::from),
             nonblocking: key.nonblocking,
-            errno: key.errno.map(|one| one.to_string()),
+            errno: key.errno.map(|one| one.to_string().into()),
             count: row.calls,
             took_ns: latency.then_some(row.took_ns),
         }
@@ -89,28 +97,36 @@ impl Calls {
 }
 
 /// The line that ends an interval.
-#[derive(Clone, Debug, Serialize)]
-struct End<'a> {
-    interval: u64,
-    from: u64,
-    to: u64,
-    lost: u64,
-    processes: Processes,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    jvm: &'a BTreeMap<u32, super::Columns>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    probes: &'a BTreeMap<String, probe::Figures>,
-    own: Own,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct End<'a> {
+    pub interval: u64,
+    pub from: u64,
+    pub to: u64,
+    pub lost: u64,
+    pub processes: Processes,
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub jvm: Cow<'a, BTreeMap<u32, super::Columns>>,
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub probes: Cow<'a, BTreeMap<String, probe::Figures>>,
+    pub own: Own,
 }
 
-#[derive(Clone, Debug, Serialize)]
-struct Processes {
+// Serde hands the field over by reference.
+#[expect(clippy::ptr_arg)]
+fn is_empty<K: Ord + Clone, V: Clone>(map: &Cow<'_, BTreeMap<K, V>>) -> bool {
+    map.is_empty()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Processes {
     count: u64,
     cpu_ns: u64,
     memory_bytes: u64,
     descriptors: u64,
     threads: u64,
-    restarts: u64,
+    pub restarts: u64,
 }
 
 impl Processes {
@@ -126,12 +142,29 @@ impl Processes {
     }
 }
 
-#[derive(Clone, Debug, Serialize)]
-struct Own {
-    cpu_ns: u64,
-    memory_bytes: u64,
+impl From<Processes> for Figures {
+    fn from(of: Processes) -> Self {
+        Self {
+            count: of.count,
+            cpu_ns: of.cpu_ns,
+            memory_bytes: of.memory_bytes,
+            descriptors: of.descriptors,
+            threads: of.threads,
+        }
+    }
+}
+
+/// What recording itself took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Own {
+    /// How long Murphy was on a processor since the recording began, in nanoseconds.
+    pub cpu_ns: u64,
+    /// Murphy's resident memory.
+    pub memory_bytes: u64,
+    /// What a look at a call takes; none where that was not counted.
     #[serde(skip_serializing_if = "Option::is_none")]
-    ns_per_call: Option<f64>,
+    pub ns_per_call: Option<f64>,
 }
 
 /// Writes a recording, line by line.
@@ -169,8 +202,8 @@ impl<W: Write> Writer<W> {
             to: interval.to_ns,
             lost: interval.lost,
             processes: Processes::of(&interval.processes, interval.restarts),
-            jvm: &interval.jvms,
-            probes,
+            jvm: Cow::Borrowed(&interval.jvms),
+            probes: Cow::Borrowed(probes),
             own: Own {
                 cpu_ns: cost.own_cpu_ns,
                 memory_bytes: cost.own_memory_bytes,

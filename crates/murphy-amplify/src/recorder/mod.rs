@@ -10,7 +10,8 @@ mod line;
 
 pub use figures::Figures;
 pub use jvm::Columns;
-pub use line::{Header, VERSION, Writer};
+pub(crate) use line::{Calls, End, MURPHY};
+pub use line::{Header, Own, VERSION, Writer};
 
 use std::{
     collections::BTreeMap,

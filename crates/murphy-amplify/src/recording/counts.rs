@@ -115,7 +115,9 @@ mod tests {
             pushed in prop::collection::vec(prop_oneof![3 => Just(0), 2 => 0..1000_u64, 1 => any::<u64>()], 0..300),
         ) {
             let mut counts = Counts::zeros(before);
-            pushed.iter().for_each(|one| counts.push(*one));
+            for one in &pushed {
+                counts.push(*one);
+            }
             let zeros = (0..before).map(|_| 0);
             let all: Vec<u64> = zeros.chain(pushed.iter().copied()).collect();
             prop_assert_eq!(counts.iter().collect::<Vec<_>>(), all);

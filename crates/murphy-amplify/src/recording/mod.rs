@@ -15,7 +15,7 @@ pub mod schema;
 
 pub use counts::Counts;
 pub use key::Key;
-pub use line::{Own, call_named, errno_named};
+pub use line::{call_named, errno_named};
 pub use reader::{Reader, Whole};
 
 use std::{
@@ -97,7 +97,11 @@ impl fmt::Display for Cut {
             lines,
             is_torn,
         } = self;
-        let (s, were) = if *lines == 1 { ("", "was") } else { ("s", "were") };
+        let (s, were) = if *lines == 1 {
+            ("", "was")
+        } else {
+            ("s", "were")
+        };
         write!(
             f,
             "the recording is cut short in interval {interval}: {lines} line{s} from line {from_line} on {were} left out"
@@ -208,7 +212,7 @@ impl Recording {
         });
         calls.took_ns = calls.took_ns.saturating_add(row.took_ns);
         match row.key.errno {
-            Some(errno) if is_restart(errno) => {
+            Some(errno) if errno.is_restart() => {
                 calls.restarted = calls.restarted.saturating_add(row.calls);
             }
             Some(errno) => {
@@ -231,10 +235,7 @@ impl Recording {
     }
 }
 
-/// Whether a call begins again, or has been interrupted: the kernel's own numbers, which no program sees (`include/linux/errno.h`).
-fn is_restart(errno: Errno) -> bool {
-    (512..=516).contains(&errno.number())
-}
-
+#[cfg(test)]
+pub mod sample;
 #[cfg(test)]
 mod tests;

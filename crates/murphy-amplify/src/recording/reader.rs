@@ -10,9 +10,9 @@ use murphy_sys::census::{self, COUNTS_MAX};
 
 use super::{
     Cut, RecordingError,
-    line::{self, End, Flaw, Line, Own},
+    line::{self, Flaw, Line},
 };
-use crate::recorder::{Header, Interval, Row};
+use crate::recorder::{End, Header, Interval, Own, Row};
 
 /// The longest line that is read: a file that is no recording must not fill the memory.
 const LINE_MAX: u64 = 1 << 20;
@@ -145,10 +145,15 @@ impl<R: Read> Reader<R> {
 
     /// Adds a line to the interval that has begun; the interval where that was its last.
     fn take(&mut self, begun: &mut Begun, line: Line) -> Result<Option<Whole>, Flaw> {
-        let (Line::Row(number, _) | Line::Unnamed(number, ..) | Line::End(number, _)) = line;
+        let number = match &line {
+            Line::Row(number, _) | Line::Unnamed(number, ..) => *number,
+            Line::End(end) => end.interval,
+        };
         if number != self.interval {
             let expected = self.interval;
-            let problem = format!("this is of interval {number}, expected one of interval {expected}: lines are missing, or not in their order");
+            let problem = format!(
+                "this is of interval {number}, expected one of interval {expected}: lines are missing, or not in their order"
+            );
             return Err(Flaw::whole(problem));
         }
         match line {
@@ -160,40 +165,43 @@ impl<R: Read> Reader<R> {
                 begun.unnamed.push((call, count));
                 Ok(None)
             }
-            Line::End(number, end) => self.close(std::mem::take(begun), number, *end).map(Some),
+            Line::End(end) => self.close(std::mem::take(begun), *end).map(Some),
         }
     }
 
-    fn close(&mut self, begun: Begun, number: u64, end: End) -> Result<Whole, Flaw> {
-        if end.from_ns < self.ended_ns {
+    fn close(&mut self, begun: Begun, end: End<'static>) -> Result<Whole, Flaw> {
+        let number = end.interval;
+        if end.from < self.ended_ns {
             let problem = format!(
                 "interval {number} begins at {} ns, before the one before it has ended, at {} ns",
-                end.from_ns, self.ended_ns
+                end.from, self.ended_ns
             );
             return Err(Flaw::whole(problem));
         }
         if let Some(key) = self.seen.difference(&begun.keys).next() {
             let errno = key.errno.map_or("ok".to_owned(), |errno| errno.to_string());
             let key = super::Key::from(*key);
-            let problem = format!("interval {number} has no line of {key} {errno}, which was seen before: each that was has one, with 0 where there were none");
+            let problem = format!(
+                "interval {number} has no line of {key} {errno}, which was seen before: each that was has one, with 0 where there were none"
+            );
             return Err(Flaw::whole(problem));
         }
         self.seen = begun.keys;
-        self.ended_ns = end.to_ns;
+        self.ended_ns = end.to;
         self.interval += 1;
         Ok(Whole {
             interval: Interval {
                 number,
-                from_ns: end.from_ns,
-                to_ns: end.to_ns,
+                from_ns: end.from,
+                to_ns: end.to,
                 rows: begun.rows,
                 lost: end.lost,
                 processes: end.processes.into(),
                 restarts: end.processes.restarts,
-                jvms: end.jvms,
+                jvms: end.jvm.into_owned(),
             },
             unnamed: begun.unnamed,
-            probes: end.probes,
+            probes: end.probes.into_owned(),
             own: end.own,
         })
     }
@@ -205,7 +213,9 @@ impl Begun {
             return Err(too_many());
         }
         if !self.keys.insert(row.key) {
-            return Err(Flaw::whole("the interval has a line of these calls already"));
+            return Err(Flaw::whole(
+                "the interval has a line of these calls already",
+            ));
         }
         self.rows.push(row);
         Ok(())
