@@ -4,7 +4,8 @@
 //! 1. a [`Recorder`](recorder::Recorder) counts what the calls of a target come to, interval by interval;
 //! 2. a [`Recording`](recording::Recording) is that, read again;
 //! 3. [`models`](model::models) say which errors are to be more frequent, and by how much;
-//! 4. a [`campaign`] injects them, and judges what the target does.
+//! 4. a [`campaign`] injects them, and judges what the target does;
+//! 5. a [`report`] says it.
 
 #![forbid(unsafe_code)]
 
@@ -14,3 +15,4 @@ pub mod model;
 mod nearest;
 pub mod recorder;
 pub mod recording;
+pub mod report;

@@ -103,7 +103,7 @@ impl Machine {
 }
 
 /// One argument as a POSIX shell reads it back: bare where it can be, else in single quotes.
-fn shell_quoted(argument: &str) -> String {
+pub fn shell_quoted(argument: &str) -> String {
     let bare = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
     if !argument.is_empty() && argument.chars().all(bare) {
         argument.to_owned()

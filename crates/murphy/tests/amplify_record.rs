@@ -5,8 +5,9 @@ mod harness;
 use std::{
     collections::BTreeMap,
     fs,
-    io::{BufRead, BufReader, Write},
-    net::TcpListener,
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    path::Path,
     process::{Child, Command, Stdio},
 };
 
@@ -273,4 +274,82 @@ fn probes_are_watched_beside_it_and_held_against_how_they_were() {
         ])
         .run();
     assert_eq!(ended.code, 2, "{ended:?}");
+}
+
+/// What is at an address of HTTP.
+fn get(url: &str) -> String {
+    let rest = url.strip_prefix("http://").expect("a URL");
+    let (at, path) = rest.split_once('/').expect("a path");
+    let mut stream = TcpStream::connect(at).expect("somebody answers");
+    write!(
+        stream,
+        "GET /{path} HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\n\r\n"
+    )
+    .expect("it listens");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("an answer");
+    text
+}
+
+#[test]
+fn a_prometheus_reads_totals_and_the_dashboard_asks_for_what_there_is() {
+    let Some(guard) = Guard::root_or_skip() else {
+        return;
+    };
+    let mut victim = Victim::start();
+    let words = [
+        "amplify",
+        "record",
+        "--interval",
+        "200ms",
+        "--latency",
+        "--measure-overhead",
+        "--json",
+    ];
+    let mut recorder = guard
+        .murphy(words)
+        .args(["--prometheus", "127.0.0.1:0", "--probe", "up=command:true"])
+        .args(["-t", &victim.target()])
+        .start();
+    let serving = recorder.until_it_says("\"serving\"");
+    let serving: Value = serde_json::from_str(&serving).expect("JSON");
+    let url = serving["url"].as_str().expect("a URL");
+    victim.works(10);
+    let reads = "murphy_syscalls_total{call=\"read\",kind=\"pipe\",nonblocking=\"true\",errno=\"EAGAIN\"} 6000\n";
+    wait_until("all reads are told", || get(url).contains(reads));
+    let text = get(url);
+    for part in [
+        "HTTP/1.1 200",
+        "# TYPE murphy_syscalls_total counter",
+        "errno=\"ENOENT\"} 400\n",
+        "murphy_recording_lost_calls_total 0\n",
+        "murphy_probe_looks_total{probe=\"up\",outcome=\"failed\"} 0\n",
+        "process_resident_memory_bytes",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    recorder.signal("INT");
+    assert_eq!(recorder.wait().code, 0);
+    let dashboard = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/grafana/amplify.json");
+    let dashboard = fs::read_to_string(dashboard).expect("a file");
+    let dashboard: Value = serde_json::from_str(&dashboard).expect("JSON");
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut names = 0;
+    for target in dashboard["panels"]
+        .as_array()
+        .expect("panels")
+        .iter()
+        .flat_map(|panel| panel["targets"].as_array().expect("targets"))
+    {
+        let asked = target["expr"].as_str().expect("an expression");
+        let asked = asked.split(|c| !is_name(c));
+        for name in asked.filter(|word| word.starts_with("murphy_") || word.starts_with("process_"))
+        {
+            names += 1;
+            // There is no JVM here.
+            let is_there = name == "murphy_target_jvm" || text.contains(&format!("\n{name}"));
+            assert!(is_there, "{name}: {text}");
+        }
+    }
+    assert!(names > 15, "{names}");
 }

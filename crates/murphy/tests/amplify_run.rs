@@ -138,9 +138,51 @@ fn a_server_gets_the_verdicts_that_it_is_known_for() {
     let said = &death["seen"]["death"]["said"];
     assert!(said.to_string().contains("cannot keep anything"), "{said}");
     assert!(guard.injections().is_empty());
+    is_reported(&guard, &out, &rows);
     // All of it is known already.
     let again = campaign(&guard, &out, port(), &errors, &[]).run();
     assert_eq!(again.code, 2, "its port is another: {again:?}");
+}
+
+/// The report of a campaign is beside it, and says the same again.
+fn is_reported(guard: &Guard, out: &Path, rows: &[Value]) {
+    let page = fs::read_to_string(out.join("report.html")).expect("a page");
+    let broken = rows
+        .iter()
+        .filter(|row| {
+            !["resilient", "inconclusive"].contains(&row["verdict"].as_str().expect("a word"))
+        })
+        .count();
+    for part in [
+        &format!("BROKEN by {broken} of {} errors", rows.len()),
+        "verdicts: cannot keep anything on this disk",
+        "<rect class=\"injection\"",
+        "<polyline class=\"processors\"",
+        "amplify run --error fsync=EIO --first 90% --up-to 90%",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let builds = fs::read_to_string(out.join("junit.xml")).expect("a document");
+    assert!(
+        builds.contains(&format!("failures=\"{broken}\"")),
+        "{builds}"
+    );
+    let report = |words: &[&str]| {
+        let murphy = guard.murphy(["amplify", "report"]).arg(out).args(words);
+        murphy.run()
+    };
+    let told = report(&[]);
+    assert_eq!(told.code, 0, "{told:?}");
+    assert!(told.stdout.contains("crashed (SIGABRT)"), "{told:?}");
+    let path = out.to_str().expect("text");
+    let compared = report(&["--against", path, "--json"]);
+    assert_eq!(compared.code, 0, "{compared:?}");
+    let line = &compared.lines()[0];
+    assert_eq!(line["against"]["same_verdicts"], rows.len(), "{line}");
+    assert_eq!(line["rows"], Value::from(rows.to_vec()));
+    let missing = report(&["--against", "/nowhere"]);
+    assert_eq!(missing.code, 2, "{missing:?}");
+    assert!(missing.stderr.contains("campaign.json"), "{missing:?}");
 }
 
 #[test]

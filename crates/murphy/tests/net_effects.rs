@@ -245,14 +245,12 @@ impl Fault {
                 let pace = if hit[way] { self.pace } else { one_by_one(FEW) };
                 nodes.wire.flows(way == 1, pace)
             };
-            let from = move || flows(1);
-            if hit == [true; 2] {
-                let from = scope.spawn(from);
-                (flows(0), from.join().expect("what comes is whole"))
-            } else {
-                // Whoever is not hit would wait for a processor while the others come all at once.
-                (flows(0), from())
+            // Whoever is not hit would wait for a processor while the others come all at once.
+            if hit != [true; 2] {
+                return (flows(0), flows(1));
             }
+            let from = scope.spawn(move || flows(1));
+            (flows(0), from.join().expect("what comes is whole"))
         });
         let effect = disturbance.interrupt();
         eprintln!("{words:?}: {effect}");
@@ -285,7 +283,6 @@ impl Fault {
     }
 }
 
-/// Whether this kernel has an engine; says so when it has not.
 /// Whether all is to be seen, and no sample.
 fn is_soak() -> bool {
     env::var_os("MURPHY_SOAK").is_some()

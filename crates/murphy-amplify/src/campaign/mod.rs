@@ -1,5 +1,6 @@
 //! A campaign injects the errors of models at growing rates, and judges what the target does about each.
 
+pub mod course;
 pub mod effect;
 pub mod experiment;
 pub mod row;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
+    course::Course,
     experiment::Experiment,
     search::{Breaking, Came, Search},
     subject::Subject,
@@ -43,6 +44,9 @@ pub struct Tried {
     pub verdict: Verdict,
     /// Why.
     pub why: String,
+    /// How it went.
+    #[serde(default)]
+    pub course: Course,
 }
 
 /// What a trial is for.
@@ -119,7 +123,7 @@ impl Trials for Made<'_> {
         purpose: Purpose,
         looks: &mut Looks,
     ) -> Result<Tried, TrialError> {
-        let seen = self.stage.trial(self.subject, experiment, rate, looks)?;
+        let (seen, course) = self.stage.trial(self.subject, experiment, rate, looks)?;
         let (verdict, why) = judge(&seen, self.stage.tolerance);
         Ok(Tried {
             experiment: experiment.name.clone(),
@@ -128,6 +132,7 @@ impl Trials for Made<'_> {
             seen,
             verdict,
             why,
+            course,
         })
     }
 }
@@ -292,6 +297,7 @@ mod tests {
                     Verdict::Resilient
                 },
                 why: "so it is".into(),
+                course: Course::default(),
             })
         }
     }

@@ -194,11 +194,13 @@ fn leaders(target: &Target) -> Vec<ProcessId> {
 }
 
 fn how(status: ExitStatus) -> String {
-    match status.code() {
-        Some(code) => format!("exit code {code}"),
-        // The signal, with its name.
-        None => status.to_string(),
+    if let Some(code) = status.code() {
+        return format!("exit code {code}");
     }
+    // `signal: 6 (SIGABRT)`: its name says more.
+    let text = status.to_string();
+    let name = text.split(['(', ')']).find(|part| part.starts_with("SIG"));
+    name.map_or(text.clone(), str::to_owned)
 }
 
 /// The last lines of a file, however long it is.

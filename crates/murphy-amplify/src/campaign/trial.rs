@@ -1,6 +1,6 @@
 //! A trial is one rate of one experiment: a gate, a baseline, a control with nothing injected, the injection, what comes behind it.
 
-use std::time::Duration;
+use std::{cell::RefCell, time::Duration};
 
 use murphy_fault::{
     injector::Injector,
@@ -9,9 +9,11 @@ use murphy_fault::{
 };
 use murphy_run::probe::{Outcome, Probe, Prober, ProberError, WatchError};
 use murphy_sys::{clock::boottime_ns, signal::Interrupts};
+use murphy_target::Target;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    course::{Course, Doing, Phase, Taking},
     effect::{Effect, Known, Seen, Tolerance},
     experiment::Experiment,
     subject::{Subject, SubjectError},
@@ -119,6 +121,8 @@ pub struct Stage<'a> {
     pub tolerance: Tolerance,
     /// The seed of everything that is drawn.
     pub seed: u64,
+    /// What looks at the target's processes.
+    pub taking: RefCell<Taking>,
 }
 
 /// What is seen of a target in all trials at one rate.
@@ -139,9 +143,12 @@ impl Stage<'_> {
         experiment: &Experiment,
         rate: f64,
         before: &mut Looks,
-    ) -> Result<Observed, TrialError> {
+    ) -> Result<(Observed, Course), TrialError> {
         self.gate(subject)?;
-        self.watching.forget(boottime_ns());
+        let begun = boottime_ns();
+        self.watching.forget(begun);
+        self.taking.borrow_mut().begin(begun);
+        self.taking.borrow_mut().of(pids(subject));
         let baseline = self.phase(subject, self.phases.baseline)?;
         let (control, _) =
             self.attached(subject, experiment, rate, Begin::Idle, self.phases.control)?;
@@ -174,7 +181,30 @@ impl Stage<'_> {
         );
         before.injections += tampered.hits;
         before.exposures += tampered.calls.values().map(|one| one.made).sum::<u64>();
-        Ok(before.observed(self.tolerance, death, afterwards, is_valid))
+        let phases = [
+            (Doing::Baseline, baseline),
+            (Doing::Control, control),
+            (Doing::Injection, injection),
+            (Doing::Recovery, (injection.1, boottime_ns())),
+        ];
+        let course = self.course(begun, &phases);
+        let seen = before.observed(self.tolerance, death, afterwards, is_valid);
+        Ok((seen, course))
+    }
+
+    fn course(&self, begun: u64, phases: &[(Doing, (u64, u64))]) -> Course {
+        let phase = |(doing, (from, to)): &(Doing, (u64, u64))| Phase {
+            doing: *doing,
+            from_ns: from.saturating_sub(begun),
+            to_ns: to.saturating_sub(begun),
+        };
+        let phases: Vec<Phase> = phases.iter().map(phase).collect();
+        let ended = begun + phases.last().map_or(0, |phase| phase.to_ns);
+        Course {
+            phases,
+            probes: self.watching.lines(begun, ended),
+            taken: self.taking.borrow_mut().end(),
+        }
     }
 
     /// Waits until all is well; a target that is not, or has lost something in a trial before, is started again once, where somebody
@@ -327,6 +357,7 @@ impl Stage<'_> {
     }
 
     fn pause(&self, time: Duration) -> Result<(), TrialError> {
+        self.taking.borrow_mut().look(boottime_ns());
         match self.interrupts.wait(time) {
             Ok(false) => Ok(()),
             Ok(true) => Err(TrialError::Interrupted),
@@ -371,6 +402,14 @@ fn worst(before: &[Seen], then: &[Seen], tolerance: Tolerance) -> Effect {
         ranks.then(one.more.value.total_cmp(&other.more.value))
     });
     worst.unwrap_or_else(|| Effect::of(&Seen::default(), &Seen::default()))
+}
+
+fn pids(subject: &Subject) -> Vec<u32> {
+    let target = subject.target().into_iter();
+    target
+        .flat_map(Target::processes)
+        .map(|process| process.pid)
+        .collect()
 }
 
 fn add(all: &mut Vec<Seen>, more: Vec<Seen>) {

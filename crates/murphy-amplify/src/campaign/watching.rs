@@ -4,7 +4,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use murphy_run::probe::{Look, Outcome, Pace, Probe, Reason, Watch, WatchError};
 
-use super::effect::Seen;
+use super::{
+    course::{Line, points},
+    effect::Seen,
+};
 
 /// The looks of one probe.
 #[derive(Clone, Debug, Default)]
@@ -62,6 +65,24 @@ impl Watching {
                 seen
             })
             .collect()
+    }
+
+    /// How each probe did in a time, by looks that began in it.
+    pub fn lines(&self, from_ns: u64, to_ns: u64) -> Vec<Line> {
+        let all = lock(&self.seen);
+        let line = |(probe, one): (&String, &Looks)| {
+            let look = |look: &Look| match look.outcome {
+                Outcome::Passed { .. } => Some((look.at_ns, Some(look.took_ns / 1000))),
+                Outcome::Failed { .. } => Some((look.at_ns, None)),
+                Outcome::Unable { .. } => None,
+            };
+            let looks: Vec<_> = one.looks.iter().filter_map(look).collect();
+            Line {
+                probe: probe.clone(),
+                points: points(from_ns, to_ns, &looks),
+            }
+        };
+        self.names.iter().zip(all.iter()).map(line).collect()
     }
 
     /// Since when all probes have passed without a break, at least one look each after a time; none while one does not.

@@ -4,7 +4,7 @@
 //! containers, cgroups and units otherwise (a container that was started again) from within half a second on, and
 //! [`Recorder::look`] is to be called so often.
 
-mod figures;
+pub mod figures;
 mod jvm;
 mod line;
 

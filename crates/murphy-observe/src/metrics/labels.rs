@@ -22,6 +22,7 @@ pub struct Labels(String);
 
 impl Labels {
     /// One more.
+    #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.push(name, value);
         self

@@ -12,10 +12,11 @@ mod table;
 mod text;
 
 pub use format::Format;
+pub use labels::Labels;
 pub use own::Own;
 pub use page::page;
-pub use table::{Kind, Metric, Source, TABLE, Unit};
-pub use text::render;
+pub use table::{Kind, Metric, Source, TABLE, Unit, Value};
+pub use text::{Family, Head, end, render, render_own};
 
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 use murphy_fault::conn::Side;
 use murphy_sys::program_runs::ProgramRuns;
 
+use super::text::Head;
 use super::{labels::Labels, own::Own};
 use crate::{
     calls::{CallsNow, TimesNow},
@@ -180,14 +181,21 @@ impl Metric {
         }
     }
 
-    /// The name of its family in `OpenMetrics`, which names samples after it.
-    pub fn family(&self) -> &'static str {
-        let ending = match self.kind {
-            Kind::Counter => "_total",
-            Kind::Gauge => "",
-            Kind::Info => "_info",
-        };
-        self.name.strip_suffix(ending).unwrap_or(self.name)
+    /// What it is called, and what it means.
+    pub fn head(&self) -> Head {
+        let Self {
+            name,
+            kind,
+            unit,
+            help,
+            ..
+        } = *self;
+        Head {
+            name,
+            kind,
+            unit,
+            help,
+        }
     }
 }
 

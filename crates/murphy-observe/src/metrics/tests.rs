@@ -233,7 +233,7 @@ fn what_the_kernel_does_not_tell_is_no_sample() {
     snapshot.mode.is_told = false;
     let text = open_metrics(&snapshot);
     for metric in TABLE {
-        let is_told = text.contains(&format!("# TYPE {} ", metric.family()));
+        let is_told = text.contains(&format!("# TYPE {} ", metric.head().family()));
         assert!(
             !is_told || metric.source != Source::Kernel,
             "{}",
@@ -357,7 +357,7 @@ fn crowd(count: u8) -> Snapshot {
 fn names_are_as_both_formats_want_them() {
     let mut names = BTreeSet::new();
     for metric in TABLE {
-        assert!(names.insert(metric.family()), "{}", metric.name);
+        assert!(names.insert(metric.head().family()), "{}", metric.name);
         let is_counter = metric.kind == Kind::Counter;
         assert_eq!(
             metric.name.ends_with("_total"),

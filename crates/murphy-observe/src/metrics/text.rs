@@ -34,17 +34,9 @@ pub fn render(snapshot: &Snapshot, own: &Own, format: Format) -> String {
             // What nobody tells has not happened never: it is not known.
             continue;
         }
-        let mut family = Family {
-            metric,
-            format,
-            text: &mut text,
-            is_begun: false,
-        };
-        scene.tell(&mut family);
+        scene.tell(metric, &mut Family::new(metric.head(), format, &mut text));
     }
-    if format == Format::OpenMetrics {
-        text.push_str("# EOF\n");
-    }
+    end(format, &mut text);
     text
 }
 
@@ -58,19 +50,51 @@ struct Scene<'a> {
     peers: Vec<Labels>,
 }
 
+/// Adds what there is of Murphy's own process.
+pub fn render_own(own: &Own, format: Format, text: &mut String) {
+    for metric in TABLE {
+        if let Samples::Own(read) = &metric.samples
+            && let Some(value) = read(own)
+        {
+            Family::new(metric.head(), format, text).sample("", value);
+        }
+    }
+}
+
+/// Ends a text.
+pub fn end(format: Format, text: &mut String) {
+    if format == Format::OpenMetrics {
+        text.push_str("# EOF\n");
+    }
+}
+
+/// What a family of samples is called, and what it means.
+#[derive(Clone, Copy, Debug)]
+pub struct Head {
+    /// Its name, with `_total` or `_info` at its end where it has that.
+    pub name: &'static str,
+    /// What its values do.
+    pub kind: Kind,
+    /// In what it is measured; nothing where it is a count.
+    pub unit: Option<Unit>,
+    /// What it means, in a sentence without a full stop.
+    pub help: &'static str,
+}
+
 /// A family of samples under way.
-struct Family<'a> {
-    metric: &'a Metric,
+#[derive(Debug)]
+pub struct Family<'a> {
+    head: Head,
     format: Format,
     text: &'a mut String,
     is_begun: bool,
 }
 
 impl Scene<'_> {
-    fn tell(&self, family: &mut Family<'_>) {
+    fn tell(&self, metric: &Metric, family: &mut Family<'_>) {
         const ONE: Value = Value::Count(1);
         let edges = || self.snapshot.edges.iter().zip(&self.edges);
-        match &family.metric.samples {
+        match &metric.samples {
             Samples::Edges(side, read) => {
                 for (now, labels) in edges() {
                     // What is of the whole target has no connections.
@@ -157,7 +181,17 @@ impl Scene<'_> {
 }
 
 // A string takes all that is written to it.
-impl Family<'_> {
+impl<'a> Family<'a> {
+    /// At the end of a text. A family without samples is not said.
+    pub fn new(head: Head, format: Format, text: &'a mut String) -> Self {
+        Self {
+            head,
+            format,
+            text,
+            is_begun: false,
+        }
+    }
+
     /// One of several that are told apart by one more label, whose value needs no escape.
     fn part(&mut self, labels: &str, (label, part): (&str, &str), value: Value) {
         self.start();
@@ -165,7 +199,8 @@ impl Family<'_> {
         self.end(value);
     }
 
-    fn sample(&mut self, labels: &str, value: Value) {
+    /// A sample; `labels` as they stand between braces.
+    pub fn sample(&mut self, labels: &str, value: Value) {
         self.start();
         if !labels.is_empty() {
             self.text.push('{');
@@ -179,7 +214,7 @@ impl Family<'_> {
         if !std::mem::replace(&mut self.is_begun, true) {
             self.begin();
         }
-        self.text.push_str(self.metric.name);
+        self.text.push_str(self.head.name);
     }
 
     fn end(&mut self, value: Value) {
@@ -192,16 +227,16 @@ impl Family<'_> {
 
     /// What a family is, said before its first sample.
     fn begin(&mut self) {
-        let Metric {
+        let Head {
             name, kind, help, ..
-        } = *self.metric;
-        let family = self.metric.family();
+        } = self.head;
+        let family = self.head.family();
         let _ = match self.format {
             Format::OpenMetrics => {
                 let kind = kind.name();
                 let _ = writeln!(self.text, "# TYPE {family} {kind}");
                 // A family says its unit only where its name does.
-                let unit = self.metric.unit.map(Unit::name);
+                let unit = self.head.unit.map(Unit::name);
                 if let Some(unit) = unit.filter(|unit| family.ends_with(&format!("_{unit}"))) {
                     let _ = writeln!(self.text, "# UNIT {family} {unit}");
                 }
@@ -216,5 +251,17 @@ impl Family<'_> {
                 writeln!(self.text, "# HELP {name} {help}.\n# TYPE {name} {kind}")
             }
         };
+    }
+}
+
+impl Head {
+    /// The name of its family in `OpenMetrics`, which names samples after it.
+    pub fn family(&self) -> &'static str {
+        let ending = match self.kind {
+            Kind::Counter => "_total",
+            Kind::Gauge => "",
+            Kind::Info => "_info",
+        };
+        self.name.strip_suffix(ending).unwrap_or(self.name)
     }
 }

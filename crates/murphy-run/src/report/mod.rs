@@ -7,12 +7,12 @@
 mod again;
 mod faults;
 mod headline;
-mod html;
+pub mod html;
 pub mod observed;
 mod timeline;
 mod vacuity;
 mod witness;
-mod words;
+pub mod words;
 
 use crate::record::RunRecord;
 
@@ -37,9 +37,46 @@ pub fn render(record: &RunRecord) -> String {
     ]
     .concat();
     let footer = again::footer(record);
+    frame(&Frame {
+        title: &title,
+        css: "",
+        masthead: &masthead,
+        main: &sections,
+        footer: &footer,
+        js: Some(JS),
+    })
+}
+
+/// What a page is made of: HTML already, but for the title, which is escaped text.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// What the tab is called.
+    pub title: &'a str,
+    /// What looks otherwise than on other pages.
+    pub css: &'a str,
+    /// The line at the top.
+    pub masthead: &'a str,
+    /// The sections.
+    pub main: &'a str,
+    /// The line at the end.
+    pub footer: &'a str,
+    /// What moves, if anything does.
+    pub js: Option<&'a str>,
+}
+
+/// A page that needs nothing but itself.
+pub fn frame(frame: &Frame<'_>) -> String {
+    let (script, scripts) = match frame.js {
+        Some(js) => (
+            format!("\n<script>\n{js}</script>"),
+            " script-src 'unsafe-inline';",
+        ),
+        None => (String::new(), ""),
+    };
     // Nothing may be loaded or sent, even if a value of the run got past the escaping.
-    let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
-                  base-uri 'none'; form-action 'none'";
+    let policy = format!(
+        "default-src 'none'; style-src 'unsafe-inline';{scripts} base-uri 'none'; form-action 'none'"
+    );
     format!(
         r#"<!doctype html>
 <html lang="en">
@@ -49,20 +86,23 @@ pub fn render(record: &RunRecord) -> String {
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>
-{CSS}</style>
+{CSS}{css}</style>
 </head>
 <body>
 <div class="page">
 {masthead}
 <main>
-{sections}</main>
+{main}</main>
 {footer}
-</div>
-<script>
-{JS}</script>
+</div>{script}
 </body>
 </html>
-"#
+"#,
+        title = frame.title,
+        css = frame.css,
+        masthead = frame.masthead,
+        main = frame.main,
+        footer = frame.footer,
     )
 }
 

@@ -4,9 +4,12 @@
 
 use super::html::{escaped, sentence};
 use super::timeline::plot;
-use super::{CSS, faults::family_class, words};
+use super::{Frame, faults::family_class, frame, words};
 
 const OBSERVED_CSS: &str = include_str!("observed.css");
+
+const FOOTER: &str = "<footer>Written by <code>murphy observe</code>. This file needs nothing else to be read; beside it, events.jsonl \
+                      has what happened, and snapshot.json how it was in the end.</footer>";
 
 /// Findings, and faults, beyond so many are not drawn.
 const DRAWN_MAX: usize = 100;
@@ -86,39 +89,28 @@ pub fn render(observed: &Observed) -> String {
     ));
     let when = escaped(&words::wall_clock(&observed.started));
     let lasted = words::moment(observed.duration_ns, 1);
-    let policy =
-        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
-    format!(
-        r#"<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-{CSS}{OBSERVED_CSS}</style>
-</head>
-<body>
-<div class="page">
-<header class="masthead">
+    let masthead = format!(
+        r#"<header class="masthead">
   <b>murphy</b>
-  <span class="dim">observe {names} · {when} · {lasted}</span>
-</header>
-<main>
-{head}{map}{timeline}{findings}{table}</main>
-<footer>Written by <code>murphy observe</code>. This file needs nothing else to be read; beside it, events.jsonl has what happened, and snapshot.json how it was in the end.</footer>
-</div>
-</body>
-</html>
-"#,
-        names = escaped(&names),
-        head = head(observed),
-        map = map(observed),
-        timeline = timeline(observed),
-        findings = findings(observed),
-        table = table(observed),
-    )
+  <span class="dim">observe {} · {when} · {lasted}</span>
+</header>"#,
+        escaped(&names),
+    );
+    let sections = [
+        head(observed),
+        map(observed),
+        timeline(observed),
+        findings(observed),
+        table(observed),
+    ];
+    frame(&Frame {
+        title: &title,
+        css: OBSERVED_CSS,
+        masthead: &masthead,
+        main: &sections.concat(),
+        footer: FOOTER,
+        js: None,
+    })
 }
 
 fn headline(observed: &Observed) -> String {

@@ -16,6 +16,7 @@ pub mod pause;
 pub mod recover;
 pub mod report;
 mod said;
+mod scrape;
 pub mod update;
 mod verdict;
 

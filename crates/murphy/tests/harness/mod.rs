@@ -392,8 +392,8 @@ impl Running {
         matches!(self.child.as_mut().expect("it runs").try_wait(), Ok(None))
     }
 
-    /// Waits until it says a word; panics when it ends before.
-    pub fn until_it_says(&mut self, word: &str) {
+    /// The line in which it says a word, as soon as it does; panics when it ends before.
+    pub fn until_it_says(&mut self, word: &str) -> String {
         let child = self.child.as_mut().expect("it runs");
         let stdout = child.stdout.as_mut().expect("it is a pipe");
         loop {
@@ -406,10 +406,10 @@ impl Running {
                     .unwrap_or_else(|error| panic!("it never said {word}: {error}: {}", self.said));
                 line.push(byte[0]);
             }
-            let line = String::from_utf8_lossy(&line);
+            let line = String::from_utf8_lossy(&line).into_owned();
             self.said.push_str(&line);
             if line.contains(word) {
-                return;
+                return line;
             }
         }
     }

@@ -1,7 +1,9 @@
 //! `murphy amplify` makes the errors that a program really meets more frequent, and reports what it survives.
 
+mod metrics;
 mod probing;
 mod record;
+mod report;
 mod run;
 mod table;
 
@@ -24,6 +26,8 @@ pub enum Step {
     Record(record::RecordArgs),
     /// Inject errors at growing rates, and say what the target does about each.
     Run(Box<run::RunArgs>),
+    /// Draw the report of a campaign again, or against an earlier one.
+    Report(report::ReportArgs),
 }
 
 /// Does a step.
@@ -31,5 +35,6 @@ pub fn run(args: &AmplifyArgs, json: bool) -> Result<Exit, Failure> {
     match &args.step {
         Step::Record(args) => record::run(args, json),
         Step::Run(args) => run::run(args, json),
+        Step::Report(args) => report::run(args, json),
     }
 }

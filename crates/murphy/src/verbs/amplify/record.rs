@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::{self, BufWriter, IsTerminal, Write, stdout},
+    net::SocketAddr,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -15,13 +16,17 @@ use murphy_sys::{census::Times, clock::realtime_ns, signal::Interrupts};
 use murphy_target::{MAX_TARGETS, Mode, Selector, Target};
 
 use super::{
+    metrics::Totals,
     probing::{Probing, ProbingArgs},
     table::{Table, Unit},
 };
 use crate::{
     exit::{Exit, Failure},
     output,
-    verbs::inject::aim::{Aim, interrupts, say_left_out},
+    verbs::{
+        inject::aim::{Aim, interrupts, say_left_out},
+        scrape::{self, Scraped},
+    },
 };
 
 /// No shorter interval is worth its lines.
@@ -67,6 +72,10 @@ pub struct RecordArgs {
     /// What is watched beside it.
     #[command(flatten)]
     pub probing: ProbingArgs,
+
+    /// Answer Prometheus at ADDRESS:PORT/metrics: 127.0.0.1:9101, or port 0 for any that is free.
+    #[arg(long, value_name = "ADDR", value_parser = scrape::address)]
+    pub prometheus: Option<SocketAddr>,
 
     /// Print one table below the other also on a terminal.
     #[arg(long)]
@@ -164,6 +173,15 @@ pub fn run(args: &RecordArgs, json: bool) -> Result<Exit, Failure> {
     let mut recorder = Recorder::begin(&target, spec).map_err(failure)?;
     let probing = args.probing.begin(before)?;
     let mut writers = open(args, json)?;
+    let scraped = args.prometheus.map(|at| {
+        // What came of the last interval is how things are until the next one is over, and a little longer.
+        Scraped::listen(at, 2 * args.interval.0 + Duration::from_secs(5))
+    });
+    let scraped = scraped.transpose().map_err(Failure::machine)?;
+    let mut totals = Totals::new(args.latency);
+    if let Some(scraped) = &scraped {
+        scraped.say(json);
+    }
     let began = Instant::now();
     // What nobody lives to see is no end.
     let until = lasts.and_then(|lasts| began.checked_add(lasts));
@@ -179,6 +197,11 @@ pub fn run(args: &RecordArgs, json: bool) -> Result<Exit, Failure> {
             writer
                 .interval(&interval, &probes, &cost)
                 .map_err(not_written(args))?;
+        }
+        if let Some(scraped) = &scraped {
+            totals.take(&interval, &probes, &cost);
+            let totals = totals.clone();
+            scraped.take(move |own, format| totals.text(own, format));
         }
         table.take(&interval);
         intervals += 1;

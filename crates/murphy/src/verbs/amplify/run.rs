@@ -1,8 +1,8 @@
 //! `murphy amplify run` injects errors at growing rates, and says what the target does about each.
 
 use std::{
+    cell::RefCell,
     ffi::OsString,
-    fmt::Write as _,
     fs::{self, File},
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
@@ -11,15 +11,17 @@ use std::{
 };
 
 use clap::Args;
-use murphy_amplify::campaign::{
-    effect::Tolerance,
-    experiment::Experiment,
-    row::{self, Limits, Made, Purpose, Row, Trials, Tried},
-    search::Breaking,
-    subject::{Plan, Subject},
-    trial::{Looks, Phases, Stage, TrialError},
-    verdict::Verdict,
-    watching::Watching,
+use murphy_amplify::{
+    campaign::{
+        effect::Tolerance,
+        experiment::Experiment,
+        row::{self, Limits, Made, Purpose, Row, Trials, Tried},
+        subject::{Plan, Subject},
+        trial::{Looks, Phases, Stage, TrialError},
+        verdict::Verdict,
+        watching::Watching,
+    },
+    report::{self, CAMPAIGN, Campaign, ROWS, Report, text},
 };
 use murphy_fault::{
     injector::Injector,
@@ -28,7 +30,10 @@ use murphy_fault::{
     span::{Span, Until},
     syscall::{Calls, Kind, spec::errno},
 };
-use murphy_run::probe::{Pace, Probe};
+use murphy_run::{
+    probe::{Pace, Probe},
+    request::Machine,
+};
 use murphy_sys::{clock::realtime_ns, syscalls::Errno};
 use murphy_target::Selector;
 use serde_json::json;
@@ -36,7 +41,7 @@ use serde_json::json;
 use crate::{
     exit::{Exit, Failure},
     output::{self, grouped},
-    verbs::{inject::aim::interrupts, injector},
+    verbs::{amplify::report::drawn, inject::aim::interrupts, injector},
 };
 
 /// Arguments of `murphy amplify run`.
@@ -320,10 +325,10 @@ pub fn run(args: &RunArgs, json: bool) -> Result<Exit, Failure> {
     let pace = Pace::new(args.probe_every.0, args.probe_limit.0).map_err(Failure::input)?;
     let (directory, _temporary) = folder(args)?;
     let plan = args.plan(&directory)?;
-    let (earlier, into) = keep(args, &directory)?;
+    let (campaign, earlier, into) = keep(args, &directory)?;
     let interrupts = interrupts()?;
     let injector = injector()?;
-    let seed = args.seed.unwrap_or_else(realtime_ns);
+    let seed = campaign.seed;
     let mut subject = Subject::begin(plan, &injector).map_err(Failure::machine)?;
     let workload = begin_workload(args, &injector, &directory);
     let outcome = workload.and_then(|workload| {
@@ -339,6 +344,7 @@ pub fn run(args: &RunArgs, json: bool) -> Result<Exit, Failure> {
                 slower: args.slower,
             },
             seed,
+            taking: RefCell::default(),
         };
         let mut trials = Kept {
             made: Made {
@@ -366,15 +372,24 @@ pub fn run(args: &RunArgs, json: bool) -> Result<Exit, Failure> {
     if !left.is_empty() {
         return Err(Failure::cleanup(left.join("; ")));
     }
-    let rows = outcome?;
-    let text = serde_json::to_vec_pretty(&rows).map_err(Failure::machine)?;
-    let path = directory.join("rows.json");
-    fs::write(&path, text)
-        .map_err(|error| Failure::machine(format!("write {}: {error}", path.display())))?;
+    let report = Report {
+        campaign,
+        rows: outcome?,
+    };
+    let rows = serde_json::to_vec(&report.rows).map_err(Failure::machine)?;
+    report::write(&directory.join(ROWS), &rows).map_err(Failure::machine)?;
     if !json {
-        output::line(&table(&rows));
+        output::line(&text::table(&report.rows));
     }
-    Ok(exit(&rows))
+    if args.out.is_some() {
+        let drawn = drawn(&report, None, &directory)?;
+        if json {
+            output::json(&json!({"event": "report", "report": drawn}));
+        } else {
+            output::note(&format!("report: {}", drawn.display()));
+        }
+    }
+    Ok(exit(&report.rows))
 }
 
 fn all_rows(
@@ -422,41 +437,92 @@ impl Drop for Temporary {
     }
 }
 
-/// What was tried in the folder before, and the file for more. A last line that was cut short counts for nothing.
-fn keep(args: &RunArgs, directory: &Path) -> Result<(Vec<Tried>, File), Failure> {
+/// What is asked for.
+fn campaign(args: &RunArgs) -> Campaign {
+    let target = if args.targets.is_empty() {
+        let words = args
+            .command
+            .iter()
+            .map(|word| word.to_string_lossy().into_owned());
+        report::shell(&words.collect::<Vec<_>>())
+    } else {
+        let names: Vec<String> = args.targets.iter().map(ToString::to_string).collect();
+        names.join(" ")
+    };
+    Campaign {
+        machine: Machine::this(env!("CARGO_PKG_VERSION")),
+        started: jiff::Timestamp::now().to_string(),
+        target,
+        probes: args.probes.iter().map(Probe::name).collect(),
+        validation: args.validate.as_ref().map(Probe::name),
+        workload: args.workload.clone(),
+        phases: args.phases(),
+        tolerance: Tolerance {
+            failed: args.tolerance.get(),
+            slower: args.slower,
+        },
+        seed: args.seed.unwrap_or_else(realtime_ns),
+        words: words_of(std::env::args()),
+        asked: format!(
+            "{:?}",
+            (
+                &args.errors,
+                &args.probes,
+                args.phases(),
+                &args.first,
+                &args.up_to,
+                &args.cap
+            )
+        ),
+    }
+}
+
+/// The words Murphy was begun with, without what is injected and where it goes.
+fn words_of(words: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut all = Vec::new();
+    let mut words = words.into_iter();
+    let mut is_command = false;
+    while let Some(word) = words.next() {
+        is_command |= word == "--";
+        let name = word.split('=').next().unwrap_or_default();
+        if is_command || !["--error", "--first", "--up-to", "--out"].contains(&name) {
+            all.push(word);
+        } else if !word.contains('=') {
+            // Its value is a word of its own.
+            words.next();
+        }
+    }
+    all
+}
+
+/// What was asked for and tried in the folder before, and the file for more. A last line that was cut short counts for nothing.
+fn keep(args: &RunArgs, directory: &Path) -> Result<(Campaign, Vec<Tried>, File), Failure> {
     let path = directory.join("trials.jsonl");
     let refused =
         |error: std::io::Error| Failure::machine(format!("write {}: {error}", path.display()));
-    let asked = format!(
-        "{:?}",
-        (
-            &args.errors,
-            &args.probes,
-            args.phases(),
-            &args.first,
-            &args.up_to,
-            &args.cap
-        )
-    );
-    let asked_path = directory.join("asked");
-    match fs::read_to_string(&asked_path) {
-        Ok(text) if text == asked => {}
-        Ok(_) => {
+    let mut campaign = campaign(args);
+    let head = directory.join(CAMPAIGN);
+    if let Ok(text) = fs::read(&head) {
+        let before: Campaign = serde_json::from_slice(&text)
+            .map_err(|error| Failure::input(format!("read {}: {error}", head.display())))?;
+        if before.asked != campaign.asked {
             return Err(Failure::input(format!(
                 "go on in {}: another campaign was begun there; say another folder",
                 directory.display()
             )));
         }
-        Err(_) => {
-            let mut entries = fs::read_dir(directory).map_err(refused)?;
-            if entries.next().is_some() {
-                return Err(Failure::input(format!(
-                    "begin in {}: the folder is not empty, and no campaign was begun there",
-                    directory.display()
-                )));
-            }
-            fs::write(&asked_path, asked).map_err(refused)?;
+        // What was drawn before goes on as it would have.
+        campaign = before;
+    } else {
+        let mut entries = fs::read_dir(directory).map_err(refused)?;
+        if entries.next().is_some() {
+            return Err(Failure::input(format!(
+                "begin in {}: the folder is not empty, and no campaign was begun there",
+                directory.display()
+            )));
         }
+        let text = serde_json::to_vec_pretty(&campaign).map_err(Failure::machine)?;
+        report::write(&head, &text).map_err(Failure::machine)?;
     }
     let mut earlier = Vec::new();
     let mut whole = 0;
@@ -489,7 +555,7 @@ fn keep(args: &RunArgs, directory: &Path) -> Result<(Vec<Tried>, File), Failure>
             directory.display()
         ));
     }
-    Ok((earlier, file))
+    Ok((campaign, earlier, file))
 }
 
 /// Starts what gives the target work, again and again.
@@ -535,43 +601,6 @@ fn say_tried(tried: &Tried, json: bool) {
     ));
 }
 
-/// The table of all rows.
-fn table(rows: &[Row]) -> String {
-    let mut text = format!(
-        "{:<28} {:>9} {:>11} {:>12} {:>10}  {}",
-        "error", "natural", "breaks at", "exposed", "injected", "verdict"
-    );
-    for row in rows {
-        let breaks = match row.breaking {
-            Some(Breaking::Between(low, high)) => format!("{:.2} %", (low * high).sqrt() * 100.0),
-            Some(Breaking::Below(rate)) => format!("≤ {:.2} %", rate * 100.0),
-            Some(Breaking::Above(rate)) => format!("> {:.1} %", rate * 100.0),
-            None => "–".into(),
-        };
-        let natural = if row.natural > 0.0 {
-            format!("{:.4}", row.natural)
-        } else {
-            "–".into()
-        };
-        let again = match row.again {
-            Some((_, 1)) => " (seen once)".into(),
-            Some((bad, of)) if bad < of => format!(" (flaky, {bad} of {of})"),
-            Some((bad, of)) => format!(" ({bad} of {of})"),
-            None => String::new(),
-        };
-        let _ = write!(
-            text,
-            "\n{:<28} {natural:>9} {breaks:>11} {:>12} {:>10}  {}{again}: {}",
-            row.experiment,
-            grouped(row.exposures),
-            grouped(row.injections),
-            row.verdict,
-            row.why
-        );
-    }
-    text
-}
-
 /// Resilient, or not known, or neither.
 fn exit(rows: &[Row]) -> Exit {
     let is_broken = |row: &Row| row.verdict.is_bad() && !row.is_flaky();
@@ -582,5 +611,21 @@ fn exit(rows: &[Row]) -> Exit {
         Exit::Undecided
     } else {
         Exit::Held
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_of_a_campaign_are_kept_without_what_differs_from_row_to_row() {
+        let words = "murphy amplify run --error fsync=EIO --error=read/socket=EAGAIN --first 1% --up-to=5% --out DIR --probe \
+                     up=http://h/?a=b -- run --error x";
+        let words = words.split(' ').filter(|word| !word.is_empty());
+        assert_eq!(
+            words_of(words.map(str::to_owned)).join(" "),
+            "murphy amplify run --probe up=http://h/?a=b -- run --error x"
+        );
     }
 }

@@ -4,7 +4,6 @@ pub mod injected;
 mod lines;
 pub mod out;
 pub mod score;
-mod scrape;
 mod screen;
 pub mod steps;
 
@@ -20,7 +19,7 @@ use murphy_fault::{
     net::{Hit, Place},
     span::{Span, Until},
 };
-use murphy_observe::{ObserveError, Observer, Spec, score::Seat};
+use murphy_observe::{ObserveError, Observer, Spec, metrics::render, score::Seat};
 use murphy_sys::clock::realtime_ns;
 use murphy_target::{Mode, Selector};
 use serde_json::json;
@@ -33,11 +32,18 @@ use steps::{Failed, Steps};
 use crate::{
     exit::{Exit, Failure},
     output,
-    verbs::inject::aim::{Aim, interrupts, say_left_out},
+    verbs::{
+        inject::aim::{Aim, interrupts, say_left_out},
+        scrape::{self, Scraped},
+    },
 };
 
 /// How often everything is said with `--json`.
 const SAY_EVERY: Duration = Duration::from_secs(1);
+/// What is seen is handed over to who answers Prometheus so often.
+const TELL_EVERY: Duration = Duration::from_millis(500);
+/// What was seen longer ago is not how things are: the observer is held up.
+const STALE: Duration = Duration::from_secs(5);
 /// How long `--once` looks.
 const ONCE: Duration = Duration::from_secs(5);
 
@@ -177,6 +183,16 @@ impl ObserveArgs {
     }
 }
 
+/// Hands over what is seen to who answers Prometheus, when it is time.
+fn tell(scraped: &Scraped, observer: &Observer, told: &mut Option<Instant>) {
+    if told.is_some_and(|at| at.elapsed() < TELL_EVERY) {
+        return;
+    }
+    *told = Some(Instant::now());
+    let snapshot = observer.snapshot();
+    scraped.take(move |own, format| render(&snapshot, own, format));
+}
+
 /// Observes.
 pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
     let (spec, lasts) = (args.spec()?, args.lasts()?);
@@ -185,8 +201,8 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
     }
     // Before any other thread: one that began earlier would be ended by what is caught here.
     let interrupts = interrupts()?;
-    let scraped = args.prometheus.map(scrape::Scraped::listen);
-    let mut scraped = scraped.transpose().map_err(Failure::machine)?;
+    let scraped = args.prometheus.map(|at| Scraped::listen(at, STALE));
+    let scraped = scraped.transpose().map_err(Failure::machine)?;
     let (places, target) = args.aim().find_places(realtime_ns())?;
     if let Some(target) = &target {
         say_left_out(target);
@@ -210,8 +226,9 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
     let out = out.transpose()?;
     let mut observer = Observer::begin(&hit, spec).map_err(failure)?;
     lines::begun(&observer, &names, watching.seats(), json);
-    if let Some(scraped) = &mut scraped {
-        scraped.take(&observer);
+    let mut told = None;
+    if let Some(scraped) = &scraped {
+        tell(scraped, &observer, &mut told);
         scraped.say(json);
     }
     let mut injected = Injected::default();
@@ -253,8 +270,8 @@ pub fn run(args: &ObserveArgs, json: bool) -> Result<Exit, Failure> {
                 for news in all.iter().filter(|_| screen.is_none()) {
                     lines::say(news, began, json);
                 }
-                if let Some(scraped) = &mut scraped {
-                    scraped.take(&observer);
+                if let Some(scraped) = &scraped {
+                    tell(scraped, &observer, &mut told);
                 }
             }
             Err(Failed::Again(error)) => {

@@ -1,8 +1,7 @@
 //! A scrape is a Prometheus asking what there is to know: it is answered over HTTP, by a thread of its own, from what was
-//! seen within the last half second.
+//! seen last.
 //!
-//! Whoever asks never makes the observer wait: it hands over what it sees twice a second, and that is written down once
-//! however many ask. No more than a few are answered at a time, each for a few seconds; others wait to be accepted.
+//! Whoever asks never makes the observer wait: it hands over what it sees, and that is written down once however many ask. No more than a few are answered at a time, each for a few seconds; others wait to be accepted.
 
 use std::{
     convert::Infallible,
@@ -23,10 +22,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use murphy_observe::{
-    Observer, Snapshot,
-    metrics::{Format, Own, render},
-};
+use murphy_observe::metrics::{Format, Own};
 use murphy_sys::clock::realtime_ns;
 use serde_json::json;
 use tokio::{
@@ -38,10 +34,6 @@ use tokio::{
 
 use crate::output;
 
-/// What is seen is handed over so often.
-const EVERY: Duration = Duration::from_millis(500);
-/// What was seen longer ago is not how things are: the observer is held up.
-const STALE: Duration = Duration::from_secs(5);
 /// So many are answered at a time.
 const CONNECTIONS_MAX: usize = 8;
 /// How long a request may take to come, and all of it with its answer.
@@ -89,27 +81,29 @@ pub fn address(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// Who answers scrapes, until it is dropped.
-#[derive(Debug)]
 pub struct Scraped {
     at: SocketAddr,
     seen: Arc<Seen>,
-    handed_over: Option<Instant>,
     end: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
+/// Writes down what was seen at a time, and what Murphy itself takes now.
+pub type Tell = dyn Fn(&Own, Format) -> String + Send + Sync;
+
 /// What was seen last, and how it was written down.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Seen {
     latest: Mutex<Option<Latest>>,
     written: Mutex<Vec<Written>>,
     began_s: f64,
+    stale: Duration,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Latest {
     at: Instant,
-    snapshot: Arc<Snapshot>,
+    tell: Arc<Tell>,
 }
 
 /// What was seen at a time, in a format.
@@ -121,8 +115,8 @@ struct Written {
 }
 
 impl Scraped {
-    /// Listens on an address.
-    pub fn listen(at: SocketAddr) -> Result<Self, ScrapeError> {
+    /// Listens on an address. What was seen longer ago than `stale` is not how things are, and not told.
+    pub fn listen(at: SocketAddr, stale: Duration) -> Result<Self, ScrapeError> {
         let refused = |source| ScrapeError::Listen { at, source };
         let listener = std::net::TcpListener::bind(at).map_err(refused)?;
         listener.set_nonblocking(true).map_err(refused)?;
@@ -131,6 +125,7 @@ impl Scraped {
         let runtime = runtime.map_err(ScrapeError::Thread)?;
         let seen = Arc::new(Seen {
             began_s: realtime_ns() as f64 / 1e9,
+            stale,
             ..Seen::default()
         });
         let (end, is_over) = oneshot::channel();
@@ -142,7 +137,6 @@ impl Scraped {
         Ok(Self {
             at,
             seen,
-            handed_over: None,
             end: Some(end),
             thread: Some(thread),
         })
@@ -158,15 +152,12 @@ impl Scraped {
         }
     }
 
-    /// Hands over what is seen, when it is time.
-    pub fn take(&mut self, observer: &Observer) {
-        if self.handed_over.is_some_and(|at| at.elapsed() < EVERY) {
-            return;
-        }
-        let at = Instant::now();
-        self.handed_over = Some(at);
-        let snapshot = Arc::new(observer.snapshot());
-        *lock(&self.seen.latest) = Some(Latest { at, snapshot });
+    /// Hands over what is seen.
+    pub fn take(&self, tell: impl Fn(&Own, Format) -> String + Send + Sync + 'static) {
+        *lock(&self.seen.latest) = Some(Latest {
+            at: Instant::now(),
+            tell: Arc::new(tell),
+        });
     }
 }
 
@@ -186,13 +177,13 @@ impl Seen {
     /// What was seen last as a text; nothing where that is too long ago.
     fn text(&self, format: Format) -> Option<Bytes> {
         let latest = lock(&self.latest).clone();
-        let Latest { at, snapshot } = latest.filter(|latest| latest.at.elapsed() < STALE)?;
+        let Latest { at, tell } = latest.filter(|latest| latest.at.elapsed() < self.stale)?;
         let mut written = lock(&self.written);
         written.retain(|text| text.at == at);
         if let Some(text) = written.iter().find(|text| text.format == format) {
             return Some(text.text.clone());
         }
-        let text = Bytes::from(render(&snapshot, &self.own(), format));
+        let text = Bytes::from(tell(&self.own(), format));
         written.push(Written {
             at,
             format,
@@ -323,21 +314,14 @@ mod tests {
         net::TcpStream,
     };
 
-    use murphy_observe::Mode;
+    use murphy_observe::{Snapshot, metrics::render};
 
     use super::*;
 
-    fn seen(scraped: &Scraped, at: Instant) {
-        let snapshot = Arc::new(Snapshot {
-            at_ns: 0,
-            mode: Mode::default(),
-            lost: 0,
-            edges: Vec::new(),
-            peers: Vec::new(),
-            listening: Vec::new(),
-            ..Snapshot::default()
-        });
-        *lock(&scraped.seen.latest) = Some(Latest { at, snapshot });
+    const STALE: Duration = Duration::from_secs(5);
+
+    fn seen(scraped: &Scraped) {
+        scraped.take(|own, format| render(&Snapshot::default(), own, format));
     }
 
     fn ask(at: SocketAddr, request: &str) -> String {
@@ -351,7 +335,7 @@ mod tests {
     }
 
     fn listen(at: &str) -> Scraped {
-        Scraped::listen(address(at).unwrap()).unwrap()
+        Scraped::listen(address(at).unwrap(), STALE).unwrap()
     }
 
     #[test]
@@ -360,7 +344,7 @@ mod tests {
             let scraped = listen(at);
             let none = ask(scraped.at, "GET /metrics");
             assert!(none.starts_with("HTTP/1.1 503 "), "{none}");
-            seen(&scraped, Instant::now());
+            seen(&scraped);
             let some = ask(scraped.at, "GET /metrics");
             assert!(some.starts_with("HTTP/1.1 200 "), "{some}");
             assert!(
@@ -399,7 +383,10 @@ mod tests {
         let Some(long_ago) = Instant::now().checked_sub(2 * STALE) else {
             return;
         };
-        seen(&scraped, long_ago);
+        seen(&scraped);
+        if let Some(latest) = &mut *lock(&scraped.seen.latest) {
+            latest.at = long_ago;
+        }
         let none = ask(scraped.at, "GET /metrics");
         assert!(none.starts_with("HTTP/1.1 503 "), "{none}");
     }
@@ -407,7 +394,7 @@ mod tests {
     #[test]
     fn those_who_never_ask_keep_nobody_from_asking_for_long() {
         let scraped = listen("127.0.0.1:0");
-        seen(&scraped, Instant::now());
+        seen(&scraped);
         let mute = (0..3 * CONNECTIONS_MAX).map(|_| TcpStream::connect(scraped.at).unwrap());
         let mute: Vec<_> = mute.collect();
         let answer = ask(scraped.at, "GET /");
@@ -418,12 +405,15 @@ mod tests {
     #[test]
     fn an_address_that_is_taken_is_an_error_that_says_what_to_do() {
         let scraped = listen("127.0.0.1:0");
-        let error = Scraped::listen(scraped.at).unwrap_err().to_string();
+        let error = Scraped::listen(scraped.at, STALE)
+            .err()
+            .unwrap()
+            .to_string();
         assert!(error.contains(&scraped.at.to_string()), "{error}");
         assert!(error.contains("choose another port"), "{error}");
         let at = scraped.at;
         drop(scraped);
-        drop(Scraped::listen(at).unwrap());
+        drop(Scraped::listen(at, STALE).unwrap());
         assert!(address("9100").is_err() && address("localhost:9100").is_err());
     }
 }
