@@ -40,7 +40,7 @@ pub fn said<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
     }
 }
 
-/// How many letters are to be changed, left out or put in, whatever their case (Levenshtein, 1966).
+/// How many letters are to be changed, left out, put in, or swapped with the next one, whatever their case (optimal string alignment).
 fn distance(one: &str, other: &str) -> usize {
     // No name is longer; of what is, the beginning tells as much.
     let letters = |text: &str| -> Vec<char> {
@@ -48,17 +48,20 @@ fn distance(one: &str, other: &str) -> usize {
         lower.take(64).collect()
     };
     let (one, other) = (letters(one), letters(other));
-    let mut row: Vec<usize> = (0..=other.len()).collect();
+    let mut rows: Vec<Vec<usize>> = vec![(0..=other.len()).collect()];
     for (above, letter) in one.iter().enumerate() {
-        let mut diagonal = above;
-        row[0] = above + 1;
-        for (at, of_other) in other.iter().enumerate() {
-            let replaced = diagonal + usize::from(letter != of_other);
-            diagonal = row[at + 1];
-            row[at + 1] = replaced.min(row[at] + 1).min(diagonal + 1);
+        let mut row = vec![above + 1];
+        for (left, of_other) in other.iter().enumerate() {
+            let replaced = rows[above][left] + usize::from(letter != of_other);
+            let mut least = replaced.min(rows[above][left + 1] + 1).min(row[left] + 1);
+            if above > 0 && left > 0 && *letter == other[left - 1] && one[above - 1] == *of_other {
+                least = least.min(rows[above - 1][left - 1] + 1);
+            }
+            row.push(least);
         }
+        rows.push(row);
     }
-    row[other.len()]
+    rows[one.len()][other.len()]
 }
 
 #[cfg(test)]
@@ -74,5 +77,6 @@ mod tests {
         assert_eq!(errnos("something else entirely"), "");
         assert_eq!(errnos(""), "");
         assert_eq!((distance("", "abc"), distance("kitten", "sitting")), (3, 3));
+        assert_eq!((distance("EOI", "EIO"), distance("abc", "")), (1, 3));
     }
 }

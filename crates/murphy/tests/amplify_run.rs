@@ -144,6 +144,97 @@ fn a_server_gets_the_verdicts_that_it_is_known_for() {
     assert_eq!(again.code, 2, "its port is another: {again:?}");
 }
 
+const MODELS: &str = "\
+murphy-models: 1
+models:
+  - name: read-link
+    rate: 0.5
+    call: readlink
+    errno: EIO
+    natural: { rate: 0.01 }
+  - name: keep
+    inject: off
+    rate: 0.9
+    call: fsync
+    errno: EIO
+  - name: renamed
+    inject: off
+    rate: 0.45
+    call: rename
+    errno: ENOSPC
+combinations:
+  - name: full-disk
+    models: [keep, renamed]
+";
+
+/// Models of a file are tried up to their own rates, those that are on alone and together, or one that is asked for.
+#[test]
+fn models_are_tried_as_their_file_says() {
+    let Some(guard) = Guard::root_or_skip() else {
+        return;
+    };
+    let models = guard.dir().join("models.yaml");
+    fs::write(&models, MODELS).expect("a file");
+    let path = models.to_str().expect("text");
+    let run = |more: &[&str], out: &str| {
+        let out = guard.dir().join(out);
+        let more = [&PHASES[..], &["--replays", "1", path], more].concat();
+        (campaign(&guard, &out, port(), &[], &more).run(), out)
+    };
+    let (ended, _) = run(&["--only", "nobody"], "nobody");
+    assert_eq!(ended.code, 2, "{ended:?}");
+    assert!(
+        ended
+            .stderr
+            .contains("there are read-link, keep, renamed, full-disk"),
+        "{ended:?}"
+    );
+    let (ended, _) = run(&["--error", "fsync=EIO"], "both");
+    assert_eq!(ended.code, 2, "{ended:?}");
+    fs::write(&models, MODELS.replace("rate: 0.5", "rate: much")).expect("a file");
+    let (ended, _) = run(&[], "wrong");
+    assert_eq!(ended.code, 2, "{ended:?}");
+    assert!(ended.stderr.contains("models.yaml: 4:11"), "{ended:?}");
+    fs::write(&models, MODELS).expect("a file");
+    let (ended, out) = run(&[], "out");
+    let rows = rows(&ended);
+    let verdicts: Vec<_> = rows
+        .iter()
+        .map(|row| (&row["experiment"], &row["verdict"]))
+        .collect();
+    assert_eq!(
+        verdicts,
+        [
+            (&"read-link".into(), &"resilient".into()),
+            (&"full-disk".into(), &"crashed".into())
+        ],
+        "{ended:?}"
+    );
+    assert_eq!(
+        (&rows[1]["call"], &rows[1]["errno"]),
+        (&"fsync+rename".into(), &"EIO+ENOSPC".into())
+    );
+    // From a quarter on up to its own rate, of which a hundredth comes by nature.
+    let rates: Vec<_> = rows[0]["trials"]
+        .as_array()
+        .expect("trials")
+        .iter()
+        .map(|one| one["rate"].as_f64())
+        .collect();
+    assert_eq!(rates, [Some(0.25), Some(0.5)]);
+    let seen = &rows[0]["trials"][1]["seen"];
+    let count = |name: &str| seen[name].as_f64().expect("a count");
+    let share = count("injections") / count("exposures");
+    let asked = (0.5 - 0.01) / 0.99;
+    let sigma = (asked * (1.0 - asked) / count("exposures")).sqrt();
+    assert!((share - asked).abs() < 4.0 * sigma, "{share} of {asked}");
+    let report = fs::read_to_string(out.join("report.html")).expect("a page");
+    assert!(
+        report.contains("--only full-disk --first 90% --up-to 90%"),
+        "{report}"
+    );
+}
+
 /// The report of a campaign is beside it, and says the same again.
 fn is_reported(guard: &Guard, out: &Path, rows: &[Value]) {
     let page = fs::read_to_string(out.join("report.html")).expect("a page");

@@ -1,30 +1,49 @@
-//! An experiment is one error of one kind of calls, at growing rates.
+//! An experiment is one error of one kind of calls, or several together, at growing rates.
 
 use murphy_fault::{
     ratio::Ratio,
     syscall::{Act, Calls, Kind, Pick, Spec},
 };
 use murphy_sys::syscalls::Errno;
+use serde::{Deserialize, Serialize};
 
-/// One error, and how often.
+/// One error, or several that are injected together, and how often.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Experiment {
     /// What it is called.
     pub name: String,
+    /// The errors: one at least, each of other calls than the others.
+    pub parts: Vec<Part>,
+    /// The share of the first part's calls at which to begin, all errors together.
+    pub first: f64,
+    /// The highest share.
+    pub up_to: f64,
+}
+
+/// One error of an experiment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
     /// Which calls.
     pub calls: Calls,
     /// With what they fail.
     pub errno: Errno,
     /// Of which descriptors; any where there are none.
     pub kinds: Vec<Kind>,
-    /// The share that fails by nature: from 0 to 1.
-    pub natural: f64,
-    /// The share at which to begin, all errors together.
-    pub first: f64,
-    /// The highest share.
-    pub up_to: f64,
-    /// How many may fail in a row.
-    pub cap: Option<u32>,
+    /// How often that comes by nature.
+    pub natural: Natural,
+    /// Its share, where that of the first part is 1.
+    pub weight: f64,
+    /// Which of its calls, by a chance.
+    pub pick: Pick,
+}
+
+/// The share of calls that fails by nature.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Natural {
+    /// The share: from 0 to 1.
+    pub rate: f64,
+    /// Where it lies at least, and at most; none where nobody counted.
+    pub bounds: Option<(f64, f64)>,
 }
 
 /// How likely each call is to be hit, so that a share of all fails, of which some do by nature (after Zhang et al., `ChaosETH`).
@@ -36,21 +55,39 @@ pub fn chance(total: f64, natural: f64) -> f64 {
 }
 
 impl Experiment {
-    /// What is injected so that this share fails in all.
-    pub fn spec(&self, total: f64) -> Spec {
-        Spec {
-            calls: vec![self.calls.clone()],
-            act: Act::Fail {
-                errno: self.errno,
-                when: None,
-            },
-            rate: Ratio::nearest(chance(total, self.natural)),
-            pick: self.cap.map_or(Pick::Each, Pick::AtMost),
-            paths: None,
-            kinds: self.kinds.clone(),
-            descriptors: None,
-            force: false,
-        }
+    /// What is injected so that this share fails in all; nothing of a part that fails as often by nature.
+    pub fn specs(&self, total: f64) -> Vec<Spec> {
+        let spec = |part: &Part| {
+            let chance = chance((total * part.weight).min(1.0), part.natural.rate);
+            (chance > 0.0).then(|| Spec {
+                calls: vec![part.calls.clone()],
+                act: Act::Fail {
+                    errno: part.errno,
+                    when: None,
+                },
+                rate: Ratio::nearest(chance),
+                pick: part.pick,
+                paths: None,
+                kinds: part.kinds.clone(),
+                descriptors: None,
+                force: false,
+            })
+        };
+        self.parts.iter().filter_map(spec).collect()
+    }
+
+    /// The errors of its parts, by what they have of it.
+    pub fn each(&self, of: impl Fn(&Part) -> String) -> String {
+        let mut all: Vec<String> = self.parts.iter().map(of).collect();
+        all.dedup();
+        all.join("+")
+    }
+
+    /// How often the first of them comes by nature.
+    pub fn natural(&self) -> Natural {
+        self.parts
+            .first()
+            .map_or(Natural::default(), |part| part.natural)
     }
 }
 
@@ -74,5 +111,41 @@ mod tests {
                 "{total} {natural}"
             );
         }
+    }
+
+    #[test]
+    fn parts_grow_together_and_what_nature_does_anyhow_is_not_injected() {
+        let part = |calls: &str, natural: f64, weight| Part {
+            calls: calls.parse().unwrap(),
+            errno: Errno::named("EMFILE").unwrap(),
+            kinds: Vec::new(),
+            natural: Natural {
+                rate: natural,
+                bounds: None,
+            },
+            weight,
+            pick: Pick::Each,
+        };
+        let experiment = Experiment {
+            name: "full".into(),
+            parts: vec![part("openat", 0.0, 1.0), part("socket", 0.1, 0.5)],
+            first: 0.1,
+            up_to: 0.4,
+        };
+        let rates = |total| -> Vec<f64> {
+            let specs = experiment.specs(total);
+            specs.iter().map(|spec| spec.rate.get()).collect()
+        };
+        assert_eq!(rates(0.2), [0.2]);
+        let both = rates(0.4);
+        assert!(
+            (both[0] - 0.4).abs() < 1e-9 && (both[1] - 0.1 / 0.9).abs() < 1e-9,
+            "{both:?}"
+        );
+        assert_eq!(
+            experiment.each(|part| part.calls.to_string()),
+            "openat+socket"
+        );
+        assert_eq!(experiment.each(|part| part.errno.to_string()), "EMFILE");
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     course::Course,
-    experiment::Experiment,
+    experiment::{Experiment, Natural},
     search::{Breaking, Came, Search},
     subject::Subject,
     trial::{Looks, Stage, TrialError},
@@ -69,7 +69,7 @@ pub struct Row {
     /// With what they failed.
     pub errno: String,
     /// The share that fails by nature.
-    pub natural: f64,
+    pub natural: Natural,
     /// The worst that was seen, as far as it was seen again.
     pub verdict: Verdict,
     /// Why.
@@ -233,9 +233,9 @@ fn conclude(
     };
     Row {
         experiment: experiment.name.clone(),
-        call: experiment.calls.to_string(),
-        errno: experiment.errno.to_string(),
-        natural: experiment.natural,
+        call: experiment.each(|part| part.calls.to_string()),
+        errno: experiment.each(|part| part.errno.to_string()),
+        natural: experiment.natural(),
         verdict: decides.map_or(Verdict::Inconclusive, |one| one.verdict),
         why: decides.map_or_else(
             || ended.clone().unwrap_or_else(|| "no rate was tried".into()),
@@ -255,8 +255,10 @@ mod tests {
     use super::*;
     use crate::campaign::{
         effect::{Effect, Seen},
+        experiment::Part,
         verdict::Afterwards,
     };
+    use murphy_fault::syscall::Pick;
     use murphy_sys::syscalls::Errno;
 
     /// A target that does something from a rate on, each time or every other time.
@@ -305,13 +307,16 @@ mod tests {
     fn experiment() -> Experiment {
         Experiment {
             name: "write-ENOSPC".into(),
-            calls: "write".parse().unwrap(),
-            errno: Errno::named("ENOSPC").unwrap(),
-            kinds: Vec::new(),
-            natural: 0.0,
+            parts: vec![Part {
+                calls: "write".parse().unwrap(),
+                errno: Errno::named("ENOSPC").unwrap(),
+                kinds: Vec::new(),
+                natural: Natural::default(),
+                weight: 1.0,
+                pick: Pick::Each,
+            }],
             first: 0.01,
             up_to: 1.0,
-            cap: None,
         }
     }
 

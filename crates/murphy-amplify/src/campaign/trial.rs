@@ -294,13 +294,13 @@ impl Stage<'_> {
             .processes()
             .map(murphy_fault::process::name_of)
             .collect();
-        let spec = experiment.spec(rate);
+        let specs = experiment.specs(rate);
         let until = Until::After(Span(length + SLACK));
         let tampering = Tampering::inject(
             self.injector,
             target,
             &names,
-            &spec,
+            &specs,
             until,
             self.seed,
             begin,

@@ -30,11 +30,11 @@ pub use rule::{BadRule, Class, Rule};
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use murphy_fault::syscall::{self, CallsError, realism};
+use murphy_fault::syscall::{self, CallsError, Pick, realism};
 use murphy_sys::syscalls::Errno;
 
 use crate::{
-    campaign::experiment::{Experiment, chance},
+    campaign::experiment::{self, Experiment, Part, chance},
     recording::{Calls, Key, Recording},
 };
 use burst::Bursts;
@@ -51,6 +51,13 @@ const MAX_OF_FEW: u64 = 10;
 const SECOND: f64 = 1e9;
 /// Errors that programs answer by the same call, at once: without a cap a high rate is a loop without an end.
 const ANSWERED_AT_ONCE: [&str; 2] = ["EAGAIN", "EINTR"];
+
+/// Whether programs answer an error by the same call, at once: a cap keeps them from doing nothing else.
+pub fn is_answered_at_once(errno: Errno) -> bool {
+    errno
+        .name()
+        .is_some_and(|name| ANSWERED_AT_ONCE.contains(&name))
+}
 
 /// Which models are made beside those of errors that were seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -160,18 +167,32 @@ pub struct Models {
 impl Model {
     /// The experiment that it is: from this rate on, or twice the natural one where that is more, up to its own.
     ///
-    /// Experiments know no bursts: [`Model::burst`] is to be asked for beside it. `Err` for a call that is never made to fail, whose model
-    /// [cannot be on](Model::can_be_injected).
+    /// `Err` for a call that is never made to fail, whose model [cannot be on](Model::can_be_injected).
     pub fn experiment(&self, first: f64) -> Result<Experiment, CallsError> {
         Ok(Experiment {
             name: self.name.clone(),
+            parts: vec![self.part(self.rate)?],
+            first: first.max(2.0 * self.natural.rate).min(self.rate),
+            up_to: self.rate,
+        })
+    }
+
+    /// It as a part of an experiment of which the first part goes up to this rate.
+    fn part(&self, rate_of_first: f64) -> Result<Part, CallsError> {
+        Ok(Part {
             calls: possible::calls(self.key.call)?,
             errno: self.errno,
             kinds: self.descriptor_kinds(),
-            natural: self.natural.rate,
-            first: first.max(2.0 * self.natural.rate).min(self.rate),
-            up_to: self.rate,
-            cap: self.in_a_row,
+            natural: experiment::Natural {
+                rate: self.natural.rate,
+                bounds: Some((self.natural.low, self.natural.high)),
+            },
+            weight: self.rate / rate_of_first,
+            pick: match (self.burst, self.in_a_row) {
+                (Some(length), _) => Pick::Bursts(length),
+                (None, Some(most)) => Pick::AtMost(most),
+                (None, None) => Pick::Each,
+            },
         })
     }
 
@@ -185,6 +206,35 @@ impl Model {
         !matches!(
             possible::refusal(self.key, self.errno),
             Some(Refusal::Never(_))
+        )
+    }
+}
+
+impl Models {
+    /// The experiment that a combination is: all its models together, each up to its own rate. `None` where it names a model that is not
+    /// there.
+    pub fn together(
+        &self,
+        combination: &Combination,
+        first: f64,
+    ) -> Option<Result<Experiment, CallsError>> {
+        let named = |name: &String| self.models.iter().find(|model| model.name == *name);
+        let models: Vec<&Model> = combination
+            .models
+            .iter()
+            .map(named)
+            .collect::<Option<_>>()?;
+        let leader = models.first()?;
+        let parts = models.iter().map(|model| model.part(leader.rate));
+        Some(
+            parts
+                .collect::<Result<Vec<_>, _>>()
+                .map(|parts| Experiment {
+                    name: combination.name.clone(),
+                    parts,
+                    first: first.max(2.0 * leader.natural.rate).min(leader.rate),
+                    up_to: leader.rate,
+                }),
         )
     }
 }
@@ -321,9 +371,7 @@ fn model(
     } else {
         0.0
     };
-    let is_answered = errno
-        .name()
-        .is_some_and(|name| ANSWERED_AT_ONCE.contains(&name));
+    let in_a_row = is_answered_at_once(errno).then_some(rule.in_a_row);
     let mut notes = notes(&natural, restarted);
     if is_seen && length.is_none() {
         notes.push(match found {
@@ -347,7 +395,7 @@ fn model(
         rate,
         amplification: (natural.rate > 0.0).then(|| figure(rate / natural.rate)),
         burst: length,
-        in_a_row: (is_answered && length.is_none()).then_some(rule.in_a_row),
+        in_a_row: in_a_row.filter(|_| length.is_none()),
         calls_per_second: figure(calls_per_second),
         score: score(key, errno, natural.rate, rate, calls_per_second),
         natural: natural.rounded(),

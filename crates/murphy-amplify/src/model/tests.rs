@@ -4,13 +4,13 @@ use murphy_sys::{census::Kind, syscalls::Errno};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Class, Model, Models, Options, Realism, Rule, Unseen, models};
+use super::{Class, Combination, Model, Models, Options, Realism, Rule, Unseen, models};
 use crate::recorder::Row;
 use crate::recording::{
     Recording,
     sample::{lines, row, series, together},
 };
-use murphy_fault::syscall;
+use murphy_fault::syscall::{self, Pick, Rules};
 
 const TCP: Option<Kind> = Some(Kind::Tcp);
 /// Only what was seen.
@@ -398,18 +398,42 @@ fn a_model_is_an_experiment() {
     let made = of_all(&[resets, waits]);
     let experiment = |name| named(&made, name).experiment(0.01).unwrap();
     let resets = experiment("sendto-tcp-nowait-ECONNRESET");
-    assert_eq!(resets.calls.to_string(), "sendto");
-    assert_eq!(resets.errno, Errno::named("ECONNRESET").unwrap());
-    assert_eq!(resets.kinds, [syscall::Kind::Socket]);
-    assert_eq!((resets.natural, resets.first), (0.0125, 0.025));
-    assert_eq!((resets.up_to, resets.cap), (0.05, None));
+    let [part] = &resets.parts[..] else {
+        panic!("{resets:?}");
+    };
+    assert_eq!(part.calls.to_string(), "sendto");
+    assert_eq!(part.errno, Errno::named("ECONNRESET").unwrap());
+    assert_eq!(part.kinds, [syscall::Kind::Socket]);
+    assert_eq!((part.natural.rate, resets.first), (0.0125, 0.025));
+    assert_eq!((resets.up_to, part.pick), (0.05, Pick::Each));
     let waits = experiment("accept4-tcp-nowait-EAGAIN");
     // 0.49 x 1.2, which is less than twice the natural rate.
     assert_eq!(
-        (waits.first, waits.up_to, waits.cap),
-        (0.588, 0.588, Some(10))
+        (waits.first, waits.up_to, waits.parts[0].pick),
+        (0.588, 0.588, Pick::AtMost(10))
     );
-    assert!(waits.spec(0.588).rules().is_ok());
+    assert!(Rules::of(&waits.specs(0.588)).is_ok());
+    let both = Combination {
+        name: "both".into(),
+        is_on: true,
+        reason: String::new(),
+        models: made.models.iter().map(|model| model.name.clone()).collect(),
+    };
+    let both = made.together(&both, 0.01).expect("they are there").unwrap();
+    assert_eq!((both.parts.len(), both.parts[0].weight), (2, 1.0));
+    let leader = made.models[0].rate;
+    assert!((both.parts[1].weight - made.models[1].rate / leader).abs() < 1e-12);
+    assert_eq!(Rules::of(&both.specs(leader)).unwrap().rules.len(), 2);
+    let gone = Combination {
+        models: vec!["nobody".into()],
+        ..made.combinations.first().cloned().unwrap_or(Combination {
+            name: "gone".into(),
+            is_on: true,
+            reason: String::new(),
+            models: Vec::new(),
+        })
+    };
+    assert!(made.together(&gone, 0.01).is_none());
 }
 
 #[test]
@@ -437,7 +461,7 @@ fn every_model_that_is_on_can_be_injected() {
     assert!(made.models.len() > 50, "{}", made.models.len());
     for model in made.models.iter().filter(|model| model.is_on) {
         let experiment = model.experiment(0.01).unwrap();
-        let rules = experiment.spec(model.rate).rules();
+        let rules = Rules::of(&experiment.specs(model.rate));
         assert!(rules.is_ok(), "{}: {rules:?}", model.name);
     }
 }

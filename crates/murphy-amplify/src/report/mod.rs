@@ -46,6 +46,8 @@ pub struct Campaign {
     pub seed: u64,
     /// The words it was begun with, without what is injected, and where to: an error and a rate are put behind the second.
     pub words: Vec<String>,
+    /// Whether its rows are models of a file.
+    pub is_modelled: bool,
     /// All that must not change while it goes on.
     pub asked: String,
 }
@@ -104,14 +106,12 @@ impl Report {
         let broke = row.trials.iter().filter(|one| one.verdict == row.verdict);
         let rate = broke.map(|one| one.rate).fold(0.0, f64::max);
         let rate = format!("{}%", (rate * 1e6).round() / 1e4);
-        let words = [
-            "--error",
-            &row.experiment,
-            "--first",
-            &rate,
-            "--up-to",
-            &rate,
-        ];
+        let name = if self.campaign.is_modelled {
+            "--only"
+        } else {
+            "--error"
+        };
+        let words = [name, &row.experiment, "--first", &rate, "--up-to", &rate];
         let mut all = self.campaign.words.clone();
         // Behind `amplify run`, before the words of a command.
         let place = all.iter().position(|word| word == "run");

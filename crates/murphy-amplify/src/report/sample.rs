@@ -6,6 +6,7 @@ use super::{Campaign, Report};
 use crate::campaign::{
     course::{Course, Doing, Line, Phase, Point, Taken},
     effect::{Effect, Seen, Tolerance},
+    experiment::Natural,
     row::{Purpose, Row, Tried},
     search::Breaking,
     trial::Phases,
@@ -90,7 +91,14 @@ pub fn row(
         experiment: experiment.into(),
         call: call.split('/').next().unwrap_or(call).into(),
         errno: errno.into(),
-        natural: if call == "read/socket" { 0.13 } else { 0.0 },
+        natural: if call == "read/socket" {
+            Natural {
+                rate: 0.13,
+                bounds: Some((0.11, 0.15)),
+            }
+        } else {
+            Natural::default()
+        },
         verdict,
         why: "so it is".into(),
         breaking,
@@ -136,6 +144,7 @@ pub fn report() -> Report {
             ]
             .map(str::to_owned)
             .to_vec(),
+            is_modelled: false,
             asked: String::new(),
         },
         rows: vec![

@@ -10,12 +10,12 @@ use crate::campaign::{search::Breaking, verdict::Verdict};
 #[test]
 fn a_table_says_what_where_and_how_surely() {
     let expected = "\
-call         errno   natural  injected    exposed  injected  verdict
-read/socket  EAGAIN  0.13     0.05 … 0.4    1 204       289  degraded, recovers in 2.1 s from 0.21 on, 3 of 3
-connect      ENOENT  –        0.05 … 0.4    1 204       289  inconclusive: so it is
-write        ENOSPC  –        0.05 … 0.4    1 204       289  state corruption from 0.21 on, flaky: 1 of 3
-fsync        EIO     –        0.05 … 0.4    1 204       289  crashed (exit code 134) from 0.05 on, or lower, 3 of 3
-readlink     EIO     –        0.05 … 0.4    1 204       289  resilient up to 0.4";
+call         errno   natural     injected    exposed  injected  verdict
+read/socket  EAGAIN  0.13 ±0.02  0.05 … 0.4    1 204       289  degraded, recovers in 2.1 s from 0.21 on, 3 of 3
+connect      ENOENT  –           0.05 … 0.4    1 204       289  inconclusive: so it is
+write        ENOSPC  –           0.05 … 0.4    1 204       289  state corruption from 0.21 on, flaky: 1 of 3
+fsync        EIO     –           0.05 … 0.4    1 204       289  crashed (exit code 134) from 0.05 on, or lower, 3 of 3
+readlink     EIO     –           0.05 … 0.4    1 204       289  resilient up to 0.4";
     assert_eq!(text::table(&report().rows), expected);
 }
 

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use murphy_run::report::words;
 
 use crate::campaign::{
+    experiment::Natural,
     row::Row,
     search::Breaking,
     verdict::{Afterwards, Verdict},
@@ -58,16 +59,19 @@ fn count(number: u64) -> String {
 
 /// Which calls, and of which descriptors.
 pub fn call(row: &Row) -> &str {
-    let what = row.experiment.rsplit_once('=');
-    what.map_or(row.call.as_str(), |(what, _)| what)
+    let name = row.experiment.strip_suffix(row.errno.as_str());
+    name.map_or(&row.experiment, |name| name.trim_end_matches(['=', '-']))
 }
 
-/// The share that fails by nature.
+/// The share that fails by nature, and how sure that is.
 pub fn natural(row: &Row) -> String {
-    if row.natural > 0.0 {
-        figure(row.natural)
-    } else {
-        "–".into()
+    match row.natural {
+        Natural { rate, .. } if rate <= 0.0 => "–".into(),
+        Natural { rate, bounds: None } => figure(rate),
+        Natural {
+            rate,
+            bounds: Some((low, high)),
+        } => format!("{} ±{}", figure(rate), figure((high - low) / 2.0)),
     }
 }
 

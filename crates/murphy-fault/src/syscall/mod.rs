@@ -15,6 +15,7 @@ mod tampering;
 
 pub use names::{Calls, CallsError};
 pub use restore::restore_sites;
+pub use rules::Rules;
 pub use spec::{Act, Descriptors, Kind, Paths, Pick, Spec, SpecError, Turns, When};
 pub use tampering::{Begin, Counted, How, LEASE, ProcessTampering, Tampered, Tampering, Uncovered};
 

@@ -230,6 +230,27 @@ fn waits_not(call: Call, errno: Errno) -> bool {
     rows.any(|(calls, errnos)| is(call, calls) && name.is_some_and(|name| errnos.contains(&name)))
 }
 
+impl Rules {
+    /// Those of several that are injected together. Each call may be meant by one of them.
+    pub fn of(specs: &[Spec]) -> Result<Self, SpecError> {
+        let mut all = Self::default();
+        for spec in specs {
+            let rules = spec.rules()?;
+            for (call, rule) in rules.rules {
+                match all.rules.binary_search_by_key(&call, |(call, _)| *call) {
+                    Ok(_) => return Err(SpecError::Twice(call)),
+                    Err(place) => all.rules.insert(place, (call, rule)),
+                }
+            }
+            all.warnings.extend(rules.warnings);
+        }
+        if all.rules.is_empty() {
+            return Err(SpecError::NoCall);
+        }
+        Ok(all)
+    }
+}
+
 impl Spec {
     /// The rules of it. Of a family or a class those are left out that cannot be meant.
     pub fn rules(&self) -> Result<Rules, SpecError> {

@@ -23,6 +23,11 @@ pub enum SpecError {
     /// Two answers to one question.
     #[error("inject syscall: {0} and {1} exclude each other")]
     Both(&'static str, &'static str),
+    /// Two answers for one call.
+    #[error(
+        "inject syscall: two of the errors that are injected together are of {0}, and each call has one answer at a time; leave one out"
+    )]
+    Twice(Call),
     /// A rate of nothing.
     #[error("inject syscall: a rate of 0 would do nothing; say one such as `--rate 25%`")]
     Never,

@@ -220,18 +220,18 @@ pub struct Tampering {
 }
 
 impl Tampering {
-    /// Has calls of every process of the target fail that can be patched. The way back is on disk before. An error, and nothing
+    /// Has calls of every process of the target fail that can be patched, by all of `specs` together. The way back is on disk before. An error, and nothing
     /// changed, where none can be; see [`Begin`].
     pub fn inject(
         injector: &Injector,
         target: &Target,
         names: &[String],
-        spec: &Spec,
+        specs: &[Spec],
         until: Until,
         seed: u64,
         begin: Begin,
     ) -> Result<Self, SyscallError> {
-        let mut rules = spec.rules()?;
+        let mut rules = Rules::of(specs)?;
         if begin == Begin::Idle {
             for (_, rule) in &mut rules.rules {
                 rule.chance = 0;
@@ -239,10 +239,14 @@ impl Tampering {
         }
         let is_starting = begin == Begin::Starting;
         Lease::new(LEASE, 0, seed)?;
-        let mut entry = injector.begin("syscall", &spec.to_string(), names, until)?;
+        let faults: Vec<String> = specs.iter().map(ToString::to_string).collect();
+        let mut entry = injector.begin("syscall", &faults.join(" and "), names, until)?;
         let id = entry.id().to_owned();
         entry.protect(&[Undo::RestoreSites { id: id.clone() }])?;
-        entry.specify(spec)?;
+        match specs {
+            [spec] => entry.specify(spec)?,
+            specs => entry.specify(&specs)?,
+        }
         let mut tampering = Self {
             until_ns: entry.header().deadline_boottime_ns(),
             entry,

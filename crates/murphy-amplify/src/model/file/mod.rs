@@ -7,7 +7,7 @@ mod write;
 mod yaml;
 
 pub use read::read;
-pub use write::{text, write};
+pub use write::{json, text};
 
 use std::io;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use murphy_sys::census::Kind;
 use proptest::prelude::*;
 
-use super::{fields, read, text};
+use super::{fields, json, read, text};
 use crate::{
     model::{Models, Options, Realism, Rule, Unseen, models},
     recording::{
@@ -62,6 +62,12 @@ fn what_was_written_is_read_as_the_same() {
         let written = text(&made);
         assert_eq!(read(written.as_bytes()).unwrap(), made);
         assert_eq!(text(&read(written.as_bytes()).unwrap()), written);
+        let as_json = json(&made);
+        let first = &as_json["models"][0];
+        assert_eq!(as_json["murphy-models"], 1);
+        assert_eq!(first["inject"], true);
+        assert_eq!(first["rate"], made.models[0].rate);
+        assert_eq!(first["natural"]["calls"], made.models[0].natural.calls);
         let long = written.lines().filter(|line| line.starts_with('#'));
         assert!(long.clone().count() > 20);
         assert!(long.map(str::len).max() <= Some(118));

@@ -1,11 +1,11 @@
 //! Models as YAML: a comment that explains the fields, then the same models always in the same words, so that two files can be compared.
 
-use std::{
-    fmt::{Display, Write as _},
-    io::{self, Write},
-};
+use std::fmt::{Display, Write};
 
-use super::{fields, yaml::scalar};
+use super::{
+    fields,
+    yaml::{self, scalar},
+};
 use crate::{
     fields::{Field, Holds},
     model::{Combination, Model, Models, Natural, Rule, Source},
@@ -13,12 +13,6 @@ use crate::{
 
 /// Texts over several lines are broken before this column.
 const WIDTH: usize = 118;
-
-/// Writes models.
-pub fn write(models: &Models, mut into: impl Write) -> io::Result<()> {
-    into.write_all(text(models).as_bytes())?;
-    into.flush()
-}
 
 /// Models as a text.
 pub fn text(models: &Models) -> String {
@@ -46,6 +40,12 @@ pub fn text(models: &Models) -> String {
         combination(&mut text, one);
     }
     text
+}
+
+/// Models as JSON: the fields of the file.
+pub fn json(models: &Models) -> serde_json::Value {
+    // What is written here is read.
+    yaml::parse(&text(models)).map_or_else(|_| serde_json::Value::Null, |root| root.json())
 }
 
 /// The comment that explains the fields.

@@ -70,6 +70,28 @@ impl Place {
     }
 }
 
+impl Node {
+    /// As JSON: what has no quotes and is a number or a switch is one there.
+    pub fn json(&self) -> serde_json::Value {
+        match &self.value {
+            Value::Plain(text) => match text.as_str() {
+                "on" | "true" => true.into(),
+                "off" | "false" => false.into(),
+                word => serde_json::from_str(word)
+                    .ok()
+                    .filter(serde_json::Value::is_number)
+                    .unwrap_or_else(|| word.into()),
+            },
+            Value::Quoted(text) => text.as_str().into(),
+            Value::List(all) => all.iter().map(Self::json).collect(),
+            Value::Map(all) => all
+                .iter()
+                .map(|entry| (entry.name.clone(), entry.node.json()))
+                .collect(),
+        }
+    }
+}
+
 impl Value {
     /// What people call it.
     pub fn name(&self) -> &'static str {

@@ -14,13 +14,14 @@ use clap::Args;
 use murphy_amplify::{
     campaign::{
         effect::Tolerance,
-        experiment::Experiment,
+        experiment::{Experiment, Natural, Part},
         row::{self, Limits, Made, Purpose, Row, Trials, Tried},
         subject::{Plan, Subject},
         trial::{Looks, Phases, Stage, TrialError},
         verdict::Verdict,
         watching::Watching,
     },
+    model,
     report::{self, CAMPAIGN, Campaign, ROWS, Report, text},
 };
 use murphy_fault::{
@@ -28,7 +29,7 @@ use murphy_fault::{
     process::{Launched, Output, Start},
     ratio::Ratio,
     span::{Span, Until},
-    syscall::{Calls, Kind, spec::errno},
+    syscall::{Calls, Kind, Pick, Rules, spec::errno},
 };
 use murphy_run::{
     probe::{Pace, Probe},
@@ -48,23 +49,33 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
+  murphy amplify run models.yaml -t pid:42 --probe http://127.0.0.1:8080/health --out DIR
   murphy amplify run -t pid:42 --error write=ENOSPC --probe http://127.0.0.1:8080/health
   murphy amplify run --error fsync=EIO --error read/socket=ECONNRESET --probe tcp:127.0.0.1:5432 \\
       --validate 'command:./check.sh' --workload 'pgbench -T 3600' -- postgres -D data
   murphy amplify run -t unit:postfix.service --restart 'systemctl restart postfix' --error openat=EMFILE \\
       --probe 'command:./send-and-fetch.sh' --out DIR
 
+models.yaml is what `murphy amplify model` writes; its models and combinations that are on are tried, in their order.
 Each error is tried at growing rates, until it breaks something or the highest rate is reached; then between.
 Each trial is: all well, a baseline, a control with nothing injected, the injection, what comes behind it.
 What breaks is tried again. More: docs/amplify.md")]
 pub struct RunArgs {
+    /// The models of a recording, each tried up to its own rate (docs/amplify-models.md).
+    #[arg(value_name = "MODELS", required_unless_present = "errors", conflicts_with_all = ["errors", "cap"])]
+    pub models: Option<PathBuf>,
+
+    /// Of the models only those of this name, whether they are on or not; repeatable.
+    #[arg(long, value_name = "NAME", requires = "models")]
+    pub only: Vec<String>,
+
     /// On whom: pid:42, name:etcd, container:web, … (docs/targets.md); repeatable. Or a command behind `--`.
     #[arg(short, long = "target", value_name = "TARGET")]
     pub targets: Vec<Selector>,
 
     /// What to inject: CALL=ERRNO, or CALL/KIND=ERRNO where only descriptors of a kind are meant (file, dir, socket, pipe, char,
     /// block); repeatable.
-    #[arg(long = "error", value_name = "CALL=ERRNO", required = true)]
+    #[arg(long = "error", value_name = "CALL=ERRNO")]
     pub errors: Vec<Asked>,
 
     /// What tells that all is well (docs/probes.md); repeatable.
@@ -91,15 +102,17 @@ pub struct RunArgs {
     #[arg(long, value_name = "COMMAND", requires = "targets")]
     pub restart: Option<String>,
 
-    /// The rate to begin with: how many of all such calls fail, by nature or not.
+    /// The rate to begin with: how many of all such calls fail, by nature or not. A model begins at twice its natural rate
+    /// where that is more.
     #[arg(long, value_name = "RATE", default_value = "1%")]
     pub first: Ratio,
 
-    /// The highest rate.
-    #[arg(long, value_name = "RATE", default_value = "100%")]
-    pub up_to: Ratio,
+    /// The highest rate: 100 %, or that of each model.
+    #[arg(long, value_name = "RATE")]
+    pub up_to: Option<Ratio>,
 
-    /// No more than so many calls in a row are hit: a program that tries again until it succeeds would else never.
+    /// No more than so many calls in a row are hit, 0 for any number: 10 of EAGAIN and EINTR, which programs answer by trying
+    /// again at once.
     #[arg(long, value_name = "N")]
     pub cap: Option<u32>,
 
@@ -187,34 +200,110 @@ impl FromStr for Asked {
 
 impl RunArgs {
     fn experiments(&self) -> Result<Vec<Experiment>, Failure> {
-        let experiment = |asked: &Asked| {
-            let kind = asked.kinds.first();
-            let kinds = kind.map_or(String::new(), |kind| format!("/{kind}"));
-            let experiment = Experiment {
-                name: format!("{}{kinds}={}", asked.calls, asked.errno),
-                calls: asked.calls.clone(),
-                errno: asked.errno,
-                kinds: asked.kinds.clone(),
-                natural: 0.0,
-                first: self.first.get(),
-                up_to: self.up_to.get(),
-                cap: self.cap,
-            };
-            // What no kernel says, and what no program survives, is refused before anything is touched.
-            experiment
-                .spec(self.up_to.get())
-                .rules()
-                .map_err(Failure::input)?;
-            Ok(experiment)
+        let all = match &self.models {
+            Some(path) => self.modelled(path)?,
+            None => self.errors.iter().map(|asked| self.asked(asked)).collect(),
         };
-        let all: Result<Vec<_>, Failure> = self.errors.iter().map(experiment).collect();
-        let all = all?;
         for (place, one) in all.iter().enumerate() {
+            // What no kernel says, and what no program survives, is refused before anything is touched.
+            Rules::of(&one.specs(one.up_to)).map_err(|error| {
+                Failure::input(match self.models {
+                    Some(_) => format!("{}: {error}", one.name),
+                    None => error.to_string(),
+                })
+            })?;
             if all[..place].iter().any(|other| other.name == one.name) {
                 return Err(Failure::input(format!(
                     "amplify: --error {} is there twice",
                     one.name
                 )));
+            }
+        }
+        Ok(all)
+    }
+
+    fn asked(&self, asked: &Asked) -> Experiment {
+        let kind = asked.kinds.first();
+        let kinds = kind.map_or(String::new(), |kind| format!("/{kind}"));
+        Experiment {
+            name: format!("{}{kinds}={}", asked.calls, asked.errno),
+            parts: vec![Part {
+                calls: asked.calls.clone(),
+                errno: asked.errno,
+                kinds: asked.kinds.clone(),
+                natural: Natural::default(),
+                weight: 1.0,
+                pick: self.cap(asked.errno).map_or(Pick::Each, Pick::AtMost),
+            }],
+            first: self.first.get(),
+            up_to: self.up_to.map_or(1.0, Ratio::get),
+        }
+    }
+
+    fn cap(&self, errno: Errno) -> Option<u32> {
+        let default = model::is_answered_at_once(errno).then_some(model::Rule::DEFAULT.in_a_row);
+        self.cap.or(default).filter(|cap| *cap > 0)
+    }
+
+    /// The experiments of a file with models, in its order; combinations behind them.
+    fn modelled(&self, path: &Path) -> Result<Vec<Experiment>, Failure> {
+        let refused = |error: &dyn std::fmt::Display| {
+            Failure::input(format!("read {}: {error}", path.display()))
+        };
+        let file = File::open(path).map_err(|error| refused(&error))?;
+        let models = model::file::read(BufReader::new(file)).map_err(|error| refused(&error))?;
+        let is_meant = |name: &str, is_on: bool| {
+            if self.only.is_empty() {
+                is_on
+            } else {
+                self.only.iter().any(|only| only == name)
+            }
+        };
+        let first = self.first.get();
+        let mut all = Vec::new();
+        for one in models
+            .models
+            .iter()
+            .filter(|one| is_meant(&one.name, one.is_on))
+        {
+            all.push(one.experiment(first).map_err(|error| refused(&error))?);
+        }
+        for one in models
+            .combinations
+            .iter()
+            .filter(|one| is_meant(&one.name, one.is_on))
+        {
+            let experiment = models.together(one, first).ok_or_else(|| {
+                refused(&format!(
+                    "the combination {} names a model that is not there",
+                    one.name
+                ))
+            })?;
+            all.push(experiment.map_err(|error| refused(&error))?);
+        }
+        if let Some(unknown) = self
+            .only
+            .iter()
+            .find(|only| all.iter().all(|one| one.name != **only))
+        {
+            let names = models.models.iter().map(|one| one.name.as_str());
+            let names: Vec<&str> = names
+                .chain(models.combinations.iter().map(|one| one.name.as_str()))
+                .collect();
+            return Err(refused(&format!(
+                "there is no {unknown}; there are {}",
+                names.join(", ")
+            )));
+        }
+        if all.is_empty() {
+            return Err(refused(
+                &"no model is on; set `inject: on`, or name one with --only",
+            ));
+        }
+        if let Some(up_to) = self.up_to {
+            for one in &mut all {
+                one.up_to = up_to.get();
+                one.first = one.first.min(one.up_to);
             }
         }
         Ok(all)
@@ -251,10 +340,11 @@ impl RunArgs {
 
     fn check(&self) -> Result<(), Failure> {
         let no = |text: String| Err(Failure::input(format!("amplify: {text}")));
-        if self.first > self.up_to || self.first.is_zero() {
+        let up_to = self.up_to.unwrap_or(Ratio::nearest(1.0));
+        if self.first > up_to || self.first.is_zero() {
             return no(format!(
-                "--first {} is to be above nothing, and not above --up-to {}",
-                self.first, self.up_to
+                "--first {} is to be above nothing, and not above --up-to {up_to}",
+                self.first
             ));
         }
         if !(self.slower >= 1.0 && self.slower.is_finite()) {
@@ -325,7 +415,7 @@ pub fn run(args: &RunArgs, json: bool) -> Result<Exit, Failure> {
     let pace = Pace::new(args.probe_every.0, args.probe_limit.0).map_err(Failure::input)?;
     let (directory, _temporary) = folder(args)?;
     let plan = args.plan(&directory)?;
-    let (campaign, earlier, into) = keep(args, &directory)?;
+    let (campaign, earlier, into) = keep(args, &experiments, &directory)?;
     let interrupts = interrupts()?;
     let injector = injector()?;
     let seed = campaign.seed;
@@ -438,7 +528,7 @@ impl Drop for Temporary {
 }
 
 /// What is asked for.
-fn campaign(args: &RunArgs) -> Campaign {
+fn campaign(args: &RunArgs, experiments: &[Experiment]) -> Campaign {
     let target = if args.targets.is_empty() {
         let words = args
             .command
@@ -463,10 +553,12 @@ fn campaign(args: &RunArgs) -> Campaign {
         },
         seed: args.seed.unwrap_or_else(realtime_ns),
         words: words_of(std::env::args()),
+        is_modelled: args.models.is_some(),
         asked: format!(
             "{:?}",
             (
                 &args.errors,
+                experiments,
                 &args.probes,
                 args.phases(),
                 &args.first,
@@ -485,7 +577,7 @@ fn words_of(words: impl IntoIterator<Item = String>) -> Vec<String> {
     while let Some(word) = words.next() {
         is_command |= word == "--";
         let name = word.split('=').next().unwrap_or_default();
-        if is_command || !["--error", "--first", "--up-to", "--out"].contains(&name) {
+        if is_command || !["--error", "--only", "--first", "--up-to", "--out"].contains(&name) {
             all.push(word);
         } else if !word.contains('=') {
             // Its value is a word of its own.
@@ -496,11 +588,15 @@ fn words_of(words: impl IntoIterator<Item = String>) -> Vec<String> {
 }
 
 /// What was asked for and tried in the folder before, and the file for more. A last line that was cut short counts for nothing.
-fn keep(args: &RunArgs, directory: &Path) -> Result<(Campaign, Vec<Tried>, File), Failure> {
+fn keep(
+    args: &RunArgs,
+    experiments: &[Experiment],
+    directory: &Path,
+) -> Result<(Campaign, Vec<Tried>, File), Failure> {
     let path = directory.join("trials.jsonl");
     let refused =
         |error: std::io::Error| Failure::machine(format!("write {}: {error}", path.display()));
-    let mut campaign = campaign(args);
+    let mut campaign = campaign(args, experiments);
     let head = directory.join(CAMPAIGN);
     if let Ok(text) = fs::read(&head) {
         let before: Campaign = serde_json::from_slice(&text)

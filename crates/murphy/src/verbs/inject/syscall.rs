@@ -255,7 +255,7 @@ impl Stage {
             &self.injector,
             target,
             &names,
-            &self.spec,
+            std::slice::from_ref(&self.spec),
             self.until,
             self.seed,
             if launched.is_some() {
