@@ -414,7 +414,7 @@ fn notes(natural: &Natural, restarted: u64) -> Vec<String> {
     } = natural;
     if *calls < CALLS_FEW || *intervals < INTERVALS_FEW {
         notes.push(format!(
-            "Too few calls to know its rate: {calls} in {intervals} intervals."
+            "Too few calls or intervals to know its rate: {calls} in {intervals}."
         ));
     } else if natural.errors > 0 && *max_of < MAX_OF_FEW {
         notes.push(format!(

@@ -174,7 +174,7 @@ fn a_natural_rate_has_wilsons_interval() {
     );
     assert_eq!(
         model.notes[0],
-        "Too few calls to know its rate: 400 in 4 intervals."
+        "Too few calls or intervals to know its rate: 400 in 4."
     );
 }
 

@@ -206,7 +206,7 @@ fn what_was_edited_wrongly_is_told_where_it_is_and_what_it_may_be() {
         (
             "call: write",
             "call: wriet",
-            "11:11: there is no call \"wriet\" on x86_64; did you mean write",
+            "11:11: there is no call \"wriet\" on x86_64; did you mean write or writev?",
         ),
         (
             "errno: ENOSPC",
