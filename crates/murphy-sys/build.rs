@@ -7,7 +7,7 @@ use std::{
 };
 
 /// One program: the engine that needs it is loaded or refused as a whole.
-const PROGRAMS: [&str; 12] = [
+const PROGRAMS: [&str; 13] = [
     "family",
     "traffic",
     "group",
@@ -20,6 +20,7 @@ const PROGRAMS: [&str; 12] = [
     "drops",
     "syscalls",
     "census",
+    "cgroup_errors",
 ];
 
 fn main() -> ExitCode {
