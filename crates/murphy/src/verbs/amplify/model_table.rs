@@ -14,7 +14,7 @@ pub fn text(name: &str, models: &Models) -> String {
     if !on.is_empty() {
         let _ = writeln!(
             text,
-            "\n{:<32} {:>7}  {:<15}{:<11} {:>6}  times",
+            "\n{:<28} {:>8}  {:<17}{:<11} {:>6}  times",
             "error", "natural", "95 % within", "class", "rate"
         );
     }
@@ -34,7 +34,7 @@ pub fn text(name: &str, models: &Models) -> String {
             .unwrap_or(reason);
         let _ = writeln!(
             text,
-            "{:<32} {:>7}",
+            "{:<28} {:>8}",
             what(model),
             percent(model.natural.rate)
         );
@@ -83,7 +83,7 @@ fn line(text: &mut String, model: &Model) {
         .map_or("new".to_owned(), |times| figure(times, ""));
     let _ = writeln!(
         text,
-        "{:<32} {:>7}  {:<15}{:<11} {:>6}  {times}",
+        "{:<28} {:>8}  {:<17}{:<11} {:>6}  {times}",
         what(model),
         percent(natural.rate),
         format!(
