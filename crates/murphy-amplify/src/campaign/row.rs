@@ -290,6 +290,7 @@ mod tests {
                     control: none.clone(),
                     effect: none,
                     death: None,
+                    is_cut: false,
                     afterwards: Afterwards::Ended,
                     is_valid: None,
                 },

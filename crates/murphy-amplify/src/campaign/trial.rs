@@ -188,7 +188,11 @@ impl Stage<'_> {
             (Doing::Recovery, (injection.1, boottime_ns())),
         ];
         let course = self.course(begun, &phases);
-        let seen = before.observed(self.tolerance, death, afterwards, is_valid);
+        let is_cut = tampered.processes.iter().any(|one| one.gone);
+        let seen = Observed {
+            is_cut: is_cut && death.is_some(),
+            ..before.observed(self.tolerance, death, afterwards, is_valid)
+        };
         Ok((seen, course))
     }
 
@@ -380,6 +384,7 @@ impl Looks {
             control: worst(&self.baseline, &self.control, tolerance),
             effect: worst(&self.baseline, &self.injection, tolerance),
             death,
+            is_cut: false,
             afterwards,
             is_valid,
         }

@@ -96,6 +96,9 @@ pub struct Observed {
     pub effect: Effect,
     /// How the target ended.
     pub death: Option<Death>,
+    /// Whether it ended within the injection: what it counts of its last moments, 20 ms at most, ends with it.
+    #[serde(default)]
+    pub is_cut: bool,
     /// How it was behind it.
     pub afterwards: Afterwards,
     /// Whether what it keeps is right; none where nobody asks.
@@ -108,6 +111,13 @@ pub const INJECTIONS_LEAST: u64 = 10;
 /// What that is, and why.
 pub fn judge(seen: &Observed, tolerance: Tolerance) -> (Verdict, String) {
     let more = seen.effect.more;
+    if let (0, true, Some(death)) = (seen.injections, seen.is_cut, &seen.death) {
+        let why = format!(
+            "{} at the first hits, which ended with it uncounted",
+            death.how
+        );
+        return (Verdict::Crashed, why);
+    }
     if seen.injections == 0 {
         let why = match seen.exposures {
             0 => "no such call was made".to_owned(),
@@ -207,6 +217,7 @@ mod tests {
             control: effect(-0.01, 0.0, 0.01),
             effect: effect(-0.01, 0.0, 0.01),
             death: None,
+            is_cut: false,
             afterwards: Afterwards::Steady(1),
             is_valid: Some(true),
         }
@@ -255,12 +266,22 @@ mod tests {
             ),
             (
                 Observed {
-                    death: Some(death),
+                    death: Some(death.clone()),
                     injections: 0,
                     ..observed()
                 },
                 Verdict::Inconclusive,
                 "none of 1000 calls was hit",
+            ),
+            (
+                Observed {
+                    death: Some(death.clone()),
+                    is_cut: true,
+                    injections: 0,
+                    ..observed()
+                },
+                Verdict::Crashed,
+                "SIGABRT at the first hits, which ended with it uncounted",
             ),
             (
                 Observed {

@@ -35,6 +35,7 @@ fn tried(experiment: &str, rate: f64, verdict: Verdict) -> Tried {
                 how: "exit code 134".into(),
                 said: vec!["panic: <fsync> & gone".into()],
             }),
+            is_cut: false,
             afterwards: if verdict == Verdict::Crashed {
                 Afterwards::Ended
             } else {
