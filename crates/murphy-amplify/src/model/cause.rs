@@ -6,7 +6,10 @@
 
 use murphy_sys::census::Kind;
 
-use super::{Combination, Model, possible::Realism};
+use super::{
+    Combination, Model,
+    possible::{self, Realism},
+};
 
 const MAKERS: &[&str] = &[
     "open",
@@ -88,9 +91,9 @@ fn combination(
     reason: String,
     is_one: impl Fn(&Model) -> bool,
 ) -> Option<Combination> {
-    // What nobody can inject is no part of it.
-    let can = |model: &&Model| model.can_be_injected() && is_one(model);
-    let members: Vec<&Model> = models.iter().filter(can).collect();
+    // What is not injected alone even where it was seen is no part of it.
+    let can = |model: &&Model| is_one(model) && possible::refusal(model.key, model.errno).is_none();
+    let members = possible::of_other_calls(models.iter().filter(can));
     let is_seen = members
         .iter()
         .any(|model| model.is_on && model.realism == Realism::Seen);

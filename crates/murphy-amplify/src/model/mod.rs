@@ -201,11 +201,11 @@ impl Model {
         possible::descriptor_kinds(self.key)
     }
 
-    /// Whether it can be injected, where somebody asks for it.
+    /// Whether a campaign injects it, where somebody asks for it.
     pub fn can_be_injected(&self) -> bool {
         !matches!(
             possible::refusal(self.key, self.errno),
-            Some(Refusal::Never(_))
+            Some(Refusal::Never(_) | Refusal::Guarded(_))
         )
     }
 }
@@ -260,7 +260,7 @@ pub fn models(recording: &Recording, options: &Options) -> Result<Models, BadRul
     }
     order::sort(&mut models);
     let mut combinations = cause::combinations(&models);
-    combinations.extend(coincidences(&occurrences, &combinations));
+    combinations.extend(coincidences(&occurrences, &models, &combinations));
     combinations.sort_by(|one, other| {
         let on = other.is_on.cmp(&one.is_on);
         on.then_with(|| one.name.cmp(&other.name))
@@ -439,22 +439,25 @@ fn occurrence(counts: &[(u64, u64)]) -> Occurrence {
 /// Errors that came in the same intervals, but for those that have one cause anyway.
 fn coincidences(
     occurrences: &BTreeMap<String, Occurrence>,
+    models: &[Model],
     known: &[Combination],
 ) -> Vec<Combination> {
     let names: Vec<&String> = occurrences.keys().collect();
     let all: Vec<Occurrence> = occurrences.values().cloned().collect();
-    let groups = together::groups(&all).into_iter().map(|group| {
-        let models: Vec<String> = group.members.iter().map(|at| names[*at].clone()).collect();
-        let first = models.first().map_or("", String::as_str);
-        Combination {
-            name: format!("together-{first}"),
+    let groups = together::groups(&all).into_iter().filter_map(|group| {
+        let members = group.members.iter();
+        let members = members.filter_map(|at| models.iter().find(|model| model.name == *names[*at]));
+        let members = possible::of_other_calls(members);
+        let first = members.first().filter(|_| members.len() >= 2)?;
+        Some(Combination {
+            name: format!("together-{}", first.name),
             is_on: true,
             reason: format!(
                 "They came in the same intervals more often than by chance (Fisher's exact test, p {:.1e} after Holm's correction). Why is not known.",
                 group.p
             ),
-            models,
-        }
+            models: members.iter().map(|model| model.name.clone()).collect(),
+        })
     });
     let is_known = |one: &Combination| {
         known

@@ -5,7 +5,7 @@
 //! That is decided for the call with all it is told apart by: `EAGAIN` is nothing to a descriptor that waits, `EPIPE` nothing to a
 //! file.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use murphy_fault::{
     ratio::Ratio,
@@ -20,6 +20,7 @@ use murphy_sys::{
     syscalls::{Call, Errno},
 };
 
+use super::Model;
 use crate::recording::Key;
 
 /// How near to what happens an error is.
@@ -58,14 +59,16 @@ impl fmt::Display for Realism {
 pub enum Refusal {
     /// It cannot be, or Murphy cannot make it: never, whoever asks.
     Never(String),
-    /// A correct program does not meet it, or does not live on: only where that is asked for.
+    /// No program lives on: a campaign does not begin what it knows the end of.
+    Guarded(String),
+    /// A correct program does not meet it: only where that is asked for.
     Unasked(String),
 }
 
 impl Refusal {
     /// The reason: a sentence.
     pub fn reason(&self) -> &str {
-        let (Self::Never(reason) | Self::Unasked(reason)) = self;
+        let (Self::Never(reason) | Self::Guarded(reason) | Self::Unasked(reason)) = self;
         reason
     }
 }
@@ -181,8 +184,8 @@ pub fn refusal(key: Key, errno: Errno) -> Option<Refusal> {
         )));
     }
     realism::guarded(call).map(|why| {
-        Refusal::Unasked(format!(
-            "{call} is guarded, as {why}; `inject: on` does it all the same."
+        Refusal::Guarded(format!(
+            "{call} is guarded, as {why}; `murphy inject syscall --force` does it all the same."
         ))
     })
 }
@@ -207,6 +210,23 @@ pub fn calls(call: Call) -> Result<Calls, CallsError> {
 /// What more than the calls of its key an injection hits: sentences, none where it is exactly those.
 pub fn wider(key: Key) -> Vec<String> {
     family(key.call).into_iter().chain(choice(key)).collect()
+}
+
+/// Those that are of other calls than all before them, families included: injected together, each call has one answer at a time.
+pub fn of_other_calls<'a>(models: impl Iterator<Item = &'a Model>) -> Vec<&'a Model> {
+    let mut taken = BTreeSet::new();
+    models
+        .filter(|model| {
+            let Ok(calls) = calls(model.key.call) else {
+                return false;
+            };
+            let is_other = calls.iter().all(|call| !taken.contains(&call));
+            if is_other {
+                taken.extend(calls.iter());
+            }
+            is_other
+        })
+        .collect()
 }
 
 fn family(call: Call) -> Option<String> {
@@ -464,14 +484,22 @@ mod tests {
         for (call, operation, errno, why) in [
             ("read", None, "EBADF", "wrong itself"),
             ("openat", None, "EFAULT", "wrong itself"),
-            ("mmap", None, "ENOMEM", "guarded"),
-            ("futex", Some(Operation::Wait), "EAGAIN", "guarded"),
         ] {
             let refusal = said(key(call, operation, None, None), errno);
             let Some(Refusal::Unasked(reason)) = &refusal else {
                 panic!("{call} {errno}: {refusal:?}");
             };
             assert!(reason.contains(why) && reason.ends_with('.'), "{reason}");
+        }
+        for (call, operation, errno) in [
+            ("mmap", None, "ENOMEM"),
+            ("futex", Some(Operation::Wait), "EAGAIN"),
+        ] {
+            let refusal = said(key(call, operation, None, None), errno);
+            assert!(
+                matches!(&refusal, Some(Refusal::Guarded(reason)) if reason.contains("guarded")),
+                "{call} {errno}: {refusal:?}"
+            );
         }
         let foreign = Key {
             call: Call::FOREIGN,

@@ -285,7 +285,7 @@ fn what_is_seen_comes_before_what_may_be_and_what_cannot_is_off() {
     let waits = series("mmap", None, None, "ENOMEM", &[(1, 100); 4]);
     let made = of(&waits, &SEEN);
     let model = named(&made, "mmap-ENOMEM");
-    assert!(!model.is_on && model.can_be_injected());
+    assert!(!model.is_on && !model.can_be_injected());
     assert!(
         model
             .reason
@@ -463,6 +463,12 @@ fn every_model_that_is_on_can_be_injected() {
         let experiment = model.experiment(0.01).unwrap();
         let rules = Rules::of(&experiment.specs(model.rate));
         assert!(rules.is_ok(), "{}: {rules:?}", model.name);
+    }
+    assert!(made.combinations.len() >= 3, "{:?}", made.combinations);
+    for one in &made.combinations {
+        let experiment = made.together(one, 0.01).unwrap().unwrap();
+        let rules = Rules::of(&experiment.specs(experiment.up_to));
+        assert!(rules.is_ok(), "{one:?}: {rules:?}");
     }
 }
 

@@ -61,11 +61,10 @@ fn file(root: &Node) -> Result<Models, Flaw> {
         once(&mut names, &one)?;
         models.push(model);
     }
-    let known = names.clone();
     let mut combinations = Vec::new();
     for one in file.objects("combinations", fields::COMBINATION)? {
         once(&mut names, &one)?;
-        combinations.push(combination(&one, &known)?);
+        combinations.push(combination(&one, &models)?);
     }
     Ok(Models {
         recording: recording.as_ref().map(source).transpose()?,
@@ -188,7 +187,7 @@ fn model(of: &Object<'_>) -> Result<Model, Flaw> {
 /// That an error that is injected can be: one that is off may be anything.
 fn check_refusal(key: Key, errno: Errno, is_on: bool, place: Place) -> Result<(), Flaw> {
     match possible::refusal(key, errno) {
-        Some(Refusal::Never(reason)) if is_on => Err(place.flaw(format!(
+        Some(Refusal::Never(reason) | Refusal::Guarded(reason)) if is_on => Err(place.flaw(format!(
             "{key} with {errno} cannot be injected: {reason} Choose another errno, or say `inject: off`"
         ))),
         _ => Ok(()),
@@ -234,17 +233,27 @@ fn natural_of(of: &Object<'_>) -> Natural {
     }
 }
 
-fn combination(of: &Object<'_>, known: &BTreeSet<String>) -> Result<Combination, Flaw> {
-    let mut models: Vec<String> = Vec::new();
+fn combination(of: &Object<'_>, known: &[Model]) -> Result<Combination, Flaw> {
+    let is_on = of.switch("inject").unwrap_or(true);
+    let mut models: Vec<&Model> = Vec::new();
     for (name, place) in of.texts("models") {
-        if !known.contains(name) {
-            let near = nearest::said(name, known.iter().map(String::as_str));
+        let Some(model) = known.iter().find(|model| model.name == name) else {
+            let near = nearest::said(name, known.iter().map(|model| model.name.as_str()));
             return Err(place.flaw(format!("there is no model {name:?}{near}")));
-        }
-        if models.iter().any(|one| one == name) {
+        };
+        if models.iter().any(|one| one.name == name) {
             return Err(place.flaw(format!("the model {name:?} is in it already")));
         }
-        models.push(name.to_owned());
+        if is_on && !model.can_be_injected() {
+            let problem = format!("the model {name:?} cannot be injected; leave it out");
+            return Err(place.flaw(problem));
+        }
+        models.push(model);
+        if is_on && possible::of_other_calls(models.iter().copied()).len() < models.len() {
+            return Err(place.flaw(format!(
+                "{name:?} is of calls that another model here is of, and each call has one answer at a time; leave one out"
+            )));
+        }
     }
     if models.len() < 2 {
         let problem = "a combination of fewer than two models is none";
@@ -253,9 +262,9 @@ fn combination(of: &Object<'_>, known: &BTreeSet<String>) -> Result<Combination,
     let word = |name| of.text(name).map(|(text, _)| text.to_owned());
     Ok(Combination {
         name: word("name").unwrap_or_default(),
-        is_on: of.switch("inject").unwrap_or(true),
+        is_on,
         reason: word("reason").unwrap_or_default(),
-        models,
+        models: models.iter().map(|model| model.name.clone()).collect(),
     })
 }
 

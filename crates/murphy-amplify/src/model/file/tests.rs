@@ -249,6 +249,16 @@ fn what_was_edited_wrongly_is_told_where_it_is_and_what_it_may_be() {
             "23:20: the model \"full\" is in it already",
         ),
         (
+            "call: read",
+            "call: pwrite64",
+            "23:20: \"gone\" is of calls that another model here is of, and each call has one answer at a time; leave one out",
+        ),
+        (
+            "call: read",
+            "call: mmap",
+            "23:20: the model \"gone\" cannot be injected; leave it out",
+        ),
+        (
             "[full, gone]",
             "[full]",
             "23:13: a combination of fewer than two models is none",
