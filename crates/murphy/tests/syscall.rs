@@ -468,3 +468,26 @@ fn what_cannot_be_is_refused_before_anything_is_touched() {
     assert!(guard.injections().is_empty());
     drop(victim);
 }
+
+#[test]
+fn doctor_lists_which_errors_each_call_can_be_made_to_meet() {
+    let Some(guard) = Guard::root_or_skip() else {
+        return;
+    };
+    let ended = guard.murphy(["doctor", "syscall", "--json"]).run();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let line = &ended.lines()[0];
+    let works = line["rows"][0]["works"].as_bool().expect("a word");
+    let calls = line["calls"].as_array().expect("calls");
+    let fsync = calls.iter().find(|one| one["call"] == "fsync");
+    let fsync = fsync.expect("it can fail");
+    assert_eq!(fsync["engines"].as_array().map(Vec::is_empty), Some(!works));
+    assert!(fsync["errors"].to_string().contains("EIO"), "{fsync}");
+    let told = guard.murphy(["doctor", "syscall"]).run();
+    assert!(
+        told.stdout.contains("calls can be made to fail here"),
+        "{told:?}"
+    );
+    let other = guard.murphy(["doctor", "process", "--json"]).run();
+    assert!(other.lines()[0]["calls"].is_null(), "{other:?}");
+}

@@ -6,6 +6,7 @@
 //! the errors end inside the target [`LEASE`] after Murphy has died. Children are born patched; who executes a program is
 //! patched anew.
 
+pub mod coverage;
 pub mod names;
 pub mod realism;
 mod restore;

@@ -4,6 +4,7 @@ use clap::Args;
 use murphy_fault::{
     doctor::{Row, Standing, examine, standing},
     journal::Journal,
+    syscall::coverage::{Covered, coverage},
 };
 use murphy_run::request::Machine;
 use serde_json::json;
@@ -13,11 +14,15 @@ use crate::{
     output::{self, plural},
 };
 
+/// The family whose calls are told one by one.
+const SYSCALL: &str = "syscall";
+
 /// Arguments of `murphy doctor`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Every answer is found by trial, not by version. Examples:
   murphy doctor
+  murphy doctor syscall          which errors each system call can be made to meet here
   murphy doctor process --json")]
 pub struct DoctorArgs {
     /// Only the rows of this family or part.
@@ -45,14 +50,20 @@ pub fn run(args: &DoctorArgs, json: bool) -> Result<Exit, Failure> {
             Standing::default()
         }
     };
+    let is_asked = args.family.as_deref() == Some(SYSCALL);
+    let is_patched = rows.iter().any(|row| row.family == SYSCALL && row.works);
+    let calls = is_asked.then(|| coverage(is_patched));
     let machine = Machine::this(env!("CARGO_PKG_VERSION"));
     if json {
         output::json(&json!({
-            "event": "doctor", "machine": machine, "rows": rows, "journal": journal.as_ref().ok().map(Journal::directory), "standing": standing,
+            "event": "doctor", "machine": machine, "rows": rows, "journal": journal.as_ref().ok().map(Journal::directory), "standing": standing, "calls": calls,
         }));
     } else {
         output::line(&machine.kernel);
         table(&rows);
+        if let Some(calls) = &calls {
+            output::line(&calls_table(calls));
+        }
         journal_lines(&standing);
     }
     let clean = standing.stale.is_empty() && standing.damaged.is_empty();
@@ -77,6 +88,41 @@ fn table(rows: &[Row]) {
             cells.join("   ")
         ));
     }
+}
+
+/// A line for each call: by which engines it fails, with what, or why not. What only a wrong program meets is in parentheses.
+fn calls_table(calls: &[Covered]) -> String {
+    let width = calls.iter().map(|one| one.call.len()).max().unwrap_or(0);
+    let mut lines = vec![format!("\n  {:<width$}  {:<7}  errors", "call", "engine")];
+    for one in calls {
+        let engines = match &one.engines[..] {
+            [] => "–".to_owned(),
+            engines => engines.join(" "),
+        };
+        let errors = one.errors.iter().map(|met| {
+            if met.is_environmental {
+                met.errno.clone()
+            } else {
+                format!("({})", met.errno)
+            }
+        });
+        let mut text = errors.collect::<Vec<_>>().join(" ");
+        if let Some(why) = &one.why {
+            text = format!("{text}{}{why}", if text.is_empty() { "" } else { "; " });
+        }
+        lines.push(format!("  {:<width$}  {engines:<7}  {text}", one.call));
+    }
+    let pairs: usize = calls
+        .iter()
+        .filter(|one| !one.engines.is_empty())
+        .map(|one| one.errors.len())
+        .sum();
+    let done = calls.iter().filter(|one| !one.engines.is_empty()).count();
+    lines.push(format!(
+        "  {done} of {} calls can be made to fail here, {pairs} pairs of call and errno; in parentheses what a correct program meets all day, or never.\n",
+        calls.len()
+    ));
+    lines.join("\n")
 }
 
 fn journal_lines(standing: &Standing) {

@@ -1,0 +1,130 @@
+//! Coverage is which errors each call can be made to meet on this machine, and by which engine; of the others, why not.
+
+use murphy_sys::syscalls::{Call, Errno};
+use serde::Serialize;
+
+use super::{
+    ENGINE,
+    names::Calls,
+    realism::{self, Rank},
+    rules::Rules,
+    spec::{Act, Pick, Spec},
+};
+use crate::ratio::Ratio;
+
+/// What can be done to a call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Covered {
+    /// Which call.
+    pub call: String,
+    /// The errors that it can be made to meet, the likeliest first.
+    pub errors: Vec<Met>,
+    /// By which engines, the first one of them by itself; none where it is refused.
+    pub engines: Vec<&'static str>,
+    /// Why it is refused, or only done where somebody insists.
+    pub why: Option<String>,
+}
+
+/// An error that a call can be made to meet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Met {
+    /// Which.
+    pub errno: String,
+    /// Whether the environment of a correct program does it: neither noise nor a mistake of its own.
+    pub is_environmental: bool,
+}
+
+/// Every call of which it is known how it fails. `is_patched` says whether the engine works here, by trial.
+pub fn coverage(is_patched: bool) -> Vec<Covered> {
+    let mut calls: Vec<Call> = realism::calls().collect();
+    calls.sort_by_key(ToString::to_string);
+    calls.dedup();
+    calls
+        .into_iter()
+        .map(|call| covered(call, is_patched))
+        .collect()
+}
+
+fn covered(call: Call, is_patched: bool) -> Covered {
+    let guarded = realism::guarded(call);
+    let mut refused = realism::denied(call).map(str::to_owned);
+    let mut errors = Vec::new();
+    for (errno, rank) in realism::errors(call) {
+        match rules(call, errno, guarded.is_some()) {
+            Ok(_) => errors.push(Met {
+                errno: errno.to_string(),
+                is_environmental: rank == Rank::Environmental,
+            }),
+            Err(error) => {
+                refused.get_or_insert(error);
+            }
+        }
+    }
+    let can_be = is_patched && !errors.is_empty();
+    Covered {
+        call: call.to_string(),
+        engines: if can_be { vec![ENGINE] } else { Vec::new() },
+        why: match guarded {
+            Some(why) => Some(format!("only with --force: {why}")),
+            None if errors.is_empty() => refused,
+            None => None,
+        },
+        errors,
+    }
+}
+
+/// What an injection of it would be.
+fn rules(call: Call, errno: Errno, force: bool) -> Result<Rules, String> {
+    let calls: Calls = call
+        .to_string()
+        .parse()
+        .map_err(|error| format!("{error}"))?;
+    let spec = Spec {
+        calls: vec![calls],
+        act: Act::Fail { errno, when: None },
+        rate: Ratio::nearest(0.5),
+        pick: Pick::Each,
+        paths: None,
+        kinds: Vec::new(),
+        descriptors: None,
+        force,
+    };
+    spec.rules().map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_call_is_covered_or_says_why_not() {
+        let all = coverage(true);
+        assert!(all.len() > 80, "{}", all.len());
+        for one in &all {
+            assert!(
+                !one.engines.is_empty() && !one.errors.is_empty() || one.why.is_some(),
+                "{one:?}"
+            );
+        }
+        let named = |name: &str| {
+            all.iter()
+                .find(|one| one.call == name)
+                .expect("it is known")
+        };
+        let fsync = named("fsync");
+        assert_eq!(fsync.engines, ["patch"]);
+        assert!(
+            fsync
+                .errors
+                .iter()
+                .any(|one| one.errno == "EIO" && one.is_environmental)
+        );
+        assert!(
+            named("futex")
+                .why
+                .as_ref()
+                .is_some_and(|why| why.contains("--force"))
+        );
+        assert!(coverage(false).iter().all(|one| one.engines.is_empty()));
+    }
+}
