@@ -7,7 +7,7 @@ use std::{
 };
 
 /// One program: the engine that needs it is loaded or refused as a whole.
-const PROGRAMS: [&str; 13] = [
+const PROGRAMS: [&str; 15] = [
     "family",
     "traffic",
     "group",
@@ -21,6 +21,8 @@ const PROGRAMS: [&str; 13] = [
     "syscalls",
     "census",
     "cgroup_errors",
+    "lsm_errors",
+    "fmod_errors",
 ];
 
 fn main() -> ExitCode {

@@ -17,6 +17,7 @@ pub mod failures;
 pub mod family;
 pub mod flows;
 pub mod link;
+pub mod lsm_errors;
 pub mod memory;
 pub mod mount;
 pub mod namespace;
