@@ -29,6 +29,7 @@ bench: setup-build setup-bench setup-browser ## how fast a history is judged, be
 	cargo bench --locked --package murphy --bench net
 	cargo bench --locked --package murphy --bench conn
 	cargo bench --locked --package murphy --bench observe
+	cargo bench --locked --package murphy --bench amplify
 
 lint: lint-code ## formatting, clippy, licences and the house rules
 	@command -v cargo-deny >/dev/null || cargo install --quiet --locked cargo-deny@0.20.2

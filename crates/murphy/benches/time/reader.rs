@@ -54,11 +54,15 @@ impl Reader {
     pub fn asleep(program: &Path, mode: &str, count: usize) -> Outcome<Self> {
         let count = count.to_string();
         let mut reader = Self::start(Command::new(program).args([mode, &count]))?;
-        let ready = reader.line()?;
-        if ready == "ready" {
-            Ok(reader)
-        } else {
-            Err(format!("failed to start {mode} {count}: it said {ready:?}").into())
+        reader.ready()?;
+        Ok(reader)
+    }
+
+    /// Waits until it is ready.
+    pub fn ready(&mut self) -> Outcome<()> {
+        match self.line()?.as_str() {
+            "ready" => Ok(()),
+            said => Err(format!("failed to start: it said {said:?}").into()),
         }
     }
 
