@@ -268,14 +268,11 @@ fn conn() -> Vec<Row> {
 
 fn syscall() -> Vec<Row> {
     let family = "syscall";
-    vec![match syscall::trial() {
-        Ok(()) => Row::yes(
-            family,
-            syscall::ENGINE,
-            "calls of running programs fail, come late, or do half",
-        ),
-        Err(error) => Row::no(family, syscall::ENGINE, error.to_string()),
-    }]
+    let row = |engine: syscall::Engine| match engine.trial() {
+        Ok(()) => Row::yes(family, engine.name(), engine.does()),
+        Err(error) => Row::no(family, engine.name(), error.to_string()),
+    };
+    syscall::Engine::ALL.map(row).into()
 }
 
 #[cfg(test)]

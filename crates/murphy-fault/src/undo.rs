@@ -31,7 +31,7 @@ use crate::{
     journal::Journal,
     net,
     podman::{Podman, PodmanError},
-    syscall::{SyscallError, restore_sites},
+    syscall::{SyscallError, end_failures, restore_sites},
     time::{SkewError, restore_vdso},
 };
 
@@ -65,6 +65,11 @@ pub enum Undo {
     },
     /// Takes an injection off the code of every process that carries it, by the id in their memory: children inherit it.
     RestoreSites {
+        /// The injection.
+        id: String,
+    },
+    /// Ends failures of calls by programs in the kernel, by the id in what they were told.
+    EndFailures {
         /// The injection.
         id: String,
     },
@@ -243,6 +248,7 @@ impl Undo {
         match self {
             Self::RestoreVdso { id } => Ok(restore_vdso(journal, id)?),
             Self::RestoreSites { id } => Ok(restore_sites(id)?),
+            Self::EndFailures { id } => Ok(end_failures(id)?),
             Self::Resume(process) => Ok(resume(*process)?),
             Self::ResumeHeld => resume_held(),
             Self::EndTagged { tag } => end_tagged(tag),
@@ -372,6 +378,9 @@ impl fmt::Display for Undo {
             }
             Self::RestoreSites { id } => {
                 write!(f, "take {id} off the code of every process that carries it")
+            }
+            Self::EndFailures { id } => {
+                write!(f, "end what programs of {id} do to calls, in the kernel")
             }
             Self::EndTree(process) => write!(f, "kill {process} and its descendants"),
             Self::DetachTraffic { id } => {

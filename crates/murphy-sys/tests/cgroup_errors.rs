@@ -395,9 +395,9 @@ fn what_is_impossible_is_said() {
             Ok(_) => panic!("there is no such group"),
         }
     };
-    let engine = "cgroup_errors";
+    let engine = "cgroup";
     let said = attach(rule(&["connect", "fsync"], "EIO"));
-    assert!(said.contains("have fsync fail by cgroup_errors"), "{said}");
+    assert!(said.contains("have fsync fail by cgroup:"), "{said}");
     let mut asked = rule(&["socket"], "EMFILE");
     asked.scope.ports = Some((1, 2));
     let said = attach(asked);

@@ -341,7 +341,7 @@ fn hold(pid: u32) {
 fn what_is_missing_is_named() {
     let said = LsmErrors::attach(&order(1), &[rule(&["fsync"], "EIO")]).unwrap_err();
     assert!(
-        said.to_string().contains("have fsync fail by lsm_errors"),
+        said.to_string().contains("have fsync fail by lsm:"),
         "{said}"
     );
     match trial() {

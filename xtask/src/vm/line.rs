@@ -242,6 +242,18 @@ const FMOD_ERRORS: Tests = Tests {
     without: &[],
     ..LSM_ERRORS
 };
+/// The same by the binary, into programs that run.
+const SYSCALL_ENGINES: Tests = Tests {
+    package: "murphy",
+    target: "syscall_engines",
+    filters: &["as_often_as_asked", "children_fail", "errors_stop"],
+    without: &[],
+};
+/// Where there is little time for it.
+const SYSCALL_ENGINES_IN_SHORT: Tests = Tests {
+    filters: &["as_often_as_asked"],
+    ..SYSCALL_ENGINES
+};
 const SOCKET_ITERATOR: Tests = Tests {
     package: "murphy-sys",
     target: "socket_iterator",
@@ -426,14 +438,14 @@ pub const LINES: &[Line] = &[
         name: "6.12-poke",
         kernel: "6.12-cloud",
         append: "proc_mem.force_override=never",
-        tests: &[WRITES, time(WRITES_OF_TIME)],
-        why: "nobody writes code through /proc/PID/mem: PTRACE_POKEDATA does",
+        tests: &[WRITES, time(WRITES_OF_TIME), SYSCALL_ENGINES_IN_SHORT],
+        why: "nobody writes code through /proc/PID/mem: PTRACE_POKEDATA does; calls fail by LSM",
     },
     Line {
         name: "6.1-hpet",
         kernel: "6.1-cloud",
         append: "clocksource=hpet lsm=landlock,lockdown,yama",
-        tests: &[VDSO, time(CALLS_OF_TIME), FMOD_ERRORS],
+        tests: &[VDSO, time(CALLS_OF_TIME), FMOD_ERRORS, SYSCALL_ENGINES],
         why: "the vDSO cannot read this clock source, and makes system calls; BPF is no security module",
     },
 ];

@@ -4,7 +4,7 @@ use murphy_sys::syscalls::{Call, Errno};
 use serde::Serialize;
 
 use super::{
-    ENGINE,
+    engine::Engine,
     names::Calls,
     realism::{self, Rank},
     rules::Rules,
@@ -19,7 +19,7 @@ pub struct Covered {
     pub call: String,
     /// The errors that it can be made to meet, the likeliest first.
     pub errors: Vec<Met>,
-    /// By which engines, the first one of them by itself; none where it is refused.
+    /// By which engines, some of its errors at least, the first one of them by itself; none where it is refused.
     pub engines: Vec<&'static str>,
     /// Why it is refused, or only done where somebody insists.
     pub why: Option<String>,
@@ -34,36 +34,44 @@ pub struct Met {
     pub is_environmental: bool,
 }
 
-/// Every call of which it is known how it fails. `is_patched` says whether the engine works here, by trial.
-pub fn coverage(is_patched: bool) -> Vec<Covered> {
+/// Every call of which it is known how it fails, by engines that work here.
+pub fn coverage(engines: &[Engine]) -> Vec<Covered> {
     let mut calls: Vec<Call> = realism::calls().collect();
     calls.sort_by_key(ToString::to_string);
     calls.dedup();
     calls
         .into_iter()
-        .map(|call| covered(call, is_patched))
+        .map(|call| covered(call, engines))
         .collect()
 }
 
-fn covered(call: Call, is_patched: bool) -> Covered {
+fn covered(call: Call, engines: &[Engine]) -> Covered {
     let guarded = realism::guarded(call);
     let mut refused = realism::denied(call).map(str::to_owned);
     let mut errors = Vec::new();
+    let mut able: Vec<Engine> = Vec::new();
     for (errno, rank) in realism::errors(call) {
         match rules(call, errno, guarded.is_some()) {
-            Ok(_) => errors.push(Met {
-                errno: errno.to_string(),
-                is_environmental: rank == Rank::Environmental,
-            }),
+            Ok((spec, rules)) => {
+                errors.push(Met {
+                    errno: errno.to_string(),
+                    is_environmental: rank == Rank::Environmental,
+                });
+                let does = |engine: &&Engine| {
+                    **engine == Engine::Patch
+                        || engine.failures(std::slice::from_ref(&spec), &rules).is_ok()
+                };
+                able.extend(engines.iter().filter(does));
+            }
             Err(error) => {
                 refused.get_or_insert(error);
             }
         }
     }
-    let can_be = is_patched && !errors.is_empty();
+    let able = engines.iter().filter(|engine| able.contains(engine));
     Covered {
         call: call.to_string(),
-        engines: if can_be { vec![ENGINE] } else { Vec::new() },
+        engines: able.map(|engine| engine.name()).collect(),
         why: match guarded {
             Some(why) => Some(format!("only with --force: {why}")),
             None if errors.is_empty() => refused,
@@ -74,7 +82,7 @@ fn covered(call: Call, is_patched: bool) -> Covered {
 }
 
 /// What an injection of it would be.
-fn rules(call: Call, errno: Errno, force: bool) -> Result<Rules, String> {
+fn rules(call: Call, errno: Errno, force: bool) -> Result<(Spec, Rules), String> {
     let calls: Calls = call
         .to_string()
         .parse()
@@ -89,7 +97,8 @@ fn rules(call: Call, errno: Errno, force: bool) -> Result<Rules, String> {
         descriptors: None,
         force,
     };
-    spec.rules().map_err(|error| error.to_string())
+    let rules = spec.rules().map_err(|error| error.to_string())?;
+    Ok((spec, rules))
 }
 
 #[cfg(test)]
@@ -98,7 +107,7 @@ mod tests {
 
     #[test]
     fn each_call_is_covered_or_says_why_not() {
-        let all = coverage(true);
+        let all = coverage(&Engine::ALL);
         assert!(all.len() > 80, "{}", all.len());
         for one in &all {
             assert!(
@@ -113,6 +122,8 @@ mod tests {
         };
         let fsync = named("fsync");
         assert_eq!(fsync.engines, ["patch"]);
+        assert_eq!(named("read").engines, ["patch", "lsm", "fmod_ret"]);
+        assert_eq!(named("bind").engines.len(), 4);
         assert!(
             fsync
                 .errors
@@ -125,6 +136,6 @@ mod tests {
                 .as_ref()
                 .is_some_and(|why| why.contains("--force"))
         );
-        assert!(coverage(false).iter().all(|one| one.engines.is_empty()));
+        assert!(coverage(&[]).iter().all(|one| one.engines.is_empty()));
     }
 }

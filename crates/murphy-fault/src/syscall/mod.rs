@@ -5,8 +5,14 @@
 //! static program, in one of Go. Nothing is stopped but for the moment of patching, calls that are not meant cost nothing, and
 //! the errors end inside the target [`LEASE`] after Murphy has died. Children are born patched; who executes a program is
 //! patched anew.
+//!
+//! Where the kernel asks BPF programs about a call, those can have it fail without touching the target ([`Engine`]): connect, bind,
+//! socket and sends at a cgroup, and what security modules are asked about.
 
 pub mod coverage;
+pub mod engine;
+mod failing;
+mod injection;
 pub mod names;
 pub mod realism;
 mod restore;
@@ -14,6 +20,9 @@ pub mod rules;
 pub mod spec;
 mod tampering;
 
+pub use engine::Engine;
+pub use failing::{Failing, end_failures};
+pub use injection::Injection;
 pub use names::{Calls, CallsError};
 pub use restore::restore_sites;
 pub use rules::Rules;
@@ -23,6 +32,9 @@ pub use tampering::{Begin, Counted, How, LEASE, ProcessTampering, Tampered, Tamp
 use std::io;
 
 use murphy_sys::{
+    cgroup_errors::CgroupEngineError,
+    failures::EndError,
+    lsm_errors::LsmEngineError,
     patch::{Lease, LeaseError, Library, PatchError, Program, Rule},
     process::ProcessId,
     table::ProcessTable,
@@ -52,6 +64,15 @@ pub enum SyscallError {
     /// A process cannot be patched.
     #[error(transparent)]
     Patch(#[from] PatchError),
+    /// Programs of the cgroup cannot.
+    #[error(transparent)]
+    Cgroup(#[from] CgroupEngineError),
+    /// Programs at functions of the kernel cannot.
+    #[error(transparent)]
+    Lsm(#[from] LsmEngineError),
+    /// Programs go on.
+    #[error(transparent)]
+    End(#[from] EndError),
     /// The journal.
     #[error(transparent)]
     Journal(Box<JournalError>),
@@ -119,7 +140,15 @@ pub fn trial() -> Result<(), SyscallError> {
 }
 
 /// What `spec` would do to `target`. Changes nothing; an error for what would be refused.
-pub fn plan(spec: &Spec, target: &Target, until: Until) -> Result<Plan, SyscallError> {
+pub fn plan(
+    spec: &Spec,
+    target: &Target,
+    until: Until,
+    engine: Engine,
+) -> Result<Plan, SyscallError> {
+    if engine != Engine::Patch {
+        return plan_in_kernel(spec, target, until, engine);
+    }
     let rules = spec.rules()?;
     let lease = Lease::new(LEASE, 0, 0)?;
     let all: Vec<Rule> = rules.rules.iter().map(|(_, rule)| rule.clone()).collect();
@@ -151,6 +180,30 @@ pub fn plan(spec: &Spec, target: &Target, until: Until) -> Result<Plan, SyscallE
         changes,
         undo: vec![Undo::RestoreSites { id: "new".into() }],
         ends: EndsBy::Deadline,
+        until,
+    })
+}
+
+fn plan_in_kernel(
+    spec: &Spec,
+    target: &Target,
+    until: Until,
+    engine: Engine,
+) -> Result<Plan, SyscallError> {
+    let told = engine.failures(std::slice::from_ref(spec), &spec.rules()?)?;
+    engine.trial()?;
+    let calls = told.rules.iter().map(|(call, _)| call.to_string());
+    let calls = calls.collect::<Vec<_>>().join(", ");
+    Ok(Plan {
+        family: "syscall",
+        fault: spec.to_string(),
+        engine: engine.name().into(),
+        targets: target.processes().map(name_of).collect(),
+        changes: vec![format!(
+            "have the kernel ask programs of Murphy's about {calls}"
+        )],
+        undo: vec![Undo::EndFailures { id: "new".into() }],
+        ends: EndsBy::Kernel,
         until,
     })
 }

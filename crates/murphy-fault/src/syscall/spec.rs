@@ -2,10 +2,13 @@
 
 use std::{fmt, ops::RangeInclusive, str::FromStr, time::Duration};
 
-use murphy_sys::syscalls::{Call, Errno};
+use murphy_sys::{
+    failures::RuleError,
+    syscalls::{Call, Errno},
+};
 use serde::{Serialize, Serializer};
 
-use super::names::Calls;
+use super::{engine::Engine, names::Calls};
 use crate::{ratio::Ratio, span::Span};
 
 /// The longest that a call is delayed: whoever undoes the injection waits for threads that are delayed.
@@ -124,6 +127,22 @@ pub enum SpecError {
     /// No call at all.
     #[error("inject syscall: at most 0 in a row would do nothing; say one such as `--cap 3`")]
     Cap,
+    /// Not an engine.
+    #[error("read the engine {0:?}: there are patch, cgroup, lsm or fmod_ret")]
+    Engine(String),
+    /// Another engine would.
+    #[error("inject syscall: {call} by engine {engine}: it cannot do {what}; --engine patch may")]
+    NotByEngine {
+        /// Of what.
+        call: Call,
+        /// By which.
+        engine: Engine,
+        /// What is asked.
+        what: &'static str,
+    },
+    /// Programs in the kernel cannot.
+    #[error(transparent)]
+    Rule(#[from] RuleError),
     /// Not a time of a call.
     #[error(
         "read when calls fail {0:?}: write `entry` (they are not made) or `exit` (what came of them is lost)"

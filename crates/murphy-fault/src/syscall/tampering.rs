@@ -66,6 +66,8 @@ pub enum How {
     Inherited,
     /// It has executed a program, and was patched then.
     Executed,
+    /// Programs in the kernel watch it.
+    Watched,
 }
 
 /// One process whose calls are hit.
@@ -89,6 +91,23 @@ pub struct ProcessTampering {
     pub counts: Option<Counted>,
     /// Whether it has ended.
     pub gone: bool,
+}
+
+impl ProcessTampering {
+    /// One that nothing was done to yet.
+    pub(super) fn of(pid: u32, name: String, how: How) -> Self {
+        Self {
+            pid,
+            name,
+            how,
+            sites: 0,
+            threads: 0,
+            stopped_us: 0,
+            moved: 0,
+            counts: None,
+            gone: false,
+        }
+    }
 }
 
 /// What came of calls.
@@ -614,17 +633,11 @@ impl Tampering {
 impl Carried {
     fn of(process: ProcessId, now: u64) -> Self {
         Self {
-            process: ProcessTampering {
-                pid: process.pid,
-                name: process.stat().map(|stat| stat.comm).unwrap_or_default(),
-                how: How::Patched,
-                sites: 0,
-                threads: 0,
-                stopped_us: 0,
-                moved: 0,
-                counts: None,
-                gone: false,
-            },
+            process: ProcessTampering::of(
+                process.pid,
+                process.stat().map(|stat| stat.comm).unwrap_or_default(),
+                How::Patched,
+            ),
             carrier: None,
             was_patched: false,
             counts: Vec::new(),

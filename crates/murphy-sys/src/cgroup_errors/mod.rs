@@ -39,7 +39,7 @@ use crate::{
 };
 
 /// What this engine is called.
-pub const ENGINE: &str = "cgroup_errors";
+pub const ENGINE: &str = "cgroup";
 
 #[cfg(target_arch = "x86_64")]
 const OBJECT: Option<&[u8]> = Some(include_bytes!(concat!(
@@ -228,6 +228,11 @@ impl CgroupErrors {
     pub fn is_off(&self) -> bool {
         !self.links.iter().all(is_attached)
     }
+}
+
+/// Whether it can do what rules say, on a kernel that has what it needs.
+pub fn check(rules: &[Rule]) -> Result<(), RuleError> {
+    hooks_of::<Hook>(rules).map(drop)
 }
 
 /// Asks this kernel whether programs of a cgroup can have calls fail: with all of them, which do nothing, at the group of this

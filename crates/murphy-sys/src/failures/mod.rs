@@ -115,7 +115,7 @@ pub struct Cover<H> {
 }
 
 /// What is wrong with a rule.
-#[derive(Debug, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
     /// More than fit.
     #[error("have calls fail: at most {RULES_MAX} rules are possible at a time")]

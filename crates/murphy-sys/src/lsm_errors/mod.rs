@@ -33,11 +33,11 @@ use std::fmt;
 
 use libbpf_rs::Link;
 
-use crate::failures::{Counts, Order, Programs, Rule, Whose, hooks_of};
+use crate::failures::{Counts, Order, Programs, Rule, RuleError, Whose, hooks_of};
 use means::needed_by;
 
 /// What this engine is called.
-pub const ENGINE: &str = "lsm_errors";
+pub const ENGINE: &str = "lsm";
 
 /// Has calls fail as long as it is here.
 pub struct LsmErrors {
@@ -144,6 +144,11 @@ impl LsmErrors {
     pub fn set_active(&mut self, active: bool) -> Result<(), LsmEngineError> {
         Ok(self.programs.set_active(active)?)
     }
+}
+
+/// Whether it can do what rules say, on a kernel that has what it needs.
+pub fn check(rules: &[Rule]) -> Result<(), RuleError> {
+    hooks_of::<Hook>(rules).map(drop)
 }
 
 /// What the program at a function is called.

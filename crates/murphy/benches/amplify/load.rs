@@ -1,4 +1,4 @@
-//! What recording takes of a server under load: PostgreSQL, recorded and not, by turns.
+//! What recording takes of a server under load: `PostgreSQL`, recorded and not, by turns.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ use crate::{Lab, Outcome, figure::Figure, recorder};
 const TURN_S: &str = "3";
 const CLIENTS: &str = "4";
 
-/// A server of PostgreSQL in a folder of its own.
+/// A server of `PostgreSQL` in a folder of its own.
 struct Postgres {
     child: Child,
     directory: PathBuf,

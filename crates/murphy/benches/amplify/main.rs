@@ -1,5 +1,5 @@
 //! What it costs to count system calls, and to have some of them fail: a bare loop of calls beside the same under `strace` and `perf
-//! trace`, and PostgreSQL that is recorded beside PostgreSQL that is not.
+//! trace`, and a server of `PostgreSQL` that is recorded beside one that is not.
 //!
 //! A table on stdout, or one JSON object with `--json`. Everything measured against each other is measured in one run and in turn,
 //! because the machine is never quiet.

@@ -4,7 +4,10 @@ use clap::Args;
 use murphy_fault::{
     doctor::{Row, Standing, examine, standing},
     journal::Journal,
-    syscall::coverage::{Covered, coverage},
+    syscall::{
+        Engine,
+        coverage::{Covered, coverage},
+    },
 };
 use murphy_run::request::Machine;
 use serde_json::json;
@@ -51,8 +54,12 @@ pub fn run(args: &DoctorArgs, json: bool) -> Result<Exit, Failure> {
         }
     };
     let is_asked = args.family.as_deref() == Some(SYSCALL);
-    let is_patched = rows.iter().any(|row| row.family == SYSCALL && row.works);
-    let calls = is_asked.then(|| coverage(is_patched));
+    let works = |engine: &Engine| {
+        let mut rows = rows.iter();
+        rows.any(|row| row.family == SYSCALL && row.works && row.name == engine.name())
+    };
+    let engines: Vec<Engine> = Engine::ALL.into_iter().filter(works).collect();
+    let calls = is_asked.then(|| coverage(&engines));
     let machine = Machine::this(env!("CARGO_PKG_VERSION"));
     if json {
         output::json(&json!({
@@ -93,12 +100,18 @@ fn table(rows: &[Row]) {
 /// A line for each call: by which engines it fails, with what, or why not. What only a wrong program meets is in parentheses.
 fn calls_table(calls: &[Covered]) -> String {
     let width = calls.iter().map(|one| one.call.len()).max().unwrap_or(0);
-    let mut lines = vec![format!("\n  {:<width$}  {:<7}  errors", "call", "engine")];
+    let engines_of = |one: &Covered| match &one.engines[..] {
+        [] => "–".to_owned(),
+        engines => engines.join(" "),
+    };
+    let lengths = calls.iter().map(|one| engines_of(one).len());
+    let broad = lengths.max().unwrap_or(0).max("engine".len());
+    let mut lines = vec![format!(
+        "\n  {:<width$}  {:<broad$}  errors",
+        "call", "engine"
+    )];
     for one in calls {
-        let engines = match &one.engines[..] {
-            [] => "–".to_owned(),
-            engines => engines.join(" "),
-        };
+        let engines = engines_of(one);
         let errors = one.errors.iter().map(|met| {
             if met.is_environmental {
                 met.errno.clone()
@@ -110,7 +123,7 @@ fn calls_table(calls: &[Covered]) -> String {
         if let Some(why) = &one.why {
             text = format!("{text}{}{why}", if text.is_empty() { "" } else { "; " });
         }
-        lines.push(format!("  {:<width$}  {engines:<7}  {text}", one.call));
+        lines.push(format!("  {:<width$}  {engines:<broad$}  {text}", one.call));
     }
     let pairs: usize = calls
         .iter()

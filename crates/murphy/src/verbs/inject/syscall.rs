@@ -11,8 +11,8 @@ use murphy_fault::{
     ratio::Ratio,
     span::{Span, Until},
     syscall::{
-        Act, Begin, Calls, Descriptors, ENGINE, Kind, Paths, Pick, Spec, SpecError, SyscallError,
-        Tampered, Tampering, Turns, When, plan, spec::errno,
+        Act, Begin, Calls, Descriptors, Engine, Injection, Kind, Paths, Pick, Spec, SpecError,
+        SyscallError, Tampered, Turns, When, plan, spec::errno,
     },
     undo::Undo,
 };
@@ -108,9 +108,18 @@ pub struct SyscallArgs {
     #[arg(long)]
     pub force: bool,
 
+    #[arg(long, value_name = "ENGINE", default_value_t = Engine::Patch, help = engines())]
+    pub engine: Engine,
+
     /// Who, and how long.
     #[command(flatten)]
     pub aim: Aim,
+}
+
+/// What is said of `--engine`.
+fn engines() -> String {
+    let all = Engine::ALL.map(|engine| format!("{engine} ({})", engine.does()));
+    format!("By this engine: {}", all.join("; "))
 }
 
 impl SyscallArgs {
@@ -162,15 +171,24 @@ pub fn run(args: &SyscallArgs, json: bool) -> Result<Exit, Failure> {
     let rules = spec.rules().map_err(Failure::input)?;
     args.aim.check("syscall")?;
     let until = args.aim.until("syscall")?;
+    let engine = args.engine;
+    if engine != Engine::Patch {
+        let told = engine.failures(std::slice::from_ref(&spec), &rules);
+        for call in told.map_err(Failure::input)?.left_out {
+            output::note(&format!(
+                "murphy: warning: {call} is left out: engine {engine} does not reach it"
+            ));
+        }
+    }
     for warning in &rules.warnings {
         output::note(&format!("murphy: warning: {warning}"));
     }
     let seed = args.aim.seed();
     if args.aim.dry_run {
         let plan = if args.aim.command.is_empty() {
-            plan(&spec, &args.aim.find(seed)?, until).map_err(syscall_failure)?
+            plan(&spec, &args.aim.find(seed)?, until, engine).map_err(syscall_failure)?
         } else {
-            plan_of_launch(&args.aim.command_line(), &spec, until)
+            plan_of_launch(&args.aim.command_line(), &spec, until, engine)
         };
         return Ok(say_plan(&plan, json));
     }
@@ -181,6 +199,7 @@ pub fn run(args: &SyscallArgs, json: bool) -> Result<Exit, Failure> {
         until,
         seed,
         json,
+        engine,
     };
     if args.aim.command.is_empty() {
         let target = args.aim.find(seed)?;
@@ -189,22 +208,25 @@ pub fn run(args: &SyscallArgs, json: bool) -> Result<Exit, Failure> {
     stage.launch(args)
 }
 
-fn plan_of_launch(command: &str, spec: &Spec, until: Until) -> Plan {
+fn plan_of_launch(command: &str, spec: &Spec, until: Until, engine: Engine) -> Plan {
     let id = || "ID".to_owned();
+    let (hit, undo) = match engine {
+        Engine::Patch => (
+            "patch its code before its first instruction, and its libraries as they are mapped",
+            Undo::RestoreSites { id: id() },
+        ),
+        _ => (
+            "have the kernel ask programs of Murphy's about its calls, from its first instruction on",
+            Undo::EndFailures { id: id() },
+        ),
+    };
     Plan {
         family: "syscall",
         fault: spec.to_string(),
-        engine: ENGINE.into(),
+        engine: engine.name().into(),
         targets: vec![format!("launch {command}")],
-        changes: vec![
-            format!("start {command}"),
-            "patch its code before its first instruction, and its libraries as they are mapped"
-                .into(),
-        ],
-        undo: vec![
-            Undo::EndTagged { tag: id() },
-            Undo::RestoreSites { id: id() },
-        ],
+        changes: vec![format!("start {command}"), hit.into()],
+        undo: vec![Undo::EndTagged { tag: id() }, undo],
         ends: EndsBy::Keeper,
         until,
     }
@@ -218,11 +240,14 @@ struct Stage {
     until: Until,
     seed: u64,
     json: bool,
+    engine: Engine,
 }
 
 impl Stage {
     /// Launches a command whose calls fail from its first instruction on, as far as its code is mapped.
     fn launch(&mut self, args: &SyscallArgs) -> Result<Exit, Failure> {
+        // Nothing is started that could not be hit.
+        self.engine.trial().map_err(syscall_failure)?;
         let start = Start {
             held: true,
             ..args.aim.output(self.json).into()
@@ -251,24 +276,25 @@ impl Stage {
         let fault = self.spec.to_string();
         let places = Place::of_members(&target.members);
         let asked = said::Asked::of(json!({ "spec": self.spec }), &places, Some(self.until));
-        let mut tampering = Tampering::inject(
+        let begin = if launched.is_some() {
+            Begin::Starting
+        } else {
+            Begin::Running
+        };
+        let mut tampering = Injection::begin(
             &self.injector,
             target,
             &names,
-            std::slice::from_ref(&self.spec),
+            &self.spec,
             self.until,
             self.seed,
-            if launched.is_some() {
-                Begin::Starting
-            } else {
-                Begin::Running
-            },
+            (self.engine, begin),
         )
         .map_err(syscall_failure)?;
         let id = tampering.id().to_owned();
         let said = Said {
             family: "syscall",
-            engine: ENGINE,
+            engine: self.engine.name(),
             id: &id,
             fault: &fault,
             targets: &names,
@@ -300,7 +326,7 @@ impl Stage {
         };
         said.ended(event, &value);
         if !self.json {
-            say_ended(&effect, taken_back);
+            say_ended(&effect, taken_back, self.engine);
         }
         match had_effect {
             Some(false) => Err(Failure::machine(format!(
@@ -311,7 +337,7 @@ impl Stage {
     }
 
     /// Waits until it is over, whoever ends it, and follows the target meanwhile.
-    fn keep(&self, tampering: &mut Tampering, said: &Said<'_>) -> Result<(), Failure> {
+    fn keep(&self, tampering: &mut Injection, said: &Said<'_>) -> Result<(), Failure> {
         let mut said_at = Instant::now();
         loop {
             tampering.follow().map_err(syscall_failure)?;
@@ -335,12 +361,17 @@ impl Stage {
 
     fn say_active(&self, effect: &Tampered, target: &Target, id: &str) {
         output::line(&format!(
-            "{} on {} ({}, engine {ENGINE})   id {id}",
+            "{} on {} ({}, engine {})   id {id}",
             self.spec,
             target.name,
-            plural(effect.living, "process")
+            plural(effect.living, "process"),
+            self.engine
         ));
         for process in effect.processes.iter().take(SAID_MAX) {
+            if self.engine != Engine::Patch {
+                output::line(&format!("{:>7}  {}", process.pid, process.name));
+                continue;
+            }
             output::line(&format!(
                 "{:>7}  {:<15}  {}  stopped for {} µs, {}",
                 process.pid,
@@ -364,7 +395,7 @@ impl Stage {
     }
 }
 
-fn say_ended(effect: &Tampered, taken_back: bool) {
+fn say_ended(effect: &Tampered, taken_back: bool, engine: Engine) {
     let by = if taken_back {
         " (taken back by somebody else)"
     } else {
@@ -375,9 +406,13 @@ fn say_ended(effect: &Tampered, taken_back: bool) {
         count => format!(", {} followed", plural(count, "executed program")),
     };
     output::line(&format!(
-        "ended{by}: {}; {} carried it{followed}, and their code is as it was",
+        "ended{by}: {}; {} {}",
         effect.text(),
-        plural(effect.processes.len() as u64, "process")
+        plural(effect.processes.len() as u64, "process"),
+        match engine {
+            Engine::Patch => format!("carried it{followed}, and their code is as it was"),
+            _ => "watched, and untouched".into(),
+        }
     ));
     if effect.uncounted > 0 {
         output::note(&format!(
