@@ -27,7 +27,7 @@ const RIG: &str = "labs/vm/run";
 const MACHINES: usize = 4;
 
 /// A line that takes longer hangs.
-const LINE_AT_MOST: Duration = Duration::from_mins(10);
+const LINE_AT_MOST: Duration = Duration::from_mins(15);
 
 /// How many times slower an emulated machine is, for the tests' limits on time.
 const SLACK: &str = "MURPHY_TEST_SLACK=10";

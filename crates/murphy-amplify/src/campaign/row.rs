@@ -89,9 +89,9 @@ pub struct Row {
 }
 
 impl Row {
-    /// Whether what broke did not each time, or was not seen again.
+    /// Whether what broke did not break each time.
     pub fn is_flaky(&self) -> bool {
-        self.again.is_some_and(|(bad, of)| bad < of || of == 1)
+        self.again.is_some_and(|(bad, of)| bad < of)
     }
 }
 
@@ -231,16 +231,22 @@ fn conclude(
         }
         all
     };
+    let (verdict, why) = match (decides, &ended) {
+        // What was survived by then is not all.
+        (Some(one), Some(ended)) if one.verdict == Verdict::Resilient => {
+            (Verdict::Inconclusive, format!("not all was tried: {ended}"))
+        }
+        (Some(one), _) => (one.verdict, one.why.clone()),
+        (None, Some(ended)) => (Verdict::Inconclusive, ended.clone()),
+        (None, None) => (Verdict::Inconclusive, "no rate was tried".into()),
+    };
     Row {
         experiment: experiment.name.clone(),
         call: experiment.each(|part| part.calls.to_string()),
         errno: experiment.each(|part| part.errno.to_string()),
         natural: experiment.natural(),
-        verdict: decides.map_or(Verdict::Inconclusive, |one| one.verdict),
-        why: decides.map_or_else(
-            || ended.clone().unwrap_or_else(|| "no rate was tried".into()),
-            |one| one.why.clone(),
-        ),
+        verdict,
+        why,
         breaking: search.breaking(),
         again,
         ended,
@@ -348,6 +354,40 @@ mod tests {
         );
         assert_eq!(resilient.breaking, Some(Breaking::Above(1.0)));
         assert_eq!(resilient.injections, 10 * resilient.trials.len() as u64);
+    }
+
+    /// A target that survives, until there is no time left.
+    struct Brief(u32);
+
+    impl Trials for Brief {
+        fn tried(
+            &mut self,
+            experiment: &Experiment,
+            rate: f64,
+            purpose: Purpose,
+            looks: &mut Looks,
+        ) -> Result<Tried, TrialError> {
+            self.0 = self.0.checked_sub(1).ok_or(TrialError::OverBudget)?;
+            let mut known = Known {
+                breaks_at: 2.0,
+                verdict: Verdict::Crashed,
+                every: 1,
+                turn: 0,
+            };
+            known.tried(experiment, rate, purpose, looks)
+        }
+    }
+
+    #[test]
+    fn what_was_cut_short_is_not_resilient() {
+        for (trials, why) in [
+            (0, "the budget is spent"),
+            (1, "not all was tried: try more: the budget is spent"),
+        ] {
+            let row = run(&mut Brief(trials), &experiment(), Limits::default()).unwrap();
+            assert_eq!(row.verdict, Verdict::Inconclusive);
+            assert!(row.why.contains(why), "{}", row.why);
+        }
     }
 
     #[test]

@@ -58,9 +58,10 @@ impl Breaking {
 impl Search {
     /// From a first rate up to a highest one; both from 0 to 1.
     pub fn new(first: f64, cap: f64) -> Self {
-        let cap = cap.clamp(LEAST, 1.0);
+        let cap = cap.clamp(0.0, 1.0);
         Self {
-            first: first.clamp(LEAST, cap),
+            // Who says a lower one means it.
+            first: first.clamp(LEAST.min(cap), cap),
             cap,
             survived: None,
             broke: None,

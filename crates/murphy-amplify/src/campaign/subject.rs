@@ -79,6 +79,8 @@ pub struct Subject {
     /// Those that it stands and falls with.
     leaders: Vec<ProcessId>,
     target: Option<Target>,
+    /// Where in its log what it says begins: what stands before was said by those before it.
+    said_from: u64,
 }
 
 impl Subject {
@@ -89,6 +91,7 @@ impl Subject {
             launched: None,
             leaders: Vec::new(),
             target: None,
+            said_from: 0,
         };
         subject.find(injector)?;
         Ok(subject)
@@ -98,6 +101,7 @@ impl Subject {
         let target = match &self.plan {
             Plan::Found { targets, .. } => Target::find(targets, MAX_TARGETS, [])?,
             Plan::Launched { argv, log } => {
+                self.said_from = fs::metadata(log).map_or(0, |log| log.len());
                 let start = Start {
                     fault: ("process", "launch".into()),
                     until: Until::Forever,
@@ -145,7 +149,12 @@ impl Subject {
         let Plan::Launched { log, .. } = &self.plan else {
             return Vec::new();
         };
-        last_lines(log).unwrap_or_default()
+        last_lines(log, self.said_from).unwrap_or_default()
+    }
+
+    /// Whether somebody has said how to start it again.
+    pub fn can_restart(&self) -> bool {
+        !matches!(self.plan, Plan::Found { restart: None, .. })
     }
 
     /// Starts it again, whether it lives or not.
@@ -203,12 +212,14 @@ fn how(status: ExitStatus) -> String {
     name.map_or(text.clone(), str::to_owned)
 }
 
-/// The last lines of a file, however long it is.
-fn last_lines(path: &Path) -> io::Result<Vec<String>> {
+/// The last lines of a file from some byte on, however long it is.
+fn last_lines(path: &Path, from: u64) -> io::Result<Vec<String>> {
     use std::io::{Read, Seek, SeekFrom};
     let mut file = fs::File::open(path)?;
     let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(LOG_BYTES_MAX)))?;
+    file.seek(SeekFrom::Start(
+        length.saturating_sub(LOG_BYTES_MAX).max(from),
+    ))?;
     let mut bytes = Vec::new();
     file.take(LOG_BYTES_MAX).read_to_end(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes).into_owned();
@@ -229,9 +240,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
         fs::write(&path, "x\n".repeat(100_000) + "last words\n").unwrap();
-        let lines = last_lines(&path).unwrap();
+        let lines = last_lines(&path, 0).unwrap();
         assert_eq!(lines.len(), LINES_MAX);
         assert_eq!(lines.last().unwrap(), "last words");
-        assert!(last_lines(&directory.path().join("none")).is_err());
+        assert_eq!(last_lines(&path, 200_000).unwrap(), ["last words"]);
+        assert!(last_lines(&directory.path().join("none"), 0).is_err());
     }
 }

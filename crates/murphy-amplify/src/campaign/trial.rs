@@ -214,18 +214,22 @@ impl Stage<'_> {
     /// Waits until all is well; a target that is not, or has lost something in a trial before, is started again once, where somebody
     /// has said how.
     fn gate(&self, subject: &mut Subject) -> Result<(), TrialError> {
-        if subject.death().is_none() && self.is_well(subject)?.is_ok() {
-            return Ok(());
+        let unwell = |(probe, reason)| TrialError::Unwell {
+            probe,
+            reason,
+            limit: self.phases.recovery,
+        };
+        if subject.death().is_none() {
+            match self.is_well(subject)? {
+                Ok(()) => return Ok(()),
+                Err(why) if subject.death().is_none() && !subject.can_restart() => {
+                    return Err(unwell(why));
+                }
+                Err(_) => {}
+            }
         }
         subject.restart(self.injector)?;
-        match self.is_well(subject)? {
-            Ok(()) => Ok(()),
-            Err((probe, reason)) => Err(TrialError::Unwell {
-                probe,
-                reason,
-                limit: self.phases.recovery,
-            }),
-        }
+        self.is_well(subject)?.map_err(unwell)
     }
 
     /// Whether all probes pass before long, and the validation does; if not, which does not and why.

@@ -120,6 +120,9 @@ pub fn judge(seen: &Observed, tolerance: Tolerance) -> (Verdict, String) {
     }
     if seen.injections == 0 {
         let why = match seen.exposures {
+            0 if let Some(death) = &seen.death => {
+                format!("it has ended before anything was injected: {}", death.how)
+            }
             0 => "no such call was made".to_owned(),
             calls => format!("none of {calls} calls was hit"),
         };

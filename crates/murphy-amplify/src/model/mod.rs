@@ -187,7 +187,11 @@ impl Model {
                 rate: self.natural.rate,
                 bounds: Some((self.natural.low, self.natural.high)),
             },
-            weight: self.rate / rate_of_first,
+            weight: if rate_of_first > 0.0 {
+                self.rate / rate_of_first
+            } else {
+                1.0
+            },
             pick: match (self.burst, self.in_a_row) {
                 (Some(length), _) => Pick::Bursts(length),
                 (None, Some(most)) => Pick::AtMost(most),

@@ -141,6 +141,10 @@ fn model(of: &Object<'_>) -> Result<Model, Flaw> {
     let rate = of.number("rate").unwrap_or_default();
     let is_on = of.switch("inject").unwrap_or(true);
     check_refusal(key, errno, is_on, errno_at)?;
+    if rate <= 0.0 && is_on {
+        let problem = "a rate of 0 injects nothing; say one above it, or `inject: off`";
+        return Err(of.place_of("rate").flaw(problem));
+    }
     let natural = of.object("natural", fields::NATURAL)?;
     let natural = natural.as_ref().map(natural_of).unwrap_or_default();
     let word = |name| of.text(name).map(|(text, _)| text);

@@ -158,6 +158,11 @@ fn a_file_that_somebody_wrote_is_read() {
 fn what_was_edited_wrongly_is_told_where_it_is_and_what_it_may_be() {
     for (from, to, said) in [
         (
+            "rate: 0.25",
+            "rate: 0",
+            "10:11: a rate of 0 injects nothing",
+        ),
+        (
             "murphy-models: 1",
             "murphy-models: 2",
             "1:16: this is version 2 of the format, and this Murphy reads version 1",

@@ -206,7 +206,14 @@ impl RunArgs {
         };
         for (place, one) in all.iter().enumerate() {
             // What no kernel says, and what no program survives, is refused before anything is touched.
-            Rules::of(&one.specs(one.up_to)).map_err(|error| {
+            let specs = one.specs(one.up_to);
+            if specs.is_empty() {
+                return Err(Failure::input(format!(
+                    "amplify: {} comes as often by nature as it would be injected: there is nothing to amplify",
+                    one.name
+                )));
+            }
+            Rules::of(&specs).map_err(|error| {
                 Failure::input(match self.models {
                     Some(_) => format!("{}: {error}", one.name),
                     None => error.to_string(),
@@ -340,6 +347,9 @@ impl RunArgs {
 
     fn check(&self) -> Result<(), Failure> {
         let no = |text: String| Err(Failure::input(format!("amplify: {text}")));
+        if !self.only.is_empty() && self.models.is_none() {
+            return no("--only names models of a file, and none is given".into());
+        }
         let up_to = self.up_to.unwrap_or(Ratio::nearest(1.0));
         if self.first > up_to || self.first.is_zero() {
             return no(format!(
@@ -563,7 +573,19 @@ fn campaign(args: &RunArgs, experiments: &[Experiment]) -> Campaign {
                 args.phases(),
                 &args.first,
                 &args.up_to,
-                &args.cap
+                &args.cap,
+                // What is looked at, and how closely.
+                (
+                    args.targets
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect::<Vec<_>>(),
+                    &args.command,
+                    &args.validate,
+                    &args.workload,
+                    &args.tolerance,
+                    args.slower
+                )
             )
         ),
     }
