@@ -12,14 +12,14 @@ help:
 demo: setup-build setup-wheels ## find a real bug in a real etcd cluster, and say where its report is
 	@labs/demo
 
-test: setup-build setup-wheels setup-etcd setup-containers setup-victims setup-shop setup-prometheus setup-vm setup-browser ## every test once, as CI runs them (at most 40 minutes on two cores)
+test: setup-build setup-wheels setup-etcd setup-containers setup-victims setup-stories setup-shop setup-prometheus setup-vm setup-browser ## every test once, as CI runs them (at most 40 minutes on two cores)
 	@$(XTASK) test
 	@$(XTASK) vm-test
 
 vm-test: setup-build setup-victims setup-vm ## the part of `make test` that runs in other kernels, emulated
 	@$(XTASK) vm-test
 
-soak: setup-build setup-wheels setup-etcd setup-containers setup-victims ## the full figures, for hours, resumable; writes docs/benchmarks.md
+soak: setup-build setup-wheels setup-etcd setup-containers setup-victims setup-stories ## the full figures, for hours, resumable; writes docs/benchmarks.md
 	@$(XTASK) soak
 
 bench: setup-build setup-bench setup-browser ## how fast a history is judged, beside porcupine, and shown; what a skewed clock, a disturbed network, ended connections and a scrape cost

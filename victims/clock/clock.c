@@ -15,10 +15,11 @@
  *   execlater     at each SIGUSR1 (8 at most) a child that executes this program anew; its lines begin with `exec `
  *   shortexec N   at SIGUSR1, N programs one after another, each executed anew and 10 ms long; each says `short `, its
  *                 reading at its end, and `r <ns> m <ns>`, that at its start; then this program says `done`
- *   raw           the clocks are read by system calls, past the vDSO
+ *   raw           the clocks are read by system calls, past the vDSO; before another mode, as in `rawsignals`, the same there
  *   null          at each SIGUSR1, the unusual calls and how they ended, one line each, then `end`
  *   signals       a SIGPROF for each millisecond of CPU time, whose handler reads the clocks, while the program is busy;
- *                 each line ends with `S <handled> X <impossible readings>`
+ *                 each line ends with `S <handled> X <impossible readings>`; with `raw`, two readings in a row that are
+ *                 more than a second apart are impossible, too
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -42,14 +43,14 @@
 #define TRIES 16
 #define CHILDREN_MAX 8
 
-enum mode { READ, CHILD, FORK_LATER, EXEC_LATER, SHORT_EXEC, RAW, NULLS, SIGNALS };
+enum mode { READ, CHILD, FORK_LATER, EXEC_LATER, SHORT_EXEC, NULLS, SIGNALS };
 
 static const struct {
     const char *name;
     enum mode mode;
 } MODES[] = {
     {"read", READ},           {"child", CHILD}, {"forklater", FORK_LATER}, {"execlater", EXEC_LATER},
-    {"shortexec", SHORT_EXEC}, {"raw", RAW},     {"null", NULLS},           {"signals", SIGNALS},
+    {"shortexec", SHORT_EXEC}, {"null", NULLS},  {"signals", SIGNALS},
 };
 
 struct reading {
@@ -59,6 +60,8 @@ struct reading {
 static volatile sig_atomic_t terminated, asked;
 static volatile sig_atomic_t handled, impossible;
 static const char *prefix = "";
+/* Whether the clocks are read by system calls. */
+static int raw;
 static pid_t children[CHILDREN_MAX];
 static int child_count;
 
@@ -80,47 +83,44 @@ static void say(const char *text) {
         exit(1);
 }
 
+static long ask_clock(clockid_t clock, struct timespec *t) {
+    return raw ? syscall(SYS_clock_gettime, clock, t) : clock_gettime(clock, t);
+}
+
+static long ask_day(struct timeval *t) {
+    return raw ? syscall(SYS_gettimeofday, t, NULL) : gettimeofday(t, NULL);
+}
+
 static int64_t ns(clockid_t clock) {
     struct timespec t = {0, 0};
-    clock_gettime(clock, &t);
+    ask_clock(clock, &t);
     return t.tv_sec * SECOND + t.tv_nsec;
 }
 
-static int64_t raw_ns(clockid_t clock) {
-    struct timespec t = {0, 0};
-    syscall(SYS_clock_gettime, clock, &t);
-    return t.tv_sec * SECOND + t.tv_nsec;
-}
-
-static int64_t us(int raw) {
+static int64_t us(void) {
     struct timeval t = {0, 0};
-    if (raw)
-        syscall(SYS_gettimeofday, &t, NULL);
-    else
-        gettimeofday(&t, NULL);
+    ask_day(&t);
     return t.tv_sec * 1000000LL + t.tv_usec;
 }
 
-static int64_t seconds(int raw) {
+static int64_t seconds(void) {
 #ifdef SYS_time
     if (raw)
         return syscall(SYS_time, NULL);
-#else
-    (void)raw;
 #endif
     return time(NULL);
 }
 
-static struct reading read_clocks(int raw) {
-    int64_t (*read)(clockid_t) = raw ? raw_ns : ns;
+static struct reading read_clocks(void) {
+    int64_t (*read)(clockid_t) = ns;
     struct reading best = {0};
     int64_t narrowest = INT64_MAX;
     for (int try = 0; try < TRIES && narrowest > CLOSE_NS; try++) {
         struct reading now;
         int64_t before = read(CLOCK_MONOTONIC);
         now.r = read(CLOCK_REALTIME);
-        now.g = us(raw);
-        now.t = seconds(raw);
+        now.g = us();
+        now.t = seconds();
         now.c = read(CLOCK_REALTIME_COARSE);
         now.a = read(CLOCK_TAI);
         now.b = read(CLOCK_BOOTTIME);
@@ -150,9 +150,9 @@ static void doze(long nanoseconds) {
     nanosleep(&t, NULL);
 }
 
-static void read_until_terminated(int raw) {
+static void read_until_terminated(void) {
     while (!terminated) {
-        say_reading(read_clocks(raw), "");
+        say_reading(read_clocks(), "");
         doze(PERIOD_NS);
     }
 }
@@ -195,11 +195,11 @@ static void run_short_programs(int count) {
 
 /* What `shortexec` executes. */
 static int be_short(void) {
-    struct reading first = read_clocks(0);
+    struct reading first = read_clocks();
     doze(10000000L);
     char rest[64];
     snprintf(rest, sizeof rest, " r %lld m %lld", (long long)first.r, (long long)first.m);
-    say_reading(read_clocks(0), rest);
+    say_reading(read_clocks(), rest);
     return 0;
 }
 
@@ -256,13 +256,13 @@ static void on_prof(int signal) {
     int before = errno;
     struct timespec t = {0, -1};
     struct timeval v = {0, -1};
-    if (clock_gettime(CLOCK_REALTIME, &t) || t.tv_nsec < 0 || t.tv_nsec >= SECOND)
+    if (ask_clock(CLOCK_REALTIME, &t) || t.tv_nsec < 0 || t.tv_nsec >= SECOND)
         impossible++;
-    if (clock_gettime(CLOCK_MONOTONIC, &t) || t.tv_nsec < 0 || t.tv_nsec >= SECOND)
+    if (ask_clock(CLOCK_MONOTONIC, &t) || t.tv_nsec < 0 || t.tv_nsec >= SECOND)
         impossible++;
-    if (gettimeofday(&v, NULL) || v.tv_usec < 0 || v.tv_usec >= 1000000)
+    if (ask_day(&v) || v.tv_usec < 0 || v.tv_usec >= 1000000)
         impossible++;
-    if (time(NULL) <= 0)
+    if (seconds() <= 0)
         impossible++;
     handled++;
     errno = before;
@@ -276,13 +276,14 @@ static void read_under_signals(void) {
     while (!terminated) {
         /* Busy, so that CPU time passes, and signals hit inside the calls. */
         for (int i = 0; i < 200000 && !terminated; i++) {
-            ns(CLOCK_REALTIME);
-            us(0);
-            seconds(0);
+            int64_t apart = ns(CLOCK_REALTIME) - us() * 1000;
+            seconds();
+            if (raw && (apart > SECOND || apart < -SECOND))
+                impossible++;
         }
         char rest[64];
         snprintf(rest, sizeof rest, " S %d X %d", (int)handled, (int)impossible);
-        say_reading(read_clocks(0), rest);
+        say_reading(read_clocks(), rest);
     }
     memset(&timer, 0, sizeof timer);
     setitimer(ITIMER_PROF, &timer, NULL);
@@ -297,7 +298,7 @@ static void answer(enum mode mode, int count) {
         break;
     case EXEC_LATER:
         if (fork_child("exec ") == 0)
-            execute("read", "exec ");
+            execute(raw ? "raw" : "read", "exec ");
         break;
     case SHORT_EXEC:
         run_short_programs(count);
@@ -314,7 +315,7 @@ static void answer(enum mode mode, int count) {
 static void read_and_answer(enum mode mode, int count) {
     pid_t self = getpid();
     for (int answered = 0; !terminated && getpid() == self;) {
-        say_reading(read_clocks(0), "");
+        say_reading(read_clocks(), "");
         doze(PERIOD_NS);
         if (answered < asked) {
             answered++;
@@ -322,7 +323,7 @@ static void read_and_answer(enum mode mode, int count) {
         }
     }
     if (getpid() != self)
-        read_until_terminated(0);
+        read_until_terminated();
 }
 
 static int end_children(void) {
@@ -347,6 +348,10 @@ int main(int argc, char **argv) {
         prefix = argc > 2 ? argv[2] : "";
         return be_short();
     }
+    if (strncmp(name, "raw", 3) == 0) {
+        raw = 1;
+        name = name[3] ? name + 3 : "read";
+    }
     int mode = -1, count = 0;
     for (size_t i = 0; i < sizeof MODES / sizeof *MODES; i++)
         if (strcmp(name, MODES[i].name) == 0)
@@ -356,15 +361,15 @@ int main(int argc, char **argv) {
     else if (argc > 2)
         prefix = argv[2];
     if (mode < 0 || (mode == SHORT_EXEC && (count < 1 || count > 1000000))) {
-        fprintf(stderr, "usage: %s [child|forklater|execlater|shortexec N|raw|null|signals]\n", argv[0]);
+        fprintf(stderr, "usage: %s [raw][child|forklater|execlater|shortexec N|null|signals]\n", argv[0]);
         return 2;
     }
     if (mode == CHILD)
         fork_child("child ");
     if (mode == SIGNALS)
         read_under_signals();
-    else if (mode == READ || mode == CHILD || mode == RAW)
-        read_until_terminated(mode == RAW);
+    else if (mode == READ || mode == CHILD)
+        read_until_terminated();
     else
         read_and_answer((enum mode)mode, count);
     int failed = end_children();

@@ -8,6 +8,7 @@
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -21,10 +22,13 @@ pub const SKIPPED: &str = "skipped: ";
 /// How long what a test started may take to vanish: the keeper's time and some slack.
 const VANISH_WITHIN: Duration = Duration::from_secs(5);
 
+/// How many tests run at a time for each processor: most of them wait for packets, clocks and probes most of the time.
+const THREADS_EACH: usize = 2;
+
 /// When more tests than these fail, something is broken, and none is run again.
 const FLAKY_MOST: usize = 4;
 /// How often each of them must pass when it is run again.
-const PASSES: usize = 2;
+pub const PASSES: usize = 2;
 
 /// Why the suite is not green.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +55,12 @@ pub struct Count {
     pub skipped: usize,
 }
 
+impl Count {
+    pub fn ran(&self) -> usize {
+        self.passed + self.failed + self.skipped
+    }
+}
+
 impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -65,16 +75,16 @@ impl fmt::Display for Count {
 pub fn run(root: &Path) -> Result<(), SuiteError> {
     let before = Traces::of_this_machine();
     let started = Instant::now();
-    let (is_green, reading) = test(root, &[])?;
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = format!("--test-threads={}", THREADS_EACH * processors);
+    let (is_green, reading) = test(root, &[&threads])?;
     let is_forgiven = !is_green && forgive(root, &reading.failures)?;
     let left = left_behind(&before);
 
     println!("\nin {} s, build included", started.elapsed().as_secs());
     println!("{}", reading.count());
     if is_forgiven {
-        for name in &reading.failures {
-            println!("flaky: {name} failed beside others, and passed alone {PASSES} times");
-        }
+        reading.failures.iter().for_each(say_flaky);
     } else if !is_green {
         return Err(SuiteError::Failed);
     }
@@ -89,12 +99,10 @@ pub fn run(root: &Path) -> Result<(), SuiteError> {
 
 /// Whether few tests have failed, and all of them pass alone.
 fn forgive(root: &Path, failures: &[String]) -> Result<bool, SuiteError> {
-    if failures.is_empty() || failures.len() > FLAKY_MOST {
+    if !are_few(failures) {
         return Ok(false);
     }
-    let words = ["--test-threads=1", "--exact"];
-    let names = failures.iter().map(String::as_str);
-    let words: Vec<&str> = words.into_iter().chain(names).collect();
+    let words: Vec<&str> = alone(failures).collect();
     for _ in 0..PASSES {
         println!("\nonce more, alone: {}", failures.join(", "));
         let (is_green, reading) = test(root, &words)?;
@@ -103,6 +111,22 @@ fn forgive(root: &Path, failures: &[String]) -> Result<bool, SuiteError> {
         }
     }
     Ok(true)
+}
+
+/// Whether so few tests have failed that it may be by what ran beside them.
+pub fn are_few(failures: &[String]) -> bool {
+    !failures.is_empty() && failures.len() <= FLAKY_MOST
+}
+
+/// The words that make a test binary run those of these tests that it has, one after the other.
+pub fn alone(failures: &[String]) -> impl Iterator<Item = &str> {
+    let words = ["--test-threads=1", "--exact"];
+    words.into_iter().chain(failures.iter().map(String::as_str))
+}
+
+/// Tells of a test that is forgiven.
+pub fn say_flaky(name: &String) {
+    println!("flaky: {name} failed beside others, and passed alone {PASSES} times");
 }
 
 /// Runs tests, with more words for each test binary; whether all passed, and what they said.
@@ -172,13 +196,13 @@ pub fn left_behind(before: &Traces) -> Traces {
 /// What cargo test has printed so far.
 #[derive(Debug, Default)]
 pub struct Reading {
-    passed: usize,
+    pub passed: usize,
     failed: usize,
     ignored: usize,
     /// Tests that said they skipped themselves; they count among the passed of their binary.
     pub skipped: usize,
     /// The names of those that failed.
-    failures: Vec<String>,
+    pub failures: Vec<String>,
     /// Inside the output of passing tests: whose output it is, and whether that test has been counted as skipped.
     quiet: Option<(String, bool)>,
 }

@@ -208,7 +208,12 @@ fn time() -> Vec<Row> {
         ),
         Err(error) => Row::no(family, "follow stop", error.to_string()),
     };
-    vec![vdso, namespace, follow]
+    let raw = match syscall::trial() {
+        Ok(()) if vdso.works => Row::yes(family, "raw", "system calls past the vDSO"),
+        Ok(()) => Row::no(family, "raw", "it adds what the hook in the vDSO adds"),
+        Err(error) => Row::no(family, "raw", error.to_string()),
+    };
+    vec![vdso, namespace, follow, raw]
 }
 
 fn net() -> Vec<Row> {

@@ -31,7 +31,7 @@ use crate::{
     journal::Journal,
     net,
     podman::{Podman, PodmanError},
-    syscall::{SyscallError, end_failures, restore_sites},
+    syscall::{SyscallError, end_failures, end_tracing, restore_sites},
     time::{SkewError, restore_vdso},
 };
 
@@ -73,6 +73,8 @@ pub enum Undo {
         /// The injection.
         id: String,
     },
+    /// Has a Murphy that traces let everybody go.
+    EndTracing(ProcessId),
     /// Takes the programs of an injection off every network device, by the id in what they were told.
     DetachTraffic {
         /// The injection.
@@ -249,6 +251,7 @@ impl Undo {
             Self::RestoreVdso { id } => Ok(restore_vdso(journal, id)?),
             Self::RestoreSites { id } => Ok(restore_sites(id)?),
             Self::EndFailures { id } => Ok(end_failures(id)?),
+            Self::EndTracing(tracer) => Ok(end_tracing(*tracer)?),
             Self::Resume(process) => Ok(resume(*process)?),
             Self::ResumeHeld => resume_held(),
             Self::EndTagged { tag } => end_tagged(tag),
@@ -381,6 +384,9 @@ impl fmt::Display for Undo {
             }
             Self::EndFailures { id } => {
                 write!(f, "end what programs of {id} do to calls, in the kernel")
+            }
+            Self::EndTracing(tracer) => {
+                write!(f, "have {tracer}, which traces, let everybody go")
             }
             Self::EndTree(process) => write!(f, "kill {process} and its descendants"),
             Self::DetachTraffic { id } => {

@@ -131,6 +131,11 @@ struct socket {
 	struct sock *sk;
 };
 
+/* Any eight bytes: this begins with a number of them. */
+struct timespec64 {
+	__s64 tv_sec;
+};
+
 struct pt_regs___args {
 	unsigned long r10;
 	unsigned long r8;
@@ -213,11 +218,17 @@ static __always_inline int is_member(__u32 pid)
 	return word && *word >> (pid & 63) & 1;
 }
 
+/* Since Linux 6.2 what a pointer leads to is read as quickly as anything, where the kernel is told what that is. */
+extern void *bpf_rdonly_cast(const void *pointer, __u32 type) __ksym __weak;
+
+#define AS(pointer) ((typeof(pointer))bpf_rdonly_cast(pointer, bpf_core_type_id_kernel(typeof(*(pointer)))))
+#define GET(pointer, field) (bpf_ksym_exists(bpf_rdonly_cast) ? AS(pointer)->field : BPF_CORE_READ(pointer, field))
+
 static __always_inline __u8 kind_of_socket(struct file___whole *file)
 {
-	struct socket *socket = BPF_CORE_READ(file, private_data);
-	struct sock *sk = BPF_CORE_READ(socket, sk);
-	__u16 family = BPF_CORE_READ(sk, __sk_common.skc_family), protocol;
+	struct socket *socket = GET(file, private_data);
+	struct sock *sk = GET(socket, sk);
+	__u16 family = GET(sk, __sk_common.skc_family), protocol;
 
 	if (family == 1)
 		return UNIX;
@@ -225,7 +236,7 @@ static __always_inline __u8 kind_of_socket(struct file___whole *file)
 		return NETLINK;
 	if (family != 2 && family != 10)
 		return SOCKET;
-	protocol = BPF_CORE_READ(sk, sk_protocol);
+	protocol = GET(sk, sk_protocol);
 	/* What multipath TCP makes is TCP to whoever uses it. */
 	if (protocol == 6 || protocol == 262)
 		return TCP;
@@ -235,25 +246,29 @@ static __always_inline __u8 kind_of_socket(struct file___whole *file)
 /* Of the kernel's own files only the names tell: [eventfd], [eventpoll], [timerfd], inotify. */
 static __always_inline __u8 kind_of_anonymous(struct file___whole *file)
 {
-	const unsigned char *at = BPF_CORE_READ(file, f_path.dentry, d_name.name);
-	char name[8] = {};
+	struct dentry *dentry = GET(file, f_path.dentry);
+	struct timespec64 *at = (void *)GET(dentry, d_name.name);
+	union {
+		__u64 all;
+		char at[8];
+	} name = {.all = GET(at, tv_sec)};
 
-	bpf_probe_read_kernel_str(name, sizeof(name), at);
-	if (name[0] == 'i' && name[1] == 'n' && name[2] == 'o')
+	if (name.at[0] == 'i' && name.at[1] == 'n' && name.at[2] == 'o')
 		return INOTIFY;
-	if (name[1] == 't' && name[2] == 'i')
+	if (name.at[1] == 't' && name.at[2] == 'i')
 		return TIMERFD;
-	if (name[1] == 'e' && name[6] == 'f')
+	if (name.at[1] == 'e' && name.at[6] == 'f')
 		return EVENTFD;
-	if (name[1] == 'e' && name[6] == 'p')
+	if (name.at[1] == 'e' && name.at[6] == 'p')
 		return EPOLL;
-	return name[0] == 'i' && name[1] == 'n' ? INOTIFY : OTHER;
+	return OTHER;
 }
 
 static __always_inline __u8 kind_of(struct file___whole *file)
 {
-	struct inode___whole *inode = BPF_CORE_READ(file, f_inode);
-	__u16 mode = BPF_CORE_READ(inode, i_mode) & S_IFMT;
+	struct inode___whole *inode = GET(file, f_inode);
+	__u16 mode = GET(inode, i_mode) & S_IFMT;
+	struct super_block *super;
 	__u32 major;
 
 	switch (mode) {
@@ -266,11 +281,12 @@ static __always_inline __u8 kind_of(struct file___whole *file)
 	case 0060000:
 		return DEVICE;
 	case 0020000:
-		major = BPF_CORE_READ(inode, i_rdev) >> 20;
+		major = GET(inode, i_rdev) >> 20;
 		return (major >= 2 && major <= 5) || (major >= 136 && major <= 143) ? TERMINAL : DEVICE;
 	}
 	/* Some kernels call these regular files, others say nothing of them. */
-	if (BPF_CORE_READ(inode, i_sb, s_magic) == ANON_INODE_FS_MAGIC)
+	super = GET(inode, i_sb);
+	if (GET(super, s_magic) == ANON_INODE_FS_MAGIC)
 		return kind_of_anonymous(file);
 	return mode == 0100000 ? FILE_ : OTHER;
 }
@@ -278,18 +294,19 @@ static __always_inline __u8 kind_of(struct file___whole *file)
 /* What a descriptor of the caller's leads to, and whether its calls wait there. */
 static __always_inline void look_at(struct task_struct *task, __u32 descriptor, struct key *key)
 {
-	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
-	struct file **files = BPF_CORE_READ(table, fd), *at = 0;
+	struct files_struct *open = GET(task, files);
+	struct fdtable *table = GET(open, fdt);
+	struct timespec64 *place;
 	struct file___whole *file;
 
-	if (descriptor >= BPF_CORE_READ(table, max_fds))
+	if (descriptor >= GET(table, max_fds))
 		return;
-	bpf_probe_read_kernel(&at, sizeof(at), files + descriptor);
-	file = (void *)at;
+	place = (void *)(GET(table, fd) + descriptor);
+	file = (void *)GET(place, tv_sec);
 	if (!file)
 		return;
 	key->kind = kind_of(file);
-	key->waits = BPF_CORE_READ(file, f_flags) & O_NONBLOCK ? 2 : 1;
+	key->waits = GET(file, f_flags) & O_NONBLOCK ? 2 : 1;
 }
 
 static __always_inline __u16 opened_as(__u64 flags)

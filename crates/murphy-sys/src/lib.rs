@@ -1,6 +1,7 @@
 //! Every kernel interface Murphy uses, and every unsafe block.
 pub mod arch;
 mod bpf;
+pub mod call_tracer;
 pub mod census;
 pub mod cgroup;
 pub mod cgroup_errors;

@@ -319,7 +319,7 @@ impl Stopped {
 }
 
 /// The ids of a process's threads.
-fn threads_of(process: ProcessId) -> Result<Vec<pid_t>, TraceeError> {
+pub(crate) fn threads_of(process: ProcessId) -> Result<Vec<pid_t>, TraceeError> {
     let listing = fs::read_dir(format!("/proc/{}/task", process.pid))
         .map_err(|_| TraceeError::Gone(process))?;
     Ok(listing
@@ -347,7 +347,7 @@ fn seize(process: ProcessId, thread: pid_t) -> Result<bool, TraceeError> {
 }
 
 /// Why the kernel does not let us seize a thread; `None` when it is only that it has ended.
-fn refusal(process: ProcessId, thread: pid_t, source: io::Error) -> Option<TraceeError> {
+pub(crate) fn refusal(process: ProcessId, thread: pid_t, source: io::Error) -> Option<TraceeError> {
     let pid = u32::try_from(thread).unwrap_or(0);
     // A thread that ends is refused before it is gone.
     if !Stat::read(pid).is_ok_and(|stat| !stat.state.is_dead()) {

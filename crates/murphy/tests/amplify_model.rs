@@ -114,6 +114,7 @@ fn models_of_a_real_program_have_its_rates() {
         written.contains("name: \"openat:plain-ENOENT\"")
             || written.contains("name: openat:plain-ENOENT")
     );
+    assert_eq!(model(&["-o", "-"]).stdout, written);
     let again = guard.dir().join("again.yaml");
     assert_eq!(model(&["-o", again.to_str().unwrap()]).code, 0);
     assert_eq!(fs::read_to_string(&again).expect("it was written"), written);

@@ -9,9 +9,14 @@
 
 mod harness;
 
-use std::{env, fs, net::TcpListener, path::Path};
+use std::{
+    env, fs,
+    net::TcpListener,
+    path::Path,
+    time::{Duration, Instant},
+};
 
-use harness::{Ended, Guard, Murphy};
+use harness::{Ended, Guard, Murphy, slack, wait_until};
 use serde_json::Value;
 
 /// Above this share of errors the server breaks.
@@ -97,7 +102,11 @@ fn a_server_gets_the_verdicts_that_it_is_known_for() {
         &out,
         port(),
         &errors,
-        &[&PHASES[..], &["--replays", replays, "--up-to", "90%"]].concat(),
+        &[
+            &PHASES[..],
+            &["--replays", replays, "--up-to", "90%", "--again", "either"],
+        ]
+        .concat(),
     )
     .run();
     assert_eq!(ended.code, 1, "{ended:?}");
@@ -230,7 +239,7 @@ fn models_are_tried_as_their_file_says() {
     assert!((share - asked).abs() < 4.0 * sigma, "{share} of {asked}");
     let report = fs::read_to_string(out.join("report.html")).expect("a page");
     assert!(
-        report.contains("--only full-disk --first 90% --up-to 90%"),
+        report.contains("--only full-disk --rate 90% --seed "),
         "{report}"
     );
 }
@@ -249,7 +258,7 @@ fn is_reported(guard: &Guard, out: &Path, rows: &[Value]) {
         "verdicts: cannot keep anything on this disk",
         "<rect class=\"injection\"",
         "<polyline class=\"processors\"",
-        "amplify run --error fsync=EIO --first 90% --up-to 90%",
+        "amplify run --error fsync=EIO --rate 90% --seed ",
     ] {
         assert!(page.contains(part), "{part}: {page}");
     }
@@ -276,6 +285,64 @@ fn is_reported(guard: &Guard, out: &Path, rows: &[Value]) {
     assert!(missing.stderr.contains("campaign.json"), "{missing:?}");
 }
 
+/// Phases of minutes end with the budget, and at Ctrl-C; what was asked for goes on.
+#[test]
+fn a_trial_ends_with_the_budget_and_when_somebody_says_so() {
+    let Some(guard) = Guard::root_or_skip() else {
+        return;
+    };
+    let (out, port) = (guard.dir().join("out"), port());
+    let go = |more: &[&str]| {
+        let long = ["--injection", "20m", "--baseline", "1s", "--control", "1s"];
+        campaign(
+            &guard,
+            &out,
+            port,
+            &["readlink=EIO"],
+            &[&long, more].concat(),
+        )
+    };
+    let begun = Instant::now();
+    let ended = go(&["--budget", "6s"]).run();
+    assert!(begun.elapsed() < slack() * Duration::from_secs(30));
+    assert_eq!(ended.code, 4, "{ended:?}");
+    let row = &rows(&ended)[0];
+    assert_eq!(row["verdict"], "inconclusive", "{row}");
+    assert_eq!(row["why"], "the budget ended", "{row}");
+    assert!(guard.injections().is_empty());
+    let murphy = go(&[]).start();
+    // The target that was started is one of them.
+    wait_until("it injects", || guard.injections().len() > 1);
+    murphy.signal("INT");
+    let ended = murphy.wait();
+    assert_eq!(ended.code, 4, "{ended:?}");
+    assert!(ended.stderr.contains("it was interrupted"), "{ended:?}");
+    assert!(guard.injections().is_empty());
+}
+
+/// The engine is the one that is asked for: it tells how it stopped the calls.
+#[test]
+fn errors_come_by_the_engine_that_is_asked_for() {
+    let Some(guard) = Guard::root_or_skip() else {
+        return;
+    };
+    let out = guard.dir().join("out");
+    let by_ptrace = ["--engine", "ptrace", "--rate", "90%", "--replays", "1"];
+    // Whoever is stopped at each of his calls is slow.
+    let more = [&PHASES[..16], &by_ptrace].concat();
+    let murphy = campaign(&guard, &out, port(), &["rename=ENOSPC"], &more).start();
+    wait_until("somebody traces it", || {
+        let ids = guard.injections().into_iter();
+        let mut entries = ids.filter_map(|id| fs::read_to_string(guard.journal().join(id)).ok());
+        entries.any(|entry| entry.contains("end_tracing"))
+    });
+    let ended = murphy.wait();
+    assert_eq!(ended.code, 1, "{ended:?}");
+    let row = &rows(&ended)[0];
+    assert_eq!(row["verdict"], "corrupt", "{row}");
+    assert!(row["injections"].as_u64() > Some(100), "{row}");
+}
+
 #[test]
 fn what_cannot_be_is_refused_before_anything_is_started() {
     let Some(guard) = Guard::root_or_skip() else {
@@ -297,4 +364,20 @@ fn what_cannot_be_is_refused_before_anything_is_started() {
     refused(&["fsync=EIO"], &["--injection", "50ms"], "too short");
     refused(&["fsync=EIO"], &["--slower", "0.5"], "--slower 0.5");
     refused(&["fsync=EIO"], &["-t", "pid:1"], "not both");
+    refused(&["futex=EAGAIN"], &[], "--force does it");
+    refused(&["fsync=EIO"], &["--probe", "up=tcp:127.0.0.1:1"], "\"up\"");
+    refused(&["fsync=EIO"], &["--workload", "if"], "--workload");
+    refused(&["fsync=EIO"], &["--rate", "0%"], "--rate 0%");
+    let by = |engine| ["--engine", engine];
+    refused(&["fsync=EIO"], &by("cgroup"), "fsync by engine cgroup");
+    refused(&["fsync=EIO"], &by("magic"), "magic");
+    // What was not found is no campaign.
+    let out = guard.dir().join("refused");
+    let murphy = guard.murphy(["amplify", "run", "--error", "fsync=EIO", "--probe"]);
+    let ended = murphy
+        .args(["command:true", "-t", "pid:4194304", "--out"])
+        .arg(&out)
+        .run();
+    assert_eq!(ended.code, 3, "{ended:?}");
+    assert!(!out.exists());
 }

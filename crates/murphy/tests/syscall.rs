@@ -60,7 +60,7 @@ fn every_call_fails_as_often_as_it_is_asked_to_and_no_other_does() {
         let pairs = pairs(program);
         for (place, (call, error)) in pairs.iter().enumerate() {
             // Another part of them for each program.
-            if !soak() && place % 40 != 5 * turn {
+            if !soak() && place % 40 != 3 * turn {
                 continue;
             }
             let name = format!("{program:?}-{call}-{error}");
@@ -363,6 +363,101 @@ fn a_program_that_is_executed_is_hit_too() {
     // The shell's own commands may have been seen, too.
     assert!(last["effect"]["executed"].as_u64() >= Some(1), "{last}");
     fs::write(directory.join("end"), "").expect("it can be written");
+    assert_eq!(victim.wait().code, 0);
+}
+
+/// Reads from eight connections in turn, and syncs two files, and writes what came of each.
+const READS_AND_SYNCS: &str = "
+import os, socket, tempfile, time
+pairs = [socket.socketpair() for _ in range(8)]
+files = [tempfile.TemporaryFile(dir='.') for _ in range(2)]
+said = open('said', 'w', buffering=1)
+while not os.path.exists('end'):
+    for place, (one, other) in enumerate(pairs):
+        other.send(b'x')
+        try:
+            os.read(one.fileno(), 1)
+            said.write(f'{place} whole\\n')
+        except ConnectionResetError:
+            one.recv(1)
+            said.write(f'{place} broken\\n')
+    for place, file in enumerate(files):
+        try:
+            os.fsync(file.fileno())
+            said.write(f'{place + 8} whole\\n')
+        except OSError:
+            said.write(f'{place + 8} broken\\n')
+    time.sleep(0.001)
+";
+
+#[test]
+fn what_was_hit_stays_broken_or_passes_when_it_is_tried_again() {
+    let Some(guard) = Guard::root_or_skip() else {
+        return;
+    };
+    let python = guard.program("python3".as_ref()).in_dir(guard.dir());
+    let victim = python.args(["-c", READS_AND_SYNCS]).start();
+    let said = || fs::read_to_string(guard.dir().join("said")).unwrap_or_default();
+    wait_until("it begins", || !said().is_empty());
+    // What came of each place since `from`, in order.
+    let of_place = |said: &str, place: usize| -> Vec<bool> {
+        let lines = said.lines().filter_map(|line| line.split_once(' '));
+        let own = lines.filter(|(one, _)| *one == place.to_string());
+        own.map(|(_, came)| came == "broken").collect()
+    };
+    let run = |words: &[&str], is_enough: &dyn Fn(&str) -> bool| {
+        let (murphy, _) = Heard::inject(&guard, "syscall", &victim.target(), words);
+        let begun = said().len();
+        wait_until("it is enough", || is_enough(&said()[begun..]));
+        let during = said()[begun..].to_owned();
+        let lines = murphy.terminate();
+        let last = &lines.last().expect("it says so").text;
+        assert!(last.contains("recovered"), "{last}");
+        let len = said().len();
+        wait_until("it goes on", || said()[len..].lines().count() > 40);
+        let after = said()[len..].to_owned();
+        let tail: Vec<&str> = after.lines().skip(20).collect();
+        assert!(!tail.iter().any(|line| line.contains("broken")), "{after}");
+        // The last line may not be whole yet.
+        during.rsplit_once('\n').expect("lines").0.to_owned()
+    };
+    let reads = [
+        "--call",
+        "read",
+        "--errno",
+        "ECONNRESET",
+        "--rate",
+        "5%",
+        "--sticky",
+        "--for",
+        "forever",
+    ];
+    let all_broken = |said: &str| {
+        let ends = (0..8).map(|place| of_place(said, place).into_iter().rev().take(5).collect());
+        ends.into_iter()
+            .all(|end: Vec<bool>| end.len() == 5 && end.iter().all(|broken| *broken))
+    };
+    let during = run(&reads, &all_broken);
+    for place in 0..8 {
+        let came = of_place(&during, place);
+        let begun = came.iter().position(|broken| *broken).expect("it breaks");
+        assert!(
+            came[begun..].iter().all(|broken| *broken),
+            "{place}: {came:?}"
+        );
+    }
+    let syncs = [
+        "--call", "fsync", "--errno", "EIO", "--rate", "100%", "--once", "--for", "forever",
+    ];
+    let during = run(&syncs, &|said| of_place(said, 9).len() > 40);
+    for place in [8, 9] {
+        let came = of_place(&during, place);
+        // The first may have come before Murphy did.
+        let begun = came.iter().position(|broken| *broken).expect("it breaks");
+        let alternates = came[begun..].windows(2).all(|two| two[0] != two[1]);
+        assert!(alternates, "{came:?}");
+    }
+    fs::write(guard.dir().join("end"), "").expect("it can be written");
     assert_eq!(victim.wait().code, 0);
 }
 

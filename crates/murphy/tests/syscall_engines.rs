@@ -1,5 +1,5 @@
-//! `murphy inject syscall --engine`: programs in the kernel have calls of real programs fail as often as they are asked to, nobody
-//! else's, and no longer than their Murphy lives.
+//! `murphy inject syscall --engine`: programs in the kernel, or a tracer, have calls of real programs fail as often as they are asked to,
+//! nobody else's, and no longer than their Murphy lives.
 
 #[allow(dead_code, reason = "its errors by call are for other tests")]
 mod calling;
@@ -21,7 +21,7 @@ use victims::{Heard, Program};
 /// So many calls show a statistical effect.
 const CALLS: u64 = 200;
 /// What each engine is asked here; what it reaches beside that is shown where it is made.
-const ASKED: [(Engine, &str, &str); 9] = [
+const ASKED: [(Engine, &str, &str); 13] = [
     (Engine::Cgroup, "connect", "ECONNREFUSED"),
     (Engine::Cgroup, "bind", "EADDRINUSE"),
     (Engine::Cgroup, "socket", "EMFILE"),
@@ -31,6 +31,10 @@ const ASKED: [(Engine, &str, &str); 9] = [
     (Engine::FmodRet, "openat", "EACCES"),
     (Engine::FmodRet, "sendto", "ENOBUFS"),
     (Engine::FmodRet, "socket", "EMFILE"),
+    (Engine::Ptrace, "fsync", "EIO"),
+    (Engine::Ptrace, "openat", "EMFILE"),
+    (Engine::Ptrace, "pwrite64", "ENOSPC"),
+    (Engine::Ptrace, "close", "EIO"),
 ];
 
 fn errno(name: &str) -> usize {
@@ -45,16 +49,16 @@ fn works(engine: Engine) -> bool {
     tried.is_ok()
 }
 
-/// Those in the kernel.
-fn in_kernel() -> impl Iterator<Item = Engine> {
+/// Those beside the usual one.
+fn others() -> impl Iterator<Item = Engine> {
     Engine::ALL.into_iter().filter(|one| *one != Engine::Patch)
 }
 
 /// Those of them that work here; where none does, it is said why.
 fn engines() -> Vec<Engine> {
-    let working: Vec<Engine> = in_kernel().filter(|one| one.trial().is_ok()).collect();
+    let working: Vec<Engine> = others().filter(|one| one.trial().is_ok()).collect();
     if working.is_empty() {
-        in_kernel().for_each(|one| _ = works(one));
+        others().for_each(|one| _ = works(one));
     }
     working
 }
@@ -259,18 +263,67 @@ fn a_launched_command_is_hit_from_its_first_instruction_on() {
     let Some(guard) = Guard::root_or_skip() else {
         return;
     };
-    if !works(Engine::Cgroup) {
-        return;
+    for engine in [Engine::Cgroup, Engine::Ptrace] {
+        if !works(engine) {
+            continue;
+        }
+        let words = [
+            "inject",
+            "syscall",
+            "--call",
+            "socket",
+            "--errno",
+            "EMFILE",
+            "--rate",
+            "100%",
+            "--engine",
+            engine.name(),
+            "--for",
+            "30s",
+            "--",
+            "bash",
+            "-c",
+        ];
+        let opens = "exec 3<>/dev/udp/127.0.0.1/9 && echo is open";
+        let ran = guard.murphy(words).args([opens]).run();
+        assert!(!ran.stdout.contains("is open"), "{ran:?}");
+        assert!(ran.stderr.contains("Too many open files"), "{ran:?}");
+        // The libraries of the command may ask for sockets of their own, to look its user up.
+        let hit = ran.stdout.contains("1 call hit") || ran.stdout.contains(" calls hit");
+        assert!(hit && !ran.stdout.contains("ended: 0 calls"), "{ran:?}");
     }
+}
+
+#[test]
+fn a_tracer_that_hangs_is_ended_and_whom_it_traces_goes_on() {
+    let Some(guard) = Guard::root_or_skip() else {
+        return;
+    };
+    let calls = ["fsync", "getppid"];
+    let more = ["--threads", "4"];
+    let Some(victim) = Victim::start(&guard, Program::Calls, "hangs", &calls, &more) else {
+        return;
+    };
     let words = [
-        "inject", "syscall", "--call", "socket", "--errno", "EMFILE", "--rate", "100%", "--engine",
-        "cgroup", "--for", "30s", "--", "bash", "-c",
+        "--call", "fsync", "--delay", "2ms", "--rate", "50%", "--engine", "ptrace", "--for",
+        "forever",
     ];
-    let opens = "exec 3<>/dev/udp/127.0.0.1/9 && echo is open";
-    let ran = guard.murphy(words).args([opens]).run();
-    assert!(!ran.stdout.contains("is open"), "{ran:?}");
-    assert!(ran.stderr.contains("Too many open files"), "{ran:?}");
-    assert!(ran.stdout.contains("1 call hit"), "{ran:?}");
+    let (murphy, active) = Heard::inject(&guard, "syscall", &victim.heard.target(), &words);
+    victim.since("fsync", 40);
+    murphy.signal("STOP");
+    wait_until("it stands still", || {
+        let before = victim.counts("getppid")[0];
+        sleep(Duration::from_millis(200));
+        victim.counts("getppid")[0] == before
+    });
+    let id = active["id"].as_str().expect("an id");
+    let recovered = guard.murphy(["recover", id]).run();
+    assert_eq!(recovered.code, 0, "{recovered:?}");
+    victim.since("getppid", 200);
+    let seen = victim.since("fsync", 100);
+    assert_eq!(seen[1..].iter().sum::<u64>(), 0, "{seen:?}");
+    murphy.wait();
+    victim.end();
 }
 
 #[test]
@@ -306,9 +359,13 @@ fn what_an_engine_cannot_do_is_refused_before_anything_is_touched() {
         ),
         (
             &[
-                "--call", "openat", "--errno", "EACCES", "--engine", "ptrace",
+                "--call", "openat", "--errno", "EACCES", "--engine", "strace",
             ],
-            "there are patch, cgroup, lsm or fmod_ret",
+            "there are patch, cgroup, lsm, fmod_ret or ptrace",
+        ),
+        (
+            &["--call", "write", "--short", "--engine", "ptrace"],
+            "write by engine ptrace: it cannot do half of what was asked for",
         ),
     ] {
         let all = [
@@ -318,7 +375,7 @@ fn what_an_engine_cannot_do_is_refused_before_anything_is_touched() {
         assert_eq!(refused.code, 2, "{words:?}: {refused:?}");
         assert!(refused.stderr.contains(says), "{words:?}: {refused:?}");
     }
-    for engine in in_kernel() {
+    for engine in others() {
         let Err(why) = engine.trial() else {
             continue;
         };

@@ -103,6 +103,11 @@ fn a_program_in_go_follows_its_skew() {
 }
 
 #[test]
+fn a_program_in_go_1_19_follows_its_skew() {
+    a_runtime_follows_its_skew(Program::Go119);
+}
+
+#[test]
 fn a_program_in_java_follows_its_skew() {
     a_runtime_follows_its_skew(Program::Java);
 }

@@ -120,6 +120,12 @@ pub fn all() -> Vec<Series> {
             "amplify_run",
         ),
         test(
+            "amplify-stories",
+            "etcd, a web server in Python, TTorrent and Dovecot, ten rows each, twice: the same verdicts on 90 % of the rows",
+            "murphy",
+            "amplify_story",
+        ),
+        test(
             "observe-healthy",
             "an hour of healthy traffic on the shop, every service observed: nothing is found",
             "murphy",

@@ -242,6 +242,27 @@ const FMOD_ERRORS: Tests = Tests {
     without: &[],
     ..LSM_ERRORS
 };
+/// Calls that fail by the code of running programs: written, kept and taken back.
+const PATCH: Tests = Tests {
+    package: "murphy-sys",
+    target: "patch",
+    filters: &["as_many_calls", "behind_its_deadline"],
+    without: &[],
+};
+/// The main of it by the binary.
+const SYSCALL: Tests = Tests {
+    package: "murphy",
+    target: "syscall",
+    filters: &["children_carry"],
+    without: &[],
+};
+/// Clocks that are asked of the kernel past the vDSO, which is one of another shape in each kernel.
+const TIME_RAW: Tests = Tests {
+    package: "murphy",
+    target: "time_raw",
+    filters: &["a_static_program"],
+    without: &[],
+};
 /// The same by the binary, into programs that run.
 const SYSCALL_ENGINES: Tests = Tests {
     package: "murphy",
@@ -360,7 +381,7 @@ pub const LINES: &[Line] = &[
         name: "6.1",
         kernel: "6.1-cloud",
         append: "",
-        tests: &[SYS, time(&[]), LAUNCHED, FOLLOWED, QDISC],
+        tests: &[SYS, time(&[]), LAUNCHED, FOLLOWED, QDISC, PATCH, SYSCALL],
         why: "the oldest kernel that Murphy supports",
     },
     Line {
@@ -438,7 +459,14 @@ pub const LINES: &[Line] = &[
         name: "6.12-poke",
         kernel: "6.12-cloud",
         append: "proc_mem.force_override=never",
-        tests: &[WRITES, time(WRITES_OF_TIME), SYSCALL_ENGINES_IN_SHORT],
+        tests: &[
+            WRITES,
+            time(WRITES_OF_TIME),
+            PATCH,
+            SYSCALL,
+            TIME_RAW,
+            SYSCALL_ENGINES_IN_SHORT,
+        ],
         why: "nobody writes code through /proc/PID/mem: PTRACE_POKEDATA does; calls fail by LSM",
     },
     Line {

@@ -51,6 +51,7 @@ pub fn run(root: &Path) -> Outcome {
         failure: (count.failed > 0).then(|| "promises were broken".to_owned()),
         count,
         seconds: started.elapsed().as_secs(),
+        again: None,
         said,
     }
 }

@@ -29,6 +29,8 @@ pub struct Part {
     pub errno: Errno,
     /// Of which descriptors; any where there are none.
     pub kinds: Vec<Kind>,
+    /// Also calls that are guarded, as the runtimes of many languages end the program when they fail.
+    pub force: bool,
     /// How often that comes by nature.
     pub natural: Natural,
     /// Its share, where that of the first part is 1.
@@ -59,6 +61,12 @@ impl Experiment {
     pub fn specs(&self, total: f64) -> Vec<Spec> {
         let spec = |part: &Part| {
             let chance = chance((total * part.weight).min(1.0), part.natural.rate);
+            let chance = match part.pick {
+                // After each that fails one passes: half of them fail at most.
+                Pick::Once if chance < 0.5 => chance / (1.0 - chance),
+                Pick::Once => 1.0,
+                _ => chance,
+            };
             (chance > 0.0).then(|| Spec {
                 calls: vec![part.calls.clone()],
                 act: Act::Fail {
@@ -70,7 +78,7 @@ impl Experiment {
                 paths: None,
                 kinds: part.kinds.clone(),
                 descriptors: None,
-                force: false,
+                force: part.force,
             })
         };
         self.parts.iter().filter_map(spec).collect()
@@ -119,6 +127,7 @@ mod tests {
             calls: calls.parse().unwrap(),
             errno: Errno::named("EMFILE").unwrap(),
             kinds: Vec::new(),
+            force: false,
             natural: Natural {
                 rate: natural,
                 bounds: None,
@@ -137,6 +146,11 @@ mod tests {
             specs.iter().map(|spec| spec.rate.get()).collect()
         };
         assert_eq!(rates(0.2), [0.2]);
+        let mut once = experiment.clone();
+        once.parts[0].pick = Pick::Once;
+        let rate_of = |total| once.specs(total)[0].rate.get();
+        assert!((rate_of(0.2) - 0.25).abs() < 1e-6);
+        assert!((rate_of(0.6) - 1.0).abs() < 1e-6);
         let both = rates(0.4);
         assert!(
             (both[0] - 0.4).abs() < 1e-9 && (both[1] - 0.1 / 0.9).abs() < 1e-9,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     course::Course,
     experiment::{Experiment, Natural},
-    search::{Breaking, Came, Search},
+    search::{Breaking, Came, Rates, Search},
     subject::Subject,
     trial::{Looks, Stage, TrialError},
     verdict::{Observed, Verdict, judge},
@@ -18,6 +18,9 @@ pub struct Limits {
     pub repeats: u32,
     /// How often what broke is tried again, to see whether it does each time.
     pub replays: u32,
+    /// Which rates.
+    #[serde(default)]
+    pub rates: Rates,
 }
 
 impl Default for Limits {
@@ -25,6 +28,7 @@ impl Default for Limits {
         Self {
             repeats: 3,
             replays: 2,
+            rates: Rates::Searched,
         }
     }
 }
@@ -144,7 +148,7 @@ pub fn run(
     experiment: &Experiment,
     limits: Limits,
 ) -> Result<Row, TrialError> {
-    let mut search = Search::new(experiment.first, experiment.up_to);
+    let mut search = Search::new(experiment.first, experiment.up_to, limits.rates);
     let mut made = Vec::new();
     let mut ended = None;
     while let Some(rate) = search.next() {
@@ -152,7 +156,7 @@ pub fn run(
             Ok(tried) => search.learn(rate, tried.verdict.came()),
             Err(error) if error.ends_all() => return Err(error),
             Err(error) => {
-                ended = Some(error.to_string());
+                ended = Some(error.reason());
                 break;
             }
         }
@@ -172,7 +176,7 @@ pub fn run(
                 }
                 Err(error) if error.ends_all() => return Err(error),
                 Err(error) => {
-                    ended.get_or_insert(error.to_string());
+                    ended.get_or_insert(error.reason());
                     break;
                 }
             }
@@ -193,8 +197,14 @@ fn settle(
     let mut looks = Looks::default();
     let mut times = 0;
     loop {
+        let is_first = looks.is_empty();
         let tried = trials.tried(experiment, rate, Purpose::Search, &mut looks)?;
-        times += 1;
+        // Of those that are only remembered the looks are not known any more: it begins anew.
+        times = if is_first && !looks.is_empty() {
+            1
+        } else {
+            times + 1
+        };
         made.push(tried.clone());
         let is_hopeless = tried.seen.exposures == 0;
         if tried.verdict != Verdict::Inconclusive || is_hopeless || times >= limits.repeats {
@@ -226,6 +236,8 @@ fn conclude(
                 next.rate.to_bits() == one.rate.to_bits()
                     && next.purpose == Purpose::Search
                     && one.purpose == Purpose::Search
+                    // Behind one that is only remembered it begins anew.
+                    && next.seen.exposures >= one.seen.exposures
             });
             all += if goes_on { 0 } else { of(&one.seen) };
         }
@@ -262,6 +274,7 @@ mod tests {
     use crate::campaign::{
         effect::{Effect, Seen},
         experiment::Part,
+        patience::Ended,
         verdict::Afterwards,
     };
     use murphy_fault::syscall::Pick;
@@ -299,6 +312,7 @@ mod tests {
                     is_cut: false,
                     afterwards: Afterwards::Ended,
                     is_valid: None,
+                    validation: None,
                 },
                 verdict: if breaks {
                     self.verdict
@@ -318,6 +332,7 @@ mod tests {
                 calls: "write".parse().unwrap(),
                 errno: Errno::named("ENOSPC").unwrap(),
                 kinds: Vec::new(),
+                force: false,
                 natural: Natural::default(),
                 weight: 1.0,
                 pick: Pick::Each,
@@ -367,7 +382,7 @@ mod tests {
             purpose: Purpose,
             looks: &mut Looks,
         ) -> Result<Tried, TrialError> {
-            self.0 = self.0.checked_sub(1).ok_or(TrialError::OverBudget)?;
+            self.0 = self.0.checked_sub(1).ok_or(Ended::OverBudget)?;
             let mut known = Known {
                 breaks_at: 2.0,
                 verdict: Verdict::Crashed,
@@ -381,13 +396,51 @@ mod tests {
     #[test]
     fn what_was_cut_short_is_not_resilient() {
         for (trials, why) in [
-            (0, "the budget is spent"),
-            (1, "not all was tried: try more: the budget is spent"),
+            (0, "the budget ended"),
+            (1, "not all was tried: the budget ended"),
         ] {
             let row = run(&mut Brief(trials), &experiment(), Limits::default()).unwrap();
             assert_eq!(row.verdict, Verdict::Inconclusive);
             assert!(row.why.contains(why), "{}", row.why);
         }
+    }
+
+    /// Two trials that are remembered, and more that are made.
+    struct Resumed(u64);
+
+    impl Trials for Resumed {
+        fn tried(
+            &mut self,
+            experiment: &Experiment,
+            rate: f64,
+            purpose: Purpose,
+            looks: &mut Looks,
+        ) -> Result<Tried, TrialError> {
+            self.0 += 1;
+            if self.0 > 2 {
+                looks.exposures += 70;
+            }
+            let mut known = Known {
+                breaks_at: 0.0,
+                verdict: Verdict::Inconclusive,
+                every: 1,
+                turn: 0,
+            };
+            let mut tried = known.tried(experiment, rate, purpose, looks)?;
+            tried.seen.exposures = if self.0 > 2 {
+                looks.exposures
+            } else {
+                100 * self.0
+            };
+            Ok(tried)
+        }
+    }
+
+    #[test]
+    fn what_is_only_remembered_is_not_added_to_and_all_is_tried_as_often_as_it_is_to_be() {
+        let row = run(&mut Resumed(0), &experiment(), Limits::default()).unwrap();
+        assert_eq!(row.trials.len(), 5);
+        assert_eq!(row.exposures, 200 + 210);
     }
 
     #[test]

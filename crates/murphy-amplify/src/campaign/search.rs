@@ -21,11 +21,23 @@ pub enum Came {
     Unknown,
 }
 
+/// Which rates are tried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rates {
+    /// Those that find where it breaks.
+    #[default]
+    Searched,
+    /// The first alone.
+    First,
+}
+
 /// Which rates are left to be tried.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Search {
     first: f64,
     cap: f64,
+    rates: Rates,
     /// The highest rate below which nothing broke.
     survived: Option<f64>,
     /// The lowest at which something did.
@@ -53,16 +65,27 @@ impl Breaking {
             Self::Above(_) => None,
         }
     }
+
+    /// Between which rates it begins to break: both the same where that is known as well as a search tells it; none where nothing
+    /// broke.
+    pub fn bounds(self) -> Option<(f64, f64)> {
+        match self {
+            // Something ended the search before these were close.
+            Self::Between(low, high) if high > low * CLOSE => Some((low, high)),
+            _ => self.rate().map(|rate| (rate, rate)),
+        }
+    }
 }
 
 impl Search {
     /// From a first rate up to a highest one; both from 0 to 1.
-    pub fn new(first: f64, cap: f64) -> Self {
+    pub fn new(first: f64, cap: f64, rates: Rates) -> Self {
         let cap = cap.clamp(0.0, 1.0);
         Self {
             // Who says a lower one means it.
             first: first.clamp(LEAST.min(cap), cap),
             cap,
+            rates,
             survived: None,
             broke: None,
             is_over: false,
@@ -90,6 +113,7 @@ impl Search {
             Came::Broke => self.broke = Some(self.broke.map_or(rate, |high| high.min(rate))),
             Came::Unknown => self.is_over = true,
         }
+        self.is_over |= self.rates == Rates::First;
     }
 
     /// Where it breaks, as far as that is known.
@@ -108,7 +132,7 @@ mod tests {
     use super::*;
 
     fn find(first: f64, cap: f64, breaks_at: f64) -> (Option<Breaking>, usize) {
-        let mut search = Search::new(first, cap);
+        let mut search = Search::new(first, cap, Rates::Searched);
         let mut tries = 0;
         while let Some(rate) = search.next() {
             let came = if rate >= breaks_at {
@@ -140,8 +164,34 @@ mod tests {
     fn what_does_not_break_or_at_once_is_said() {
         assert_eq!(find(0.05, 0.8, 0.9).0, Some(Breaking::Above(0.8)));
         assert_eq!(find(0.05, 0.8, 0.0).0, Some(Breaking::Below(LEAST)));
-        let mut search = Search::new(0.05, 1.0);
+        let mut search = Search::new(0.05, 1.0, Rates::Searched);
         search.learn(0.05, Came::Unknown);
         assert_eq!((search.next(), search.breaking()), (None, None));
+    }
+
+    #[test]
+    fn a_rate_alone_is_the_only_one() {
+        for came in [Came::Survived, Came::Broke, Came::Unknown] {
+            let mut search = Search::new(0.47, 1.0, Rates::First);
+            assert_eq!(search.next(), Some(0.47));
+            search.learn(0.47, came);
+            assert_eq!(search.next(), None);
+        }
+    }
+
+    #[test]
+    fn a_search_that_was_ended_knows_between_which_rates_it_breaks() {
+        let mut search = Search::new(0.25, 0.9, Rates::Searched);
+        search.learn(0.25, Came::Survived);
+        search.learn(0.9, Came::Broke);
+        let middle = search.next().unwrap();
+        search.learn(middle, Came::Unknown);
+        let bounds = |search: &Search| search.breaking().and_then(Breaking::bounds);
+        assert_eq!((search.next(), bounds(&search)), (None, Some((0.25, 0.9))));
+        assert_eq!(Breaking::Between(0.4, 0.9).bounds(), Some((0.4, 0.9)));
+        assert_eq!(Breaking::Below(0.4).bounds(), Some((0.4, 0.4)));
+        assert_eq!(Breaking::Above(0.4).bounds(), None);
+        let (low, high) = Breaking::Between(0.4, 0.5).bounds().unwrap();
+        assert!(low.to_bits() == high.to_bits() && (0.4..0.5).contains(&low));
     }
 }

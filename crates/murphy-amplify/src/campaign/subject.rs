@@ -5,22 +5,29 @@ use std::{
     ffi::OsString,
     fs, io,
     path::{Path, PathBuf},
-    process::{Command, ExitStatus, Stdio},
+    process::ExitStatus,
+    time::{Duration, Instant},
 };
 
 use murphy_fault::{
     injector::Injector,
     process::{Launched, LaunchedError, Output, Start},
-    span::Until,
+    span::{Span, Until},
 };
 use murphy_sys::process::ProcessId;
 use murphy_target::{MAX_TARGETS, Selector, Target, TargetError};
 
-use super::verdict::Death;
+use super::{
+    command::{self, CommandError},
+    patience::{Ended, Patience},
+    verdict::Death,
+};
 
 /// So many of the last lines are kept that something has said before it died.
 const LINES_MAX: usize = 20;
 const LOG_BYTES_MAX: u64 = 1 << 16;
+/// How often is looked for a target that is to come again.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Why there is no subject.
 #[derive(Debug, thiserror::Error)]
@@ -34,14 +41,27 @@ pub enum SubjectError {
     /// Nobody knows how to start it again.
     #[error("start the target again: {0} has ended, and nobody said how; --restart 'COMMAND' does")]
     NoRestart(String),
+    /// It may come again by itself, and has not.
+    #[error(
+        "wait for the target: {names} has ended, and did not come again within {within}; --restart 'COMMAND' starts it"
+    )]
+    NotBack {
+        /// Who.
+        names: String,
+        /// How long somebody waited.
+        within: Span,
+    },
     /// The command that starts it again fails.
     #[error("start the target again by {command:?}: {why}")]
     Restart {
         /// Which.
         command: String,
         /// Why.
-        why: String,
+        why: CommandError,
     },
+    /// Nobody waits any longer.
+    #[error(transparent)]
+    Ended(#[from] Ended),
     /// What it says cannot be read.
     #[error("read {}: {source}", path.display())]
     Log {
@@ -59,8 +79,8 @@ pub enum Plan {
     Found {
         /// Who.
         targets: Vec<Selector>,
-        /// What starts it again, words of a shell.
-        restart: Option<String>,
+        /// What starts it again.
+        restart: Option<Restart>,
     },
     /// A command of Murphy's.
     Launched {
@@ -69,6 +89,17 @@ pub enum Plan {
         /// Where what it says is written.
         log: PathBuf,
     },
+}
+
+/// What starts a subject again.
+#[derive(Clone, Debug)]
+pub struct Restart {
+    /// Words of a shell.
+    pub command: String,
+    /// It is over within this.
+    pub limit: Duration,
+    /// Where what it says is written.
+    pub log: PathBuf,
 }
 
 /// A system under test.
@@ -93,7 +124,11 @@ impl Subject {
             target: None,
             said_from: 0,
         };
-        subject.find(injector)?;
+        if let Err(error) = subject.find(injector) {
+            // What has begun, and cannot be hit, is not left behind.
+            subject.end();
+            return Err(error);
+        }
         Ok(subject)
     }
 
@@ -157,38 +192,76 @@ impl Subject {
         !matches!(self.plan, Plan::Found { restart: None, .. })
     }
 
-    /// Starts it again, whether it lives or not.
-    pub fn restart(&mut self, injector: &Injector) -> Result<(), SubjectError> {
+    /// Starts it again, whether it lives or not, and finds it within a time. What nobody starts may come again by itself.
+    pub fn restart(
+        &mut self,
+        injector: &Injector,
+        within: Duration,
+        patience: Patience<'_>,
+    ) -> Result<(), SubjectError> {
         if let Some(launched) = self.launched.take() {
             // What cannot be ended is said when the campaign ends: its injection stays in the journal.
             let _ = launched.end();
         }
-        if let Plan::Found { targets, restart } = &self.plan {
-            let names: Vec<String> = targets.iter().map(ToString::to_string).collect();
-            let Some(command) = restart else {
-                return Err(SubjectError::NoRestart(names.join(" ")));
-            };
-            let failed = |why: String| SubjectError::Restart {
-                command: command.clone(),
-                why,
-            };
-            let output = Command::new("sh")
-                .args(["-c", command])
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status()
-                .map_err(|error| failed(error.to_string()))?;
-            if !output.success() {
-                return Err(failed(how(output)));
+        let Plan::Found { targets, restart } = &self.plan else {
+            return self.find(injector);
+        };
+        let names: Vec<String> = targets.iter().map(ToString::to_string).collect();
+        let names = names.join(" ");
+        match restart {
+            Some(Restart {
+                command,
+                limit,
+                log,
+            }) => {
+                command::run(command, log, *limit, patience).map_err(|why| match why {
+                    CommandError::Ended(ended) => ended.into(),
+                    why => SubjectError::Restart {
+                        command: command.clone(),
+                        why,
+                    },
+                })?;
             }
+            None if !may_come(targets) => return Err(SubjectError::NoRestart(names)),
+            None => {}
         }
-        self.find(injector)
+        let target = match found_again(targets, within, patience) {
+            Err(SubjectError::Target(_)) if restart.is_none() => {
+                return Err(SubjectError::NotBack {
+                    names,
+                    within: Span(within),
+                });
+            }
+            found => found?,
+        };
+        self.leaders = leaders(&target);
+        self.target = Some(target);
+        Ok(())
     }
 
     /// Ends what Murphy has started; says what could not be ended.
     pub fn end(mut self) -> Vec<String> {
         self.launched.take().map(Launched::end).unwrap_or_default()
+    }
+}
+
+/// Whether somebody else may be meant by these later: who has a pid has it once.
+fn may_come(targets: &[Selector]) -> bool {
+    targets.iter().any(|one| !matches!(one, Selector::Pid(_)))
+}
+
+/// Finds a target that may take a while to be there.
+fn found_again(
+    targets: &[Selector],
+    within: Duration,
+    patience: Patience<'_>,
+) -> Result<Target, SubjectError> {
+    let began = Instant::now();
+    loop {
+        match Target::find(targets, MAX_TARGETS, []) {
+            Err(_) if may_come(targets) && began.elapsed() < within => patience.wait(LOOK_EVERY)?,
+            found => return Ok(found?),
+        }
     }
 }
 
@@ -202,7 +275,8 @@ fn leaders(target: &Target) -> Vec<ProcessId> {
     all.iter().copied().filter(|one| !is_child(one)).collect()
 }
 
-fn how(status: ExitStatus) -> String {
+/// How something has ended: `exit code 1`, `SIGABRT`.
+pub(super) fn how(status: ExitStatus) -> String {
     if let Some(code) = status.code() {
         return format!("exit code {code}");
     }
@@ -213,7 +287,7 @@ fn how(status: ExitStatus) -> String {
 }
 
 /// The last lines of a file from some byte on, however long it is.
-fn last_lines(path: &Path, from: u64) -> io::Result<Vec<String>> {
+pub(super) fn last_lines(path: &Path, from: u64) -> io::Result<Vec<String>> {
     use std::io::{Read, Seek, SeekFrom};
     let mut file = fs::File::open(path)?;
     let length = file.metadata()?.len();
@@ -234,6 +308,40 @@ fn last_lines(path: &Path, from: u64) -> io::Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use murphy_sys::signal::Interrupts;
+    use std::process::{Child, Command};
+
+    #[test]
+    fn a_target_that_comes_again_by_itself_is_found_and_a_pid_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sleep");
+        fs::copy("/bin/sleep", &path).unwrap();
+        let start = move || -> Child { Command::new(&path).arg("50").spawn().unwrap() };
+        let exe = format!("exe:{}", folder.path().join("sleep").display());
+        let targets: Vec<Selector> = vec![exe.parse().unwrap()];
+        let interrupts = Interrupts::catch().unwrap();
+        let patience = Patience {
+            interrupts: &interrupts,
+            until: None,
+        };
+        let again = |targets: &[Selector], ms| {
+            found_again(targets, Duration::from_millis(ms), patience).map(|_| ())
+        };
+        assert!(matches!(again(&targets, 100), Err(SubjectError::Target(_))));
+        let coming = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(300));
+            start()
+        });
+        let found = again(&targets, 20_000);
+        let mut child = coming.join().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(found.is_ok(), "{found:?}");
+        let began = Instant::now();
+        let pid = Selector::Pid(child.id());
+        assert!(again(&[pid], 20_000).is_err());
+        assert!(began.elapsed() < Duration::from_secs(10));
+    }
 
     #[test]
     fn the_end_of_a_log_is_a_few_lines() {

@@ -1,14 +1,14 @@
 //! A trial is one rate of one experiment: a gate, a baseline, a control with nothing injected, the injection, what comes behind it.
 
-use std::{cell::RefCell, time::Duration};
+use std::{cell::RefCell, io, path::PathBuf, time::Duration};
 
 use murphy_fault::{
     injector::Injector,
     span::{Span, Until},
-    syscall::{Begin, SyscallError, Tampered, Tampering},
+    syscall::{Begin, Engine, Injection, SyscallError, Tampered},
 };
-use murphy_run::probe::{Outcome, Probe, Prober, ProberError, WatchError};
-use murphy_sys::{clock::boottime_ns, signal::Interrupts};
+use murphy_run::probe::{ProberError, WatchError};
+use murphy_sys::clock::boottime_ns;
 use murphy_target::Target;
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +16,9 @@ use super::{
     course::{Course, Doing, Phase, Taking},
     effect::{Effect, Known, Seen, Tolerance},
     experiment::Experiment,
+    patience::{Ended, Patience},
     subject::{Subject, SubjectError},
+    validation::{Found, Validation, ValidationError},
     verdict::{Afterwards, Death, Observed},
     watching::Watching,
 };
@@ -57,11 +59,11 @@ impl Default for Phases {
 #[derive(Debug, thiserror::Error)]
 pub enum TrialError {
     /// It is to end.
-    #[error("go on: somebody has ended it")]
-    Interrupted,
+    #[error(transparent)]
+    Ended(#[from] Ended),
     /// The target is not there.
     #[error(transparent)]
-    Subject(#[from] SubjectError),
+    Subject(SubjectError),
     /// It was never well.
     #[error("begin a trial: {probe} does not pass within {limit:?}: {reason}")]
     Unwell {
@@ -72,18 +74,25 @@ pub enum TrialError {
         /// How long it was given.
         limit: Duration,
     },
+    /// It ends by itself.
+    #[error("begin a trial: the target ended before all was well: {how}{said}")]
+    Dead {
+        /// How.
+        how: String,
+        /// What it said last, behind a colon.
+        said: String,
+    },
     /// The error cannot be injected.
     #[error(transparent)]
     Syscall(#[from] SyscallError),
-    /// There is no time left.
-    #[error("try more: the budget is spent")]
-    OverBudget,
     /// What came of trials cannot be written down.
-    #[error("write down what came of a trial: {0}")]
-    Kept(std::io::Error),
-    /// Signals cannot be waited for.
-    #[error("listen for Ctrl-C: {0}")]
-    Signals(std::io::Error),
+    #[error("write what came of a trial to {}: {source}", path.display())]
+    Kept {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// A probe cannot look.
     #[error(transparent)]
     Prober(#[from] ProberError),
@@ -97,11 +106,36 @@ impl TrialError {
     pub fn ends_all(&self) -> bool {
         matches!(
             self,
-            Self::Interrupted
-                | Self::Kept(_)
-                | Self::Signals(_)
+            Self::Ended(Ended::Interrupted | Ended::Signals(_))
+                | Self::Kept { .. }
                 | Self::Syscall(SyscallError::NotUndone { .. })
         )
+    }
+
+    /// Why no more is tried: what a row says.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Ended(Ended::OverBudget) => "the budget ended".into(),
+            _ => format!("failed to {self}"),
+        }
+    }
+}
+
+impl From<SubjectError> for TrialError {
+    fn from(error: SubjectError) -> Self {
+        match error {
+            SubjectError::Ended(ended) => Self::Ended(ended),
+            error => Self::Subject(error),
+        }
+    }
+}
+
+impl From<ValidationError> for TrialError {
+    fn from(error: ValidationError) -> Self {
+        match error {
+            ValidationError::Ended(ended) => Self::Ended(ended),
+            ValidationError::Prober(error) => Self::Prober(error),
+        }
     }
 }
 
@@ -109,12 +143,14 @@ impl TrialError {
 pub struct Stage<'a> {
     /// Injects.
     pub injector: &'a Injector,
-    /// Ctrl-C.
-    pub interrupts: &'a Interrupts,
+    /// By what.
+    pub engine: Engine,
+    /// What ends them early.
+    pub patience: Patience<'a>,
     /// The probes.
     pub watching: &'a Watching,
     /// What says whether the target's state is right, behind a trial.
-    pub validation: Option<&'a Probe>,
+    pub validation: Option<Validation<'a>>,
     /// How long phases are.
     pub phases: Phases,
     /// How little is nothing.
@@ -131,8 +167,18 @@ pub struct Looks {
     baseline: Vec<Seen>,
     control: Vec<Seen>,
     injection: Vec<Seen>,
-    exposures: u64,
+    pub(super) exposures: u64,
     injections: u64,
+}
+
+/// What came of a time in which the error was attached.
+struct Attached {
+    /// From when to when.
+    span: (u64, u64),
+    /// What was hit.
+    tampered: Tampered,
+    /// Whether the target ended within it, and with it what it counted last.
+    is_cut: bool,
 }
 
 impl Stage<'_> {
@@ -150,20 +196,21 @@ impl Stage<'_> {
         self.taking.borrow_mut().begin(begun);
         self.taking.borrow_mut().of(pids(subject));
         let baseline = self.phase(subject, self.phases.baseline)?;
-        let (control, _) =
-            self.attached(subject, experiment, rate, Begin::Idle, self.phases.control)?;
-        let (injection, tampered) = self.attached(
+        let control = self.attached(subject, experiment, rate, Begin::Idle, self.phases.control)?;
+        let injection = self.attached(
             subject,
             experiment,
             rate,
             Begin::Running,
             self.phases.injection,
         )?;
+        let (tampered, is_cut) = (injection.tampered, injection.is_cut);
+        let (control, injection) = (control.span, injection.span);
         let ended = boottime_ns();
         let afterwards = self.recover(subject, ended)?;
         let death = subject.death();
-        let is_valid = match (&death, &afterwards, self.validation) {
-            (None, Afterwards::Steady(_), Some(probe)) => Some(self.is_valid(probe)?),
+        let found = match (&death, &afterwards, self.validation) {
+            (None, Afterwards::Steady(_), Some(one)) => Some(one.look(self.patience)?),
             _ => None,
         };
         // A look that began in a phase may have ended behind it.
@@ -188,10 +235,9 @@ impl Stage<'_> {
             (Doing::Recovery, (injection.1, boottime_ns())),
         ];
         let course = self.course(begun, &phases);
-        let is_cut = tampered.processes.iter().any(|one| one.gone);
         let seen = Observed {
             is_cut: is_cut && death.is_some(),
-            ..before.observed(self.tolerance, death, afterwards, is_valid)
+            ..before.observed(self.tolerance, death, afterwards, found)
         };
         Ok((seen, course))
     }
@@ -228,8 +274,18 @@ impl Stage<'_> {
                 Err(_) => {}
             }
         }
-        subject.restart(self.injector)?;
-        self.is_well(subject)?.map_err(unwell)
+        subject.restart(self.injector, self.phases.recovery, self.patience)?;
+        let is_well = self.is_well(subject)?;
+        match subject.death() {
+            Some(death) => {
+                let said = death.said.last().map(|line| format!(": {line}"));
+                Err(TrialError::Dead {
+                    how: death.how,
+                    said: said.unwrap_or_default(),
+                })
+            }
+            None => is_well.map_err(unwell),
+        }
     }
 
     /// Whether all probes pass before long, and the validation does; if not, which does not and why.
@@ -243,12 +299,15 @@ impl Stage<'_> {
                 None => ("some probe".into(), "it passes and fails by turns".into()),
             }));
         }
-        match self.validation {
-            Some(probe) if !self.is_valid(probe)? => {
-                Ok(Err((probe.name(), "the validation fails".into())))
-            }
-            _ => Ok(Ok(())),
-        }
+        let Some(validation) = self.validation else {
+            return Ok(Ok(()));
+        };
+        let name = validation.probe.name();
+        Ok(match validation.look(self.patience)? {
+            Found::Right => Ok(()),
+            Found::Wrong(why) => Err((name, format!("the validation fails: {why}"))),
+            Found::Nothing(why) => Err((name, format!("the validation says nothing: {why}"))),
+        })
     }
 
     /// Waits until all probes have passed without a break for as long as they are to; since when, or none where that takes too long
@@ -292,11 +351,20 @@ impl Stage<'_> {
         rate: f64,
         begin: Begin,
         length: Duration,
-    ) -> Result<((u64, u64), Tampered), TrialError> {
+    ) -> Result<Attached, TrialError> {
         let mut from = boottime_ns();
-        let none = |from| Ok(((from, boottime_ns()), Tampered::default()));
+        let none = |is_cut| {
+            Ok(Attached {
+                span: (from, boottime_ns()),
+                tampered: Tampered::default(),
+                is_cut,
+            })
+        };
+        if subject.death().is_some() {
+            return none(false);
+        }
         let Some(target) = subject.target() else {
-            return none(from);
+            return none(false);
         };
         let names: Vec<String> = target
             .processes()
@@ -304,35 +372,35 @@ impl Stage<'_> {
             .collect();
         let specs = experiment.specs(rate);
         let until = Until::After(Span(length + SLACK));
-        let tampering = Tampering::inject(
+        let injection = Injection::begin(
             self.injector,
             target,
             &names,
             &specs,
             until,
             self.seed,
-            begin,
+            (self.engine, begin),
         );
-        let mut tampering = match tampering {
+        let mut injection = match injection {
             Ok(tampering) => tampering,
-            // Who has ended meanwhile is not to be patched any more.
-            Err(_) if subject.death().is_some() => return none(from),
+            // Who has ended meanwhile cannot be attached to any more: the first hits come before all of it is patched.
+            Err(_) if subject.death().is_some() => return none(true),
             Err(error) => return Err(error.into()),
         };
-        // What patching itself does is none of it.
+        // What attaching itself does is none of it.
         if begin == Begin::Idle {
             from = boottime_ns();
         }
         let ends = boottime_ns() + nanoseconds(length);
         let mut outcome = Ok(());
         while outcome.is_ok() && boottime_ns() < ends && subject.death().is_none() {
-            outcome = tampering
+            outcome = injection
                 .follow()
                 .map_err(TrialError::from)
-                .and_then(|()| self.pause(TICK.min(tampering.due_in())));
+                .and_then(|()| self.pause(TICK.min(injection.due_in())));
         }
         let to = boottime_ns();
-        let tampered = tampering.end();
+        let tampered = injection.end();
         outcome?;
         if !tampered.left.is_empty() {
             return Err(TrialError::Syscall(SyscallError::NotUndone {
@@ -340,7 +408,12 @@ impl Stage<'_> {
                 left: tampered.left.join("; "),
             }));
         }
-        Ok(((from, to), tampered))
+        let is_cut = tampered.processes.iter().any(|one| one.gone);
+        Ok(Attached {
+            span: (from, to),
+            tampered,
+            is_cut,
+        })
     }
 
     /// How the target does behind an injection that has ended at a time.
@@ -359,29 +432,31 @@ impl Stage<'_> {
         ))
     }
 
-    fn is_valid(&self, probe: &Probe) -> Result<bool, TrialError> {
-        let mut prober = Prober::new(probe, self.watching.pace().limit())?;
-        Ok(matches!(prober.look().outcome, Outcome::Passed { .. }))
-    }
-
     fn pause(&self, time: Duration) -> Result<(), TrialError> {
         self.taking.borrow_mut().look(boottime_ns());
-        match self.interrupts.wait(time) {
-            Ok(false) => Ok(()),
-            Ok(true) => Err(TrialError::Interrupted),
-            Err(error) => Err(TrialError::Signals(error)),
-        }
+        Ok(self.patience.wait(time)?)
     }
 }
 
 impl Looks {
+    /// Whether nothing was seen yet.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
     fn observed(
         &self,
         tolerance: Tolerance,
         death: Option<Death>,
         afterwards: Afterwards,
-        is_valid: Option<bool>,
+        found: Option<Found>,
     ) -> Observed {
+        let (is_valid, validation) = match found {
+            None => (None, None),
+            Some(Found::Right) => (Some(true), None),
+            Some(Found::Wrong(why)) => (Some(false), Some(why)),
+            Some(Found::Nothing(why)) => (None, Some(why)),
+        };
         Observed {
             exposures: self.exposures,
             injections: self.injections,
@@ -391,6 +466,7 @@ impl Looks {
             is_cut: false,
             afterwards,
             is_valid,
+            validation,
         }
     }
 }

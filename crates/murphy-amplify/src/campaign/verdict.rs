@@ -101,8 +101,11 @@ pub struct Observed {
     pub is_cut: bool,
     /// How it was behind it.
     pub afterwards: Afterwards,
-    /// Whether what it keeps is right; none where nobody asks.
+    /// Whether what it keeps is right; none where nobody asks, or the validation does not say.
     pub is_valid: Option<bool>,
+    /// What the validation said, where it did not say that all is right.
+    #[serde(default)]
+    pub validation: Option<String>,
 }
 
 /// Fewer hits say nothing of a program that carries on.
@@ -150,8 +153,20 @@ pub fn judge(seen: &Observed, tolerance: Tolerance) -> (Verdict, String) {
         Afterwards::Ended => return (Verdict::Crashed, "it has ended afterwards".into()),
         Afterwards::Steady(_) => {}
     }
-    if seen.is_valid == Some(false) {
-        return (Verdict::Corrupt, "the validation fails afterwards".into());
+    match (&seen.validation, seen.is_valid) {
+        (why, Some(false)) => {
+            let why = why.as_ref().map(|why| format!(": {why}"));
+            let why = why.unwrap_or_default();
+            return (
+                Verdict::Corrupt,
+                format!("the validation fails afterwards{why}"),
+            );
+        }
+        (Some(why), None) => {
+            let why = format!("the validation says nothing afterwards: {why}");
+            return (Verdict::Inconclusive, why);
+        }
+        _ => {}
     }
     let percent = |share: f64| format!("{:.1}", share * 100.0);
     let failing = format!(
@@ -223,6 +238,7 @@ mod tests {
             is_cut: false,
             afterwards: Afterwards::Steady(1),
             is_valid: Some(true),
+            validation: None,
         }
     }
 
@@ -328,6 +344,15 @@ mod tests {
                 },
                 Verdict::Corrupt,
                 "validation fails",
+            ),
+            (
+                Observed {
+                    is_valid: None,
+                    validation: Some("it was not over within 10s".into()),
+                    ..observed()
+                },
+                Verdict::Inconclusive,
+                "the validation says nothing afterwards: it was not over",
             ),
             (
                 Observed {

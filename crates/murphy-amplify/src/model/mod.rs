@@ -11,6 +11,7 @@
 //!
 //! All of it is values in and values out: no kernel is asked, nothing is drawn.
 
+pub mod again;
 pub mod burst;
 mod cause;
 pub mod confidence;
@@ -22,6 +23,7 @@ pub mod possible;
 pub mod rule;
 pub mod together;
 
+pub use again::Again;
 pub use natural::Natural;
 pub use order::score;
 pub use possible::Realism;
@@ -93,6 +95,8 @@ pub struct Model {
     pub errno: Errno,
     /// Whether a campaign injects it.
     pub is_on: bool,
+    /// Whether it is injected although its call is guarded.
+    pub force: bool,
     /// Why it is on or off: a sentence.
     pub reason: String,
     /// How near to what happens it is.
@@ -107,6 +111,8 @@ pub struct Model {
     pub burst: Option<u32>,
     /// So many calls fail in a row at most; none for any number.
     pub in_a_row: Option<u32>,
+    /// What comes of a connection or file that was hit, when it is used again; none for the same chance.
+    pub again: Option<Again>,
     /// How often it comes by nature.
     pub natural: Natural,
     /// How many calls of its kind there are in a second.
@@ -183,6 +189,7 @@ impl Model {
             calls: possible::calls(self.key.call)?,
             errno: self.errno,
             kinds: self.descriptor_kinds(),
+            force: self.force,
             natural: experiment::Natural {
                 rate: self.natural.rate,
                 bounds: Some((self.natural.low, self.natural.high)),
@@ -192,10 +199,11 @@ impl Model {
             } else {
                 1.0
             },
-            pick: match (self.burst, self.in_a_row) {
-                (Some(length), _) => Pick::Bursts(length),
-                (None, Some(most)) => Pick::AtMost(most),
-                (None, None) => Pick::Each,
+            pick: match (self.burst, self.in_a_row, self.again) {
+                (Some(length), ..) => Pick::Bursts(length),
+                (None, Some(most), _) => Pick::AtMost(most),
+                (None, None, Some(again)) => again.pick(),
+                (None, None, None) => Pick::Each,
             },
         })
     }
@@ -207,10 +215,11 @@ impl Model {
 
     /// Whether a campaign injects it, where somebody asks for it.
     pub fn can_be_injected(&self) -> bool {
-        !matches!(
-            possible::refusal(self.key, self.errno),
-            Some(Refusal::Never(_) | Refusal::Guarded(_))
-        )
+        match possible::refusal(self.key, self.errno) {
+            Some(Refusal::Never(_)) => false,
+            Some(Refusal::Guarded(_)) => self.force,
+            Some(Refusal::Unasked(_)) | None => true,
+        }
     }
 }
 
@@ -364,8 +373,13 @@ fn model(
             "{reason} It comes as often by nature as it would be injected: there is nothing to amplify."
         ))
     });
+    // What is known of it says more than how it came.
+    let again = possible::calls(key.call)
+        .ok()
+        .and_then(|calls| Again::of(&calls, errno));
     let found = burst::bursts(counts);
     let length = match found {
+        Bursts::Of(_) if again.is_some() => None,
         // A higher rate than that is made by no such bursts.
         Bursts::Of(length) if rate <= f64::from(length) / (f64::from(length) + 1.0) => Some(length),
         Bursts::Of(_) | Bursts::None(_) => None,
@@ -377,7 +391,7 @@ fn model(
     };
     let in_a_row = is_answered_at_once(errno).then_some(rule.in_a_row);
     let mut notes = notes(&natural, restarted);
-    if is_seen && length.is_none() {
+    if is_seen && length.is_none() && again.is_none() {
         notes.push(match found {
             Bursts::None(why) => why.to_string(),
             Bursts::Of(length) => format!(
@@ -393,6 +407,7 @@ fn model(
         key,
         errno,
         is_on: reason.is_ok(),
+        force: false,
         reason: reason.unwrap_or_else(|reason| reason),
         realism,
         class,
@@ -400,6 +415,7 @@ fn model(
         amplification: (natural.rate > 0.0).then(|| figure(rate / natural.rate)),
         burst: length,
         in_a_row: in_a_row.filter(|_| length.is_none()),
+        again,
         calls_per_second: figure(calls_per_second),
         score: score(key, errno, natural.rate, rate, calls_per_second),
         natural: natural.rounded(),

@@ -185,7 +185,7 @@ pub fn refusal(key: Key, errno: Errno) -> Option<Refusal> {
     }
     realism::guarded(call).map(|why| {
         Refusal::Guarded(format!(
-            "{call} is guarded, as {why}; `murphy inject syscall --force` does it all the same."
+            "{call} is guarded, as {why}; `force: true` has it injected all the same."
         ))
     })
 }
@@ -342,6 +342,7 @@ fn rule(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Again;
 
     fn key(
         call: &str,
@@ -373,6 +374,46 @@ mod tests {
             }
         }
         assert!(NOT_FIRST.iter().all(|name| Call::named(name).is_some()));
+    }
+
+    #[test]
+    fn whoever_injects_takes_what_is_not_refused() {
+        let mut wrong = Vec::new();
+        for call in realism::calls() {
+            let has_descriptor = murphy_sys::census::has_kind(call);
+            let kinds = Kind::ALL.iter().copied().map(Some);
+            let kinds = kinds.filter(|_| has_descriptor).chain([None]);
+            for (kind, (errno, _)) in kinds.flat_map(|kind| {
+                realism::errors(call)
+                    .into_iter()
+                    .map(move |one| (kind, one))
+            }) {
+                let key = Key {
+                    call,
+                    operation: None,
+                    kind,
+                    nonblocking: kind.map(|_| true),
+                };
+                let Ok(calls) = calls(call) else { continue };
+                if refusal(key, errno).is_some() {
+                    continue;
+                }
+                let spec = Spec {
+                    pick: Again::of(&calls, errno).map_or(Pick::Each, Again::pick),
+                    calls: vec![calls],
+                    act: Act::Fail { errno, when: None },
+                    rate: Ratio::nearest(0.1),
+                    paths: None,
+                    kinds: descriptor_kinds(key),
+                    descriptors: None,
+                    force: false,
+                };
+                if let Err(error) = syscall::Rules::of(&[spec]) {
+                    wrong.push(format!("{key} {errno}: {error}"));
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     }
 
     #[test]

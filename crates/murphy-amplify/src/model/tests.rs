@@ -193,8 +193,8 @@ fn bursts_of_a_recording_are_found_again() {
             (failed.count() as u64, 500)
         })
         .collect();
-    let models = of_all(&[series("read", TCP, Some(true), "ECONNRESET", &counts)]);
-    let model = named(&models, "read-tcp-nowait-ECONNRESET");
+    let models = of_all(&[series("openat", None, None, "EMFILE", &counts)]);
+    let model = named(&models, "openat-EMFILE");
     let length = model.burst.unwrap();
     assert!((4..=6).contains(&length), "{length}");
     let natural = model.natural;
@@ -405,7 +405,7 @@ fn a_model_is_an_experiment() {
     assert_eq!(part.errno, Errno::named("ECONNRESET").unwrap());
     assert_eq!(part.kinds, [syscall::Kind::Socket]);
     assert_eq!((part.natural.rate, resets.first), (0.0125, 0.025));
-    assert_eq!((resets.up_to, part.pick), (0.05, Pick::Each));
+    assert_eq!((resets.up_to, part.pick), (0.05, Pick::Sticky));
     let waits = experiment("accept4-tcp-nowait-EAGAIN");
     // 0.49 x 1.2, which is less than twice the natural rate.
     assert_eq!(

@@ -35,10 +35,10 @@ pub struct Compared {
     pub before: Option<Verdict>,
     /// What it is.
     pub now: Option<Verdict>,
-    /// The rate at which it broke.
-    pub broke_before: Option<f64>,
-    /// At which it breaks.
-    pub breaks_now: Option<f64>,
+    /// Where it broke.
+    pub broke_before: Option<Breaking>,
+    /// Where it breaks.
+    pub breaks_now: Option<Breaking>,
     /// What that is.
     pub change: Change,
 }
@@ -88,7 +88,8 @@ impl Comparison {
 }
 
 fn compare(before: Option<&Row>, now: Option<&Row>) -> Compared {
-    let rate = |row: Option<&Row>| row.and_then(|row| row.breaking).and_then(Breaking::rate);
+    let breaking = |row: Option<&Row>| row.and_then(|row| row.breaking);
+    let bounds = |row: &Row| row.breaking.and_then(Breaking::bounds);
     let is_open = |row: &Row| row.verdict == Verdict::Inconclusive || row.is_flaky();
     let change = match (before, now) {
         (None, _) => Change::New,
@@ -107,9 +108,10 @@ fn compare(before: Option<&Row>, now: Option<&Row>) -> Compared {
                 Change::Better
             }
         }
-        _ => match (rate(before), rate(now)) {
-            (Some(then), Some(now)) if now * SAME < then => Change::Worse,
-            (Some(then), Some(now)) if now > then * SAME => Change::Better,
+        // Where it is not known better than between two rates, it may be any of them.
+        (Some(before), Some(now)) => match (bounds(before), bounds(now)) {
+            (Some((then, _)), Some((_, now))) if now * SAME < then => Change::Worse,
+            (Some((_, then)), Some((now, _))) if now > then * SAME => Change::Better,
             _ => Change::Same,
         },
     };
@@ -118,8 +120,8 @@ fn compare(before: Option<&Row>, now: Option<&Row>) -> Compared {
         experiment: name.unwrap_or_default(),
         before: before.map(|row| row.verdict),
         now: now.map(|row| row.verdict),
-        broke_before: rate(before),
-        breaks_now: rate(now),
+        broke_before: breaking(before),
+        breaks_now: breaking(now),
         change,
     }
 }

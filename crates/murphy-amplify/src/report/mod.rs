@@ -13,6 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use murphy_fault::ratio::Ratio;
 use murphy_run::request::{Machine, shell_quoted};
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,8 @@ use crate::campaign::{effect::Tolerance, row::Row, trial::Phases};
 
 /// What the header of a campaign is called in its folder.
 pub const CAMPAIGN: &str = "campaign.json";
+/// What ends the name of a file that is being written.
+pub const BESIDE: &str = "new";
 /// What its rows are called.
 pub const ROWS: &str = "rows.json";
 
@@ -101,22 +104,25 @@ impl Report {
         })
     }
 
-    /// The words that repeat a row: at the rate at which it broke, or at the highest one.
+    /// The words that repeat a row: once more what decided it, at the rate at which it did, the same being drawn.
     pub fn again(&self, row: &Row) -> Vec<String> {
-        let broke = row.trials.iter().filter(|one| one.verdict == row.verdict);
-        let rate = broke.map(|one| one.rate).fold(0.0, f64::max);
-        let rate = format!("{}%", (rate * 1e6).round() / 1e4);
         let name = if self.campaign.is_modelled {
             "--only"
         } else {
             "--error"
         };
-        let words = [name, &row.experiment, "--first", &rate, "--up-to", &rate];
+        let mut words = vec![name.to_owned(), row.experiment.clone()];
+        let decides = row.trials.iter().filter(|one| one.verdict == row.verdict);
+        // What was cut short before its first trial has no rate yet.
+        if let Some(rate) = decides.map(|one| one.rate).max_by(f64::total_cmp) {
+            words.extend(["--rate".to_owned(), Ratio::nearest(rate).to_string()]);
+        }
+        words.extend(["--seed".to_owned(), self.campaign.seed.to_string()]);
         let mut all = self.campaign.words.clone();
         // Behind `amplify run`, before the words of a command.
         let place = all.iter().position(|word| word == "run");
         let place = place.map_or(all.len(), |place| place + 1);
-        all.splice(place..place, words.map(str::to_owned));
+        all.splice(place..place, words);
         all
     }
 }
@@ -146,13 +152,17 @@ fn read<T: for<'de> Deserialize<'de>>(path: &Path, hint: &'static str) -> Result
 
 /// Writes a file of a report whole, or not at all.
 pub fn write(path: &Path, text: &[u8]) -> Result<(), ReportError> {
-    let beside = path.with_extension("new");
+    let beside = path.with_extension(BESIDE);
     let written = fs::write(&beside, text).and_then(|()| fs::rename(&beside, path));
-    written.map_err(|source| ReportError::File {
-        verb: "write",
-        path: path.to_owned(),
-        source,
-        hint: "",
+    written.map_err(|source| {
+        // A disk that is full is not to be so for half a file.
+        let _ = fs::remove_file(&beside);
+        ReportError::File {
+            verb: "write",
+            path: path.to_owned(),
+            source,
+            hint: "",
+        }
     })
 }
 

@@ -17,6 +17,7 @@ use super::{
 use crate::campaign::{
     course::{Course, Doing},
     row::{Purpose, Row, Tried},
+    search::Breaking,
     verdict::{Afterwards, Verdict},
 };
 
@@ -394,11 +395,7 @@ fn processes(axis: &Axis, top: f64, course: &Course) -> String {
 fn comparison(against: &Comparison) -> String {
     let word =
         |verdict: Option<Verdict>| verdict.map_or("–".into(), |verdict| verdict.to_string());
-    let rate = |rate: Option<f64>| {
-        rate.map_or(String::new(), |rate| {
-            format!(" from {} on", text::figure(rate))
-        })
-    };
+    let from = |breaking: Option<Breaking>| breaking.map_or(String::new(), text::from);
     let mut rows = String::new();
     for row in &against.rows {
         let (class, change) = match row.change {
@@ -414,9 +411,9 @@ fn comparison(against: &Comparison) -> String {
             "      <tr class=\"{class}\"><td><code>{}</code></td><td>{}{}</td><td>{}{}</td><td><span class=\"verdict-word\">{change}</span></td></tr>",
             escaped(&row.experiment),
             word(row.before),
-            rate(row.broke_before),
+            from(row.broke_before),
             word(row.now),
-            rate(row.breaks_now),
+            from(row.breaks_now),
         );
     }
     format!(

@@ -42,6 +42,7 @@ fn tried(experiment: &str, rate: f64, verdict: Verdict) -> Tried {
                 Afterwards::Steady(2_100_000_000)
             },
             is_valid: None,
+            validation: None,
         },
         verdict,
         why: "so it is".into(),

@@ -6,6 +6,7 @@ use super::{
     shell, text, write,
 };
 use crate::campaign::{search::Breaking, verdict::Verdict};
+use murphy_fault::ratio::Ratio;
 
 #[test]
 fn a_table_says_what_where_and_how_surely() {
@@ -35,11 +36,22 @@ fn shares_have_the_digits_that_tell_something() {
 
 #[test]
 fn a_row_is_repeated_at_the_rate_that_broke_it() {
-    let report = report();
+    let mut report = report();
     assert_eq!(
         shell(&report.again(&report.rows[3])),
-        "murphy amplify run --error fsync=EIO --first 40% --up-to 40% --probe 'command:a b' -- etcd run"
+        "murphy amplify run --error fsync=EIO --rate 40% --seed 7 --probe 'command:a b' -- etcd run"
     );
+    // A rate that a search came to is the same number when it is read again, as far as a rate goes.
+    let rate = (0.25_f64 * 0.9).sqrt();
+    report.rows[3].trials[1].rate = rate;
+    let again = report.again(&report.rows[3]);
+    let read: Ratio = again[6].parse().unwrap();
+    assert!(
+        again[5] == "--rate" && (read.get() - rate).abs() < 1e-9,
+        "{again:?}"
+    );
+    report.rows[3].trials.clear();
+    assert!(!report.again(&report.rows[3]).contains(&"--rate".to_owned()));
     assert_eq!(shell(&["it's".into(), String::new()]), r"'it'\''s' ''");
 }
 
@@ -53,7 +65,7 @@ fn a_page_says_all_and_nothing_of_it_is_markup() {
         "<rect class=\"injection\" x=\"560.0\"",
         "3 of 4 looks failed",
         "&lt;up&gt;",
-        "--error fsync=EIO --first 40%",
+        "--error fsync=EIO --rate 40% --seed 7",
         "5 of 5 rows have the same verdict",
         "15.0\u{a0}s baseline",
     ] {
@@ -121,6 +133,14 @@ fn reports_are_compared_row_by_row() {
     );
     assert_eq!((compared.same_verdicts, compared.of), (3, 4));
     assert!(compared.is_worse());
+    // Between 0.05 and 0.4 may be where it was before.
+    let mut open = report();
+    open.rows[0].breaking = Some(Breaking::Between(0.05, 0.4));
+    let same = Comparison::of(&before, &open);
+    assert_eq!(same.rows[0].change, Change::Same);
+    assert!(
+        text::table(&open.rows).contains("recovers in 2.1 s from between 0.05 and 0.4 on, 3 of 3")
+    );
     assert!(!Comparison::of(&before, &before).is_worse());
 }
 

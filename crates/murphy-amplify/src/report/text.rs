@@ -103,6 +103,21 @@ pub fn figure(share: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
+/// From which rate on something breaks, behind a blank; nothing where nothing does.
+pub fn from(breaking: Breaking) -> String {
+    let or_lower = match breaking {
+        Breaking::Below(_) => ", or lower",
+        _ => "",
+    };
+    match breaking.bounds() {
+        Some((low, high)) if low < high => {
+            format!(" from between {} and {} on", figure(low), figure(high))
+        }
+        Some((rate, _)) => format!(" from {} on{or_lower}", figure(rate)),
+        None => String::new(),
+    }
+}
+
 /// What it does, from where on, and how surely.
 pub fn brief(row: &Row) -> String {
     let mut text = row.verdict.to_string();
@@ -128,16 +143,11 @@ pub fn brief(row: &Row) -> String {
         _ => {}
     }
     match row.breaking {
-        Some(Breaking::Between(low, high)) => {
-            let _ = write!(text, " from {} on", figure((low * high).sqrt()));
-        }
-        Some(Breaking::Below(rate)) => {
-            let _ = write!(text, " from {} on, or lower", figure(rate));
-        }
         Some(Breaking::Above(rate)) if row.verdict == Verdict::Resilient => {
             let _ = write!(text, " up to {}", figure(rate));
         }
-        _ => {}
+        Some(breaking) => text.push_str(&from(breaking)),
+        None => {}
     }
     match row.again {
         Some((_, 1)) => text.push_str(", seen once"),

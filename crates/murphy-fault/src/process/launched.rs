@@ -294,8 +294,10 @@ impl Launched {
         if let Some(Err(error)) = self.time.as_ref().map(end_in_namespace) {
             left.push(format!("end the rest of the command: {error}"));
         }
-        // It is dead by now; only its status is left to collect.
-        if let Ok(None) = self.ended() {
+        // It is dead by now; only its status is left to collect, and that comes with the last of its threads.
+        let is_left =
+            self.status.is_none() && matches!(ended_within(&mut self.child, GONE_WITHIN), Ok(None));
+        if is_left {
             left.push(format!(
                 "end the command: pid {} still runs",
                 self.child.id()

@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use murphy_sys::{
-    cgroup_errors, failures,
+    call_tracer, cgroup_errors, failures,
     lsm_errors::{self, Means},
     patch::{self, Only},
     syscalls::{Call, Errno},
@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::{
     SyscallError,
     rules::Rules,
-    spec::{Kind, Spec, SpecError},
+    spec::{Act, Kind, Spec, SpecError},
 };
 
 /// One of them.
@@ -29,6 +29,8 @@ pub enum Engine {
     Lsm,
     /// By programs before the functions that ask all security modules, in the kernel.
     FmodRet,
+    /// By stopping the target at each of its calls.
+    Ptrace,
 }
 
 /// What programs in the kernel are told.
@@ -42,7 +44,13 @@ pub struct Failures {
 
 impl Engine {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Patch, Self::Cgroup, Self::Lsm, Self::FmodRet];
+    pub const ALL: [Self; 5] = [
+        Self::Patch,
+        Self::Cgroup,
+        Self::Lsm,
+        Self::FmodRet,
+        Self::Ptrace,
+    ];
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -51,6 +59,7 @@ impl Engine {
             Self::Cgroup => "cgroup",
             Self::Lsm => "lsm",
             Self::FmodRet => "fmod_ret",
+            Self::Ptrace => "ptrace",
         }
     }
 
@@ -63,6 +72,9 @@ impl Engine {
             }
             Self::Lsm => "calls that security modules are asked about fail, the target untouched",
             Self::FmodRet => "the same where BPF is no security module",
+            Self::Ptrace => {
+                "calls of any code fail or come late, all of them a hundred times slower"
+            }
         }
     }
 
@@ -71,6 +83,7 @@ impl Engine {
         match self.means() {
             Some(means) => Ok(means.trial()?),
             None if self == Self::Cgroup => Ok(cgroup_errors::trial()?),
+            None if self == Self::Ptrace => Ok(call_tracer::trial()?),
             None => super::trial(),
         }
     }
@@ -80,14 +93,34 @@ impl Engine {
         match self {
             Self::Lsm => Some(Means::Lsm),
             Self::FmodRet => Some(Means::FmodRet),
-            Self::Patch | Self::Cgroup => None,
+            Self::Patch | Self::Cgroup | Self::Ptrace => None,
         }
+    }
+
+    /// Whether it is by programs in the kernel.
+    pub fn is_in_kernel(self) -> bool {
+        match self {
+            Self::Cgroup | Self::Lsm | Self::FmodRet => true,
+            Self::Patch | Self::Ptrace => false,
+        }
+    }
+
+    /// Whether it does such a thing to calls.
+    pub fn check(self, spec: &Spec) -> Result<(), SpecError> {
+        if self == Self::Ptrace && matches!(spec.act, Act::Short) {
+            let rules = spec.rules()?;
+            let call = rules.rules.first().map(|(call, _)| *call);
+            let what =
+                "half of what was asked for, where a register would stay changed if Murphy died";
+            return Err(call.map_or(SpecError::NoCall, |call| self.refusal(call, what)));
+        }
+        Ok(())
     }
 
     /// Whether it has such a call fail at all.
     fn covers(self, call: Call) -> bool {
         match self {
-            Self::Patch => true,
+            Self::Patch | Self::Ptrace => true,
             Self::Cgroup => cgroup_errors::covers(call).is_some(),
             Self::Lsm | Self::FmodRet => lsm_errors::covers(call).is_some(),
         }
@@ -125,7 +158,7 @@ impl Engine {
             .collect();
         match self {
             Self::Cgroup => cgroup_errors::check(&all)?,
-            Self::Patch | Self::Lsm | Self::FmodRet => lsm_errors::check(&all)?,
+            Self::Patch | Self::Ptrace | Self::Lsm | Self::FmodRet => lsm_errors::check(&all)?,
         }
         Ok(failures)
     }
@@ -149,10 +182,14 @@ impl Engine {
             patch::Act::FailAfter(_) => return refused("a failure once it was made (--fail exit)"),
             patch::Act::Delay(_) => return refused("a delay"),
             patch::Act::Short => return refused("half of what was asked for"),
+            patch::Act::Skew(_) => return refused("a skew of clocks"),
         };
         let Some(errno) = errno else {
             return refused("such an error");
         };
+        if rule.pick.is_of_objects() {
+            return refused("a choice by what was hit before (--sticky, --once)");
+        }
         let mut scope = failures::Scope::default();
         for only in &rule.only {
             match only {
@@ -274,6 +311,10 @@ mod tests {
             act: Act::Delay(Span(Duration::from_millis(1))),
             ..asked()
         };
+        let for_good = Spec {
+            pick: Pick::Sticky,
+            ..spec("read", "ECONNRESET")
+        };
         let at_exit = Spec {
             act: Act::Fail {
                 errno: errno("EACCES").unwrap(),
@@ -290,6 +331,7 @@ mod tests {
             (Engine::Lsm, by_descriptor, "--fd"),
             (Engine::FmodRet, later, "a delay"),
             (Engine::Lsm, at_exit, "--fail exit"),
+            (Engine::Lsm, for_good, "--sticky"),
             (Engine::Cgroup, no_socket, "other kinds than sockets"),
             (Engine::Cgroup, spec("sendto", "EPIPE"), "a signal"),
             (
@@ -308,7 +350,17 @@ mod tests {
         for engine in Engine::ALL {
             assert_eq!(engine.name().parse(), Ok(engine));
         }
-        let error = "ptrace".parse::<Engine>().unwrap_err().to_string();
-        assert!(error.contains("patch, cgroup, lsm or fmod_ret"), "{error}");
+        let error = "strace".parse::<Engine>().unwrap_err().to_string();
+        assert!(
+            error.contains("patch, cgroup, lsm, fmod_ret or ptrace"),
+            "{error}"
+        );
+        let half = Spec {
+            act: Act::Short,
+            ..spec("write", "EIO")
+        };
+        let error = Engine::Ptrace.check(&half).unwrap_err().to_string();
+        assert!(error.contains("half of what was asked for"), "{error}");
+        assert!(Engine::Patch.check(&half).is_ok());
     }
 }

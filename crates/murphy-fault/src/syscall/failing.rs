@@ -19,7 +19,7 @@ use super::{
     rules::Rules,
     spec::Spec,
     table,
-    tampering::{Counted, How, ProcessTampering, Tampered},
+    tampering::{Begin, Counted, How, ProcessTampering, Tampered},
 };
 use crate::{
     injector::{Injector, failures as failures_of},
@@ -112,10 +112,15 @@ impl Failing {
         specs: &[Spec],
         until: Until,
         seed: u64,
-        engine: Engine,
+        (engine, begin): (Engine, Begin),
     ) -> Result<Self, SyscallError> {
-        let told = engine.failures(specs, &Rules::of(specs)?)?;
+        let mut told = engine.failures(specs, &Rules::of(specs)?)?;
         engine.trial()?;
+        if begin == Begin::Idle {
+            for (_, rule) in &mut told.rules {
+                rule.chance = 0;
+            }
+        }
         let (calls, rules): (Vec<_>, Vec<_>) = told.rules.into_iter().unzip();
         let faults: Vec<String> = specs.iter().map(ToString::to_string).collect();
         let mut entry = injector.begin("syscall", &faults.join(" and "), names, until)?;

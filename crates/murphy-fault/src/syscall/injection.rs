@@ -10,6 +10,7 @@ use super::{
     failing::Failing,
     spec::Spec,
     tampering::{Begin, Tampered, Tampering},
+    tracing::Tracing,
 };
 use crate::{injector::Injector, span::Until};
 
@@ -20,26 +21,37 @@ pub enum Injection {
     Patched(Box<Tampering>),
     /// By programs in the kernel.
     Failing(Box<Failing>),
+    /// By whoever traces it.
+    Traced(Box<Tracing>),
 }
 
 impl Injection {
-    /// Begins it. The way back is on disk before; an error, and nothing changed, where nobody can be hit.
+    /// Begins it, by all of `specs` together. The way back is on disk before; an error, and nothing changed, where nobody can be hit.
     pub fn begin(
         injector: &Injector,
         target: &Target,
         names: &[String],
-        spec: &Spec,
+        specs: &[Spec],
         until: Until,
         seed: u64,
         (engine, begin): (Engine, Begin),
     ) -> Result<Self, SyscallError> {
-        let specs = std::slice::from_ref(spec);
+        specs.iter().try_for_each(|spec| engine.check(spec))?;
         Ok(match engine {
             Engine::Patch => Self::Patched(Box::new(Tampering::inject(
                 injector, target, names, specs, until, seed, begin,
             )?)),
+            Engine::Ptrace => Self::Traced(Box::new(Tracing::inject(
+                injector, target, names, specs, until, seed, begin,
+            )?)),
             engine => Self::Failing(Box::new(Failing::inject(
-                injector, target, names, specs, until, seed, engine,
+                injector,
+                target,
+                names,
+                specs,
+                until,
+                seed,
+                (engine, begin),
             )?)),
         })
     }
@@ -49,6 +61,7 @@ impl Injection {
         match self {
             Self::Patched(one) => one.id(),
             Self::Failing(one) => one.id(),
+            Self::Traced(one) => one.id(),
         }
     }
 
@@ -57,6 +70,7 @@ impl Injection {
         match self {
             Self::Patched(one) => one.is_over(),
             Self::Failing(one) => one.is_over(),
+            Self::Traced(one) => one.is_over(),
         }
     }
 
@@ -65,6 +79,7 @@ impl Injection {
         match self {
             Self::Patched(one) => one.is_deserted(),
             Self::Failing(one) => one.is_deserted(),
+            Self::Traced(one) => one.is_deserted(),
         }
     }
 
@@ -73,6 +88,7 @@ impl Injection {
         match self {
             Self::Patched(one) => one.left(),
             Self::Failing(one) => one.left(),
+            Self::Traced(one) => one.left(),
         }
     }
 
@@ -81,6 +97,7 @@ impl Injection {
         match self {
             Self::Patched(one) => one.due_in(),
             Self::Failing(one) => one.due_in(),
+            Self::Traced(one) => one.due_in(),
         }
     }
 
@@ -89,6 +106,7 @@ impl Injection {
         match self {
             Self::Patched(one) => one.follow(),
             Self::Failing(one) => one.follow(),
+            Self::Traced(one) => one.follow(),
         }
     }
 
@@ -97,6 +115,7 @@ impl Injection {
         match self {
             Self::Patched(one) => one.say(),
             Self::Failing(one) => one.say(),
+            Self::Traced(one) => one.say(),
         }
     }
 
@@ -105,6 +124,7 @@ impl Injection {
         match self {
             Self::Patched(one) => one.end(),
             Self::Failing(one) => one.end(),
+            Self::Traced(one) => one.end(),
         }
     }
 }

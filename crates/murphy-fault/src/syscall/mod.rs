@@ -19,6 +19,7 @@ mod restore;
 pub mod rules;
 pub mod spec;
 mod tampering;
+mod tracing;
 
 pub use engine::Engine;
 pub use failing::{Failing, end_failures};
@@ -28,14 +29,17 @@ pub use restore::restore_sites;
 pub use rules::Rules;
 pub use spec::{Act, Descriptors, Kind, Paths, Pick, Spec, SpecError, Turns, When};
 pub use tampering::{Begin, Counted, How, LEASE, ProcessTampering, Tampered, Tampering, Uncovered};
+pub use tracing::{Tracing, end_tracing};
 
 use std::io;
 
 use murphy_sys::{
+    call_tracer::TracerError,
     cgroup_errors::CgroupEngineError,
     failures::EndError,
     lsm_errors::LsmEngineError,
     patch::{Lease, LeaseError, Library, PatchError, Program, Rule},
+    pidfd::PidfdError,
     process::ProcessId,
     table::ProcessTable,
 };
@@ -70,6 +74,18 @@ pub enum SyscallError {
     /// Programs at functions of the kernel cannot.
     #[error(transparent)]
     Lsm(#[from] LsmEngineError),
+    /// Nobody can be traced.
+    #[error(transparent)]
+    Trace(#[from] TracerError),
+    /// A tracer does not end.
+    #[error("end the Murphy that traces: {0}")]
+    Tracer(#[source] PidfdError),
+    /// The same.
+    #[error("end the tracing by {tracer}: it was killed, and is there still")]
+    Traced {
+        /// Who.
+        tracer: ProcessId,
+    },
     /// Programs go on.
     #[error(transparent)]
     End(#[from] EndError),
@@ -146,8 +162,12 @@ pub fn plan(
     until: Until,
     engine: Engine,
 ) -> Result<Plan, SyscallError> {
-    if engine != Engine::Patch {
+    engine.check(spec)?;
+    if engine.is_in_kernel() {
         return plan_in_kernel(spec, target, until, engine);
+    }
+    if engine == Engine::Ptrace {
+        return plan_traced(spec, target, until);
     }
     let rules = spec.rules()?;
     let lease = Lease::new(LEASE, 0, 0)?;
@@ -180,6 +200,24 @@ pub fn plan(
         changes,
         undo: vec![Undo::RestoreSites { id: "new".into() }],
         ends: EndsBy::Deadline,
+        until,
+    })
+}
+
+fn plan_traced(spec: &Spec, target: &Target, until: Until) -> Result<Plan, SyscallError> {
+    spec.rules()?;
+    Engine::Ptrace.trial()?;
+    let changes = target.processes().map(name_of);
+    Ok(Plan {
+        family: "syscall",
+        fault: spec.to_string(),
+        engine: Engine::Ptrace.name().into(),
+        targets: target.processes().map(name_of).collect(),
+        changes: changes
+            .map(|name| format!("stop {name} at each of its calls, by ptrace"))
+            .collect(),
+        undo: vec![Undo::EndTracing(ProcessId::current())],
+        ends: EndsBy::Kernel,
         until,
     })
 }

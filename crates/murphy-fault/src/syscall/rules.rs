@@ -306,18 +306,29 @@ impl Spec {
             chance: match self.pick {
                 // Those decide themselves.
                 Pick::Turns(_) | Pick::Bursts(_) => Ratio::ONE.threshold(),
-                Pick::Each | Pick::AtMost(_) => self.rate.threshold(),
+                Pick::Each | Pick::AtMost(_) | Pick::Sticky | Pick::Once => self.rate.threshold(),
             },
             only: self.only(call, act)?,
-            pick: self.pick()?,
+            pick: self.pick(call)?,
             act,
         })
     }
 
     /// Which of the calls that are meant are hit.
-    fn pick(&self) -> Result<patch::Pick, SpecError> {
+    fn pick(&self, call: Call) -> Result<patch::Pick, SpecError> {
+        let of_objects = |option, pick| {
+            is(call, DESCRIPTOR)
+                .then_some(pick)
+                .ok_or_else(|| SpecError::NotItsArgument {
+                    calls: call.to_string(),
+                    option,
+                    what: "the connection or file of a descriptor",
+                })
+        };
         match self.pick {
             Pick::Each => Ok(patch::Pick::Each),
+            Pick::Sticky => of_objects("--sticky", patch::Pick::Sticky),
+            Pick::Once => of_objects("--once", patch::Pick::Once),
             Pick::Turns(turns) => Ok(patch::Pick::Turns {
                 first: turns.first,
                 last: turns.last.unwrap_or(u64::MAX),

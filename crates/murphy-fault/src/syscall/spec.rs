@@ -128,7 +128,7 @@ pub enum SpecError {
     #[error("inject syscall: at most 0 in a row would do nothing; say one such as `--cap 3`")]
     Cap,
     /// Not an engine.
-    #[error("read the engine {0:?}: there are patch, cgroup, lsm or fmod_ret")]
+    #[error("read the engine {0:?}: there are patch, cgroup, lsm, fmod_ret or ptrace")]
     Engine(String),
     /// Another engine would.
     #[error("inject syscall: {call} by engine {engine}: it cannot do {what}; --engine patch may")]
@@ -425,6 +425,11 @@ pub enum Pick {
     Bursts(u32),
     /// Each with a chance, no more than so many in a row.
     AtMost(u32),
+    /// Each with a chance, and from then on all of that connection or file, as a connection that was reset stays so.
+    Sticky,
+    /// Each with a chance, but never two in a row of a connection or file: what is tried again passes, as after a failed write
+    /// back of which `fsync(2)` tells once.
+    Once,
 }
 
 /// What is done to which calls.
@@ -465,6 +470,8 @@ impl fmt::Display for Spec {
             Pick::Each | Pick::Turns(_) => {}
             Pick::Bursts(mean) => write!(f, " in bursts of {mean}")?,
             Pick::AtMost(most) => write!(f, ", at most {most} in a row")?,
+            Pick::Sticky => f.write_str(", and for good")?,
+            Pick::Once => f.write_str(", once and not again")?,
         }
         if let Act::Fail {
             when: Some(When::Exit),

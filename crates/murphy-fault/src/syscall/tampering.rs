@@ -68,6 +68,8 @@ pub enum How {
     Executed,
     /// Programs in the kernel watch it.
     Watched,
+    /// Murphy stops it at each of its calls.
+    Traced,
 }
 
 /// One process whose calls are hit.

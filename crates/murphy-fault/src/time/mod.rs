@@ -4,7 +4,7 @@
 //! the unused end of the target's own vDSO page ([`murphy_sys::vdso`]): programs in any language are
 //! skewed, no system call is added, and a skew ends at its deadline inside the target even when Murphy and
 //! its keeper are dead. Not skewed: the kernel's own stamps and timers (file times, `timerfd`, timeouts), and
-//! programs that read clocks by raw system calls; those are counted as escapes.
+//! programs that read clocks by raw system calls; those are counted as escapes, unless [`raw`] skews them, too.
 //!
 //! A launched command has its clocks since boot skewed by engine `timens` ([`namespace`]).
 //!
@@ -13,12 +13,14 @@
 
 pub mod course;
 pub mod namespace;
+mod raw;
 mod restore;
 mod skew;
 pub mod spec;
 mod update;
 mod watch;
 
+pub use raw::Covered;
 pub use restore::restore_vdso;
 pub use skew::{ClockSeen, How, ProcessSkew, Skew, Skewed};
 pub use spec::{Clocks, Date, Drift, Jump, Spec, SpecError, Strobe};
@@ -27,6 +29,7 @@ pub use watch::{Follow, FollowError, Raw};
 
 use murphy_sys::{
     family::FamilyError,
+    patch::{LeaseError, Library, PatchError},
     pidfd::PidfdError,
     vdso::{
         Image, ImageError, Page, PageError, Timescale,
@@ -58,6 +61,12 @@ pub enum SkewError {
     /// The clocks cannot be read.
     #[error(transparent)]
     View(#[from] ViewError),
+    /// Its code cannot be patched.
+    #[error(transparent)]
+    Patch(#[from] PatchError),
+    /// What is patched could not end by itself.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
     /// The journal.
     #[error(transparent)]
     Journal(Box<JournalError>),
@@ -141,6 +150,11 @@ pub enum SkewError {
     /// `/proc` cannot be read.
     #[error("read /proc: {0}")]
     Table(#[source] std::io::Error),
+    /// Its code is still led to what reads its page.
+    #[error(
+        "restore the vDSO of {0}: raw calls of it are patched still, and say the true time already"
+    )]
+    StillPatched(murphy_sys::process::ProcessId),
     /// New children appear faster than they can be skewed.
     #[error("skew the target: it starts processes faster than they can be skewed")]
     Runaway,
@@ -156,7 +170,19 @@ impl From<JournalError> for SkewError {
 impl SkewError {
     /// Whether the process it is about is gone.
     pub fn is_gone(&self) -> bool {
-        matches!(self, Self::Page(error) if error.is_gone())
+        match self {
+            Self::Page(error) => error.is_gone(),
+            Self::Patch(error) => error.is_gone(),
+            _ => false,
+        }
+    }
+
+    /// Whether the process it is about has executed another program meanwhile.
+    fn is_of_executing(&self) -> bool {
+        matches!(
+            self,
+            Self::Page(PageError::Executed(_)) | Self::Patch(PatchError::Executed(_))
+        )
     }
 }
 
@@ -197,16 +223,24 @@ pub fn plan(
     follow: Follow,
 ) -> Result<Plan, SkewError> {
     check(spec, until)?;
-    let mut changes = Vec::new();
+    let (mut changes, mut library) = (Vec::new(), Library::default());
     for process in target.processes() {
-        match examine(journal, spec, process) {
-            Ok(()) => changes.push(format!("hook the vDSO of {}", name_of(process))),
+        match examine(journal, spec, process, &mut library) {
+            Ok(covered) => {
+                let name = name_of(process);
+                changes.push(format!("hook the vDSO of {name}"));
+                changes.extend(
+                    covered
+                        .map(|covered| covered.changes(&name))
+                        .unwrap_or_default(),
+                );
+            }
             Err(error) if error.is_gone() => {}
             Err(error) => return Err(error),
         }
     }
     changes.extend(follow.change());
-    let mut undo = vec![Undo::RestoreVdso { id: "new".into() }];
+    let mut undo = undos("new", spec);
     undo.extend(follow.undo());
     Ok(Plan {
         family: "time",
@@ -223,8 +257,31 @@ pub fn plan(
     })
 }
 
-/// Whether one process can be skewed, as far as that is known without touching it.
+/// The ways back of a skew, but for those of who is followed.
+fn undos(id: &str, spec: &Spec) -> Vec<Undo> {
+    let id = || id.to_owned();
+    let sites = spec.raw.then(|| Undo::RestoreSites { id: id() });
+    // The last is gone first: what is led past the vDSO reads what stands there.
+    [Undo::RestoreVdso { id: id() }]
+        .into_iter()
+        .chain(sites)
+        .collect()
+}
+
+/// Whether one process can be skewed, as far as that is known without touching it; which of its raw calls, where these are meant.
 fn examine(
+    journal: &Journal,
+    spec: &Spec,
+    process: murphy_sys::process::ProcessId,
+    library: &mut Library,
+) -> Result<Option<Covered>, SkewError> {
+    examine_page(journal, spec, process)?;
+    spec.raw
+        .then(|| raw::rehearse(process, library))
+        .transpose()
+}
+
+fn examine_page(
     journal: &Journal,
     spec: &Spec,
     process: murphy_sys::process::ProcessId,

@@ -37,6 +37,8 @@ pub fn split(spec: &Spec) -> Split {
         offset: spec.offset,
         clocks: spec.clocks.clone(),
         force: spec.force,
+        // System calls are skewed by a namespace in any case.
+        raw: spec.raw,
         ..Spec::default()
     };
     let all = || Split {

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use murphy_sys::{
+    patch::{Library, Program, owners_of},
     process::ProcessId,
     table::ProcessTable,
     vdso::{Page, State, marked_by},
@@ -50,6 +51,7 @@ pub fn restore_vdso(journal: &Journal, id: &str) -> Result<Undone, SkewError> {
             free.extend(or_gone(free_page(*process, number))?.flatten());
         }
         for (process, inside) in free {
+            or_gone(nobody_reads(process, number))?;
             let left = until.saturating_duration_since(Instant::now());
             let wiped = or_gone(
                 Page::open(process)
@@ -68,6 +70,18 @@ pub fn restore_vdso(journal: &Journal, id: &str) -> Result<Undone, SkewError> {
         }
     }
     Err(SkewError::Runaway)
+}
+
+/// An error where raw calls of a process are still led to code that reads its page: these go first.
+fn nobody_reads(process: ProcessId, number: u32) -> Result<(), SkewError> {
+    if !owners_of(process.pid).contains(&number.into()) {
+        return Ok(());
+    }
+    let program = Program::open(process, &mut Library::default())?;
+    match program.state()?.sites {
+        0 => Ok(()),
+        _ => Err(SkewError::StillPatched(process)),
+    }
 }
 
 /// Gives up the hold of whoever had a hook last that cannot be wiped.
@@ -165,7 +179,7 @@ pub(super) fn or_gone<T>(outcome: Result<T, SkewError>) -> Result<Option<T>, Ske
     match outcome {
         Ok(done) => Ok(Some(done)),
         Err(error) if error.is_gone() => Ok(None),
-        Err(SkewError::Page(murphy_sys::vdso::PageError::Executed(_))) => Ok(None),
+        Err(error) if error.is_of_executing() => Ok(None),
         Err(error) => Err(error),
     }
 }

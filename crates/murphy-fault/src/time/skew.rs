@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, os::fd::BorrowedFd, thread::sleep, time::Durati
 
 use murphy_sys::{
     clock::boottime_ns,
+    patch::Library,
     process::ProcessId,
     table::ProcessTable,
     vdso::{
@@ -18,15 +19,17 @@ use super::{
     SkewError, compatible,
     course::{self, Course},
     examine,
+    raw::{Covered, RawCalls},
     restore::{STOP_PATIENCE, restore_vdso},
     spec::Spec,
+    undos,
     watch::{Follow, Raw, Watch},
 };
 use crate::{
     injector::{Injector, failures},
     journal::{Entry, Journal, JournalError, number_of},
     span::{Shift, Until},
-    undo::Undo,
+    syscall::restore_sites,
 };
 
 /// How often the target is searched for processes that do not carry it yet.
@@ -114,6 +117,9 @@ pub struct ProcessSkew {
     pub has_shown: bool,
     /// The furthest that any other clock of it was from what it should show, in nanoseconds.
     pub others_ns: i64,
+    /// What of its raw calls is skewed, where these are meant.
+    #[serde(rename = "raw", skip_serializing_if = "Option::is_none")]
+    pub covered: Option<Covered>,
 }
 
 /// What a skew has done, as measured at the target.
@@ -179,6 +185,7 @@ pub struct Skew {
     escapes: BTreeMap<ProcessId, String>,
     executed: u64,
     watch: Watch,
+    raw: Option<RawCalls>,
     /// What the hooks hold must have been written anew by then, ns of boottime.
     renew_ns: Option<u64>,
 }
@@ -222,8 +229,9 @@ impl Skew {
         follow: Follow,
     ) -> Result<Self, SkewError> {
         super::check(&spec, until)?;
+        let mut library = Library::default();
         for process in target.processes() {
-            match examine(injector.journal(), &spec, process) {
+            match examine(injector.journal(), &spec, process, &mut library) {
                 Err(error) if !error.is_gone() => return Err(error),
                 _ => {}
             }
@@ -235,8 +243,9 @@ impl Skew {
         };
         let mut entry = injector.begin("time", &spec.to_string(), names, until)?;
         let id = entry.id().to_owned();
-        entry.protect(&[Undo::RestoreVdso { id: id.clone() }])?;
+        entry.protect(&undos(&id, &spec))?;
         entry.protect(follow.undo().as_slice())?;
+        let raw = spec.raw.then(|| RawCalls::new(number_of(&id), library));
         let course = Course::begin(spec, until, seed);
         entry.specify(&course)?;
         let mut skew = Self {
@@ -248,6 +257,7 @@ impl Skew {
             escapes: BTreeMap::new(),
             executed: 0,
             watch,
+            raw: raw.transpose()?,
             renew_ns: None,
         };
         let members: Vec<_> = target.processes().collect();
@@ -267,8 +277,9 @@ impl Skew {
         }
         self.hook_all(members)?;
         self.hook_newcomers(QUIET_SCANS)?;
-        match self.escapes.pop_first() {
-            Some((_, why)) => Err(SkewError::Escaped(why)),
+        let raw = self.raw.iter().flat_map(RawCalls::escapes);
+        match self.escapes.values().chain(raw).next() {
+            Some(why) => Err(SkewError::Escaped(why.clone())),
             None => Ok(()),
         }
     }
@@ -334,10 +345,12 @@ impl Skew {
 
     /// How long at most until [`Skew::follow`] must be called again.
     pub fn due_in(&self) -> Duration {
-        match self.renew_ns {
+        let renewed = match self.renew_ns {
             None => Duration::MAX,
             Some(at) => Duration::from_nanos(at.saturating_sub(boottime_ns())),
-        }
+        };
+        let raw = self.raw.as_ref();
+        raw.map_or(renewed, |raw| renewed.min(raw.due_in()))
     }
 
     /// Something to read when somebody has executed a program: [`Skew::follow`] is wanted then.
@@ -373,6 +386,9 @@ impl Skew {
         }
         self.hook_executed()?;
         self.watch.count_calls()?;
+        if let Some(raw) = &mut self.raw {
+            raw.follow(&mut self.entry)?;
+        }
         self.hook_newcomers(1)
     }
 
@@ -550,7 +566,11 @@ impl Skew {
             ..of(process, how, stopping)
         };
         self.processes.insert(process, skew);
-        Ok(())
+        match &mut self.raw {
+            // Its data stand there now.
+            Some(raw) => raw.adopt(&mut self.entry, process),
+            None => Ok(()),
+        }
     }
 
     fn clocks_before(&self, before: &[Seen]) -> Vec<ClockSeen> {
@@ -637,17 +657,33 @@ impl Skew {
     }
 
     fn figures(&self) -> Skewed {
-        let processes: Vec<_> = self.processes.values().cloned().collect();
+        let covered = |process| self.raw.as_ref().and_then(|raw| raw.covered(process));
+        let processes = self.processes.iter().map(|(process, skew)| ProcessSkew {
+            covered: covered(*process),
+            ..skew.clone()
+        });
+        let processes: Vec<_> = processes.collect();
+        let is_covered = |pid: u32| {
+            let mut those = processes.iter().filter(|process| process.pid == pid);
+            let covered = those.find_map(|process| process.covered.as_ref());
+            covered.is_some_and(|covered| covered.sites > 0)
+        };
+        let raw_escapes = self.raw.iter().flat_map(RawCalls::escapes);
         let living = processes.iter().filter(|process| !process.gone);
         let shows = |process: &&ProcessSkew| process.clocks.iter().all(ClockSeen::is_as_asked);
         Skewed {
             skewed: living.clone().filter(shows).count() as u64,
             living: living.count() as u64,
             executed: self.executed,
-            escapes: self.escapes.values().cloned().collect(),
-            processes,
+            escapes: self.escapes.values().chain(raw_escapes).cloned().collect(),
             short_lived: self.watch.short_lived(),
-            raw: self.watch.raw(),
+            raw: self
+                .watch
+                .raw()
+                .into_iter()
+                .filter(|raw| !is_covered(raw.pid))
+                .collect(),
+            processes,
             ..Skewed::default()
         }
     }
@@ -663,6 +699,10 @@ impl Skew {
     /// Takes it back everywhere, and reads the clocks once more.
     pub fn end(mut self) -> Skewed {
         self.watch.end();
+        if let Some(raw) = &mut self.raw {
+            // The way back is gone in any case.
+            let _ = raw.cease(&mut self.entry);
+        }
         // The last reading counts where this one fails: the way back is what matters now.
         let mut effect = self.effect().unwrap_or_else(|_| self.figures());
         let outcomes = self.entry.end();
@@ -671,6 +711,13 @@ impl Skew {
         if effect.left.is_empty() && self.processes.keys().any(is_carried) {
             // Somebody has removed the journal, and the way back with it; it is known here, too.
             let undone = restore_vdso(self.entry.journal(), self.entry.id());
+            effect
+                .left
+                .extend(undone.err().map(|error| error.to_string()));
+        }
+        let is_patched = self.raw.as_ref().is_some_and(RawCalls::is_carried);
+        if effect.left.is_empty() && self.entry.is_over() && is_patched {
+            let undone = restore_sites(self.entry.id());
             effect
                 .left
                 .extend(undone.err().map(|error| error.to_string()));
@@ -726,5 +773,6 @@ fn of(process: ProcessId, how: How, stopping: Stopping) -> ProcessSkew {
         clocks: Vec::new(),
         has_shown: false,
         others_ns: 0,
+        covered: None,
     }
 }

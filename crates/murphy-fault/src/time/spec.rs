@@ -300,6 +300,9 @@ pub struct Spec {
     pub clocks: Clocks,
     /// Does what is refused otherwise.
     pub force: bool,
+    /// System calls past the vDSO are skewed, too.
+    #[serde(default)]
+    pub raw: bool,
 }
 
 impl Spec {
@@ -461,7 +464,8 @@ impl fmt::Display for Spec {
             self.strobe
                 .map(|strobe| format!("strobe {} every {}", strobe.by, strobe.every)),
         );
-        write!(f, "{} of {}", words.join(", "), self.clocks)
+        write!(f, "{} of {}", words.join(", "), self.clocks)?;
+        f.write_str(if self.raw { ", raw calls too" } else { "" })
     }
 }
 

@@ -63,6 +63,8 @@ pub fn update(
     };
     spec.clocks = old.spec.clocks.clone();
     spec.force |= old.spec.force;
+    // What is led past the vDSO reads there what it is told.
+    spec.raw = old.spec.raw;
     spec.check(left)?;
     let mut course = Course::begin(spec, left, seed);
     course.until_ns = old.until_ns;

@@ -11,6 +11,7 @@ use std::{
     fmt, io,
     os::{fd::OwnedFd, unix::process::ExitStatusExt},
     process::{Child, ExitStatus, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -31,6 +32,8 @@ use super::{
 
 /// How long a killed program may take until it has ended. One that waits for a disk can take longer.
 pub(super) const KILL_LIMIT: Duration = Duration::from_secs(1);
+/// How often is asked whether nobody wants to know any more.
+const WANTED_EVERY: Duration = Duration::from_millis(50);
 /// How much of the end of the output is kept.
 const TAIL_BYTES: usize = 4096;
 /// How much is read at a time.
@@ -93,15 +96,26 @@ impl Command {
         }
     }
 
-    /// Runs it once. One that does not even end when it is killed is kept as `earlier`, and the next look waits for it.
-    pub(super) fn look(&self, earlier: &mut Option<Child>, limit: Duration) -> Outcome {
-        match self.run(earlier, limit) {
+    /// Runs it once, unless nobody wants to know any more: then it is killed. One that does not even end when it is killed is kept as
+    /// `earlier`, and the next look waits for it.
+    pub(super) fn look(
+        &self,
+        earlier: &mut Option<Child>,
+        limit: Duration,
+        is_over: &AtomicBool,
+    ) -> Outcome {
+        match self.run(earlier, limit, is_over) {
             Ok(outcome) => outcome,
             Err(error) => Outcome::unable(&error),
         }
     }
 
-    fn run(&self, earlier: &mut Option<Child>, limit: Duration) -> io::Result<Outcome> {
+    fn run(
+        &self,
+        earlier: &mut Option<Child>,
+        limit: Duration,
+        is_over: &AtomicBool,
+    ) -> io::Result<Outcome> {
         if let Some(child) = earlier {
             if ended_within(child, Duration::ZERO)?.is_none() {
                 let detail = format!(
@@ -124,7 +138,7 @@ impl Command {
             tail: Vec::new(),
             is_open: true,
         };
-        let heard = output.hear_until_end(&child, until);
+        let heard = output.hear_until_end(&child, until, is_over);
         // Its pid, and with it the group, is nobody else's before it is collected. Whoever has become another user is
         // out of reach; if that is the program itself, the next look says so.
         let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
@@ -169,13 +183,19 @@ struct Output {
 
 impl Output {
     /// Reads until the program has ended, which is true, or its time is over.
-    fn hear_until_end(&mut self, child: &Child, until: Instant) -> io::Result<bool> {
+    fn hear_until_end(
+        &mut self,
+        child: &Child,
+        until: Instant,
+        is_over: &AtomicBool,
+    ) -> io::Result<bool> {
         let end = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if left.is_zero() || is_over.load(Ordering::Relaxed) {
                 return Ok(false);
             }
+            let left = left.min(WANTED_EVERY);
             let has_ended = if self.is_open {
                 session::first_readable(&end, &self.pipe, left)?
             } else {

@@ -3,6 +3,7 @@
 use std::{
     io,
     process::Child,
+    sync::atomic::AtomicBool,
     time::{Duration, Instant},
 };
 
@@ -80,8 +81,15 @@ impl Prober {
 
     /// Looks once.
     pub fn look(&mut self) -> Look {
+        static NEVER: AtomicBool = AtomicBool::new(false);
+        self.look_unless(&NEVER)
+    }
+
+    /// Looks once, unless nobody wants to know any more: a program that is under way is then killed, and has failed. Other looks
+    /// are made to their end.
+    pub fn look_unless(&mut self, is_over: &AtomicBool) -> Look {
         let at_ns = boottime_ns();
-        let outcome = self.outcome();
+        let outcome = self.outcome(is_over);
         Look {
             at_ns,
             took_ns: boottime_ns().saturating_sub(at_ns),
@@ -89,12 +97,12 @@ impl Prober {
         }
     }
 
-    fn outcome(&mut self) -> Outcome {
+    fn outcome(&mut self, is_over: &AtomicBool) -> Outcome {
         let limit = self.limit;
         match &mut self.at_work {
             AtWork::Http(http, waiter) => http.look(waiter, limit),
             AtWork::Tcp(tcp, waiter) => tcp.look(waiter, limit),
-            AtWork::Command(command, earlier) => command.look(earlier, limit),
+            AtWork::Command(command, earlier) => command.look(earlier, limit, is_over),
             AtWork::Log(log, reading) => log.look(reading, Instant::now() + limit),
             AtWork::Prometheus(prometheus, waiter) => prometheus.look(waiter, limit),
         }

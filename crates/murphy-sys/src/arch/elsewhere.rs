@@ -1,5 +1,7 @@
 //! Architectures for which no code was written: everything says so.
 
+use std::io;
+
 use super::{HookCode, MoveError, Moved, NotHere};
 
 /// How long a jump is.
@@ -28,6 +30,19 @@ impl Registers {
     pub fn move_to(&mut self, _thread: i32, _instruction: u64) -> bool {
         false
     }
+}
+
+/// What it tells of calls is not understood.
+pub const AUDIT: Option<u32> = None;
+
+/// Nothing is changed.
+pub fn no_call(_thread: i32, _result: i64) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Nothing is changed.
+pub fn answer_call(_thread: i32, _result: i64) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// No jump is known.

@@ -6,14 +6,14 @@
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86_64::{JUMP, hook, jump};
+pub(crate) use x86_64::{AUDIT, JUMP, answer_call, hook, jump, no_call};
 #[cfg(target_arch = "x86_64")]
 pub use x86_64::{Registers, moved, returns_from_signal, ticks};
 
 #[cfg(not(target_arch = "x86_64"))]
 mod elsewhere;
 #[cfg(not(target_arch = "x86_64"))]
-pub(crate) use elsewhere::{JUMP, hook, jump};
+pub(crate) use elsewhere::{AUDIT, JUMP, answer_call, hook, jump, no_call};
 #[cfg(not(target_arch = "x86_64"))]
 pub use elsewhere::{Registers, moved, returns_from_signal, ticks};
 

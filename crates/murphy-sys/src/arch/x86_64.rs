@@ -1,6 +1,6 @@
 //! `x86_64`: registers by `PTRACE_GETREGS`, five-byte relative jumps, and the hook in assembler.
 
-use std::arch::global_asm;
+use std::{arch::global_asm, io};
 
 use iced_x86::{
     BlockEncoder, BlockEncoderOptions, Code, Decoder, DecoderOptions, FlowControl, Instruction,
@@ -45,6 +45,26 @@ impl Registers {
         let place = (&raw const self.0).addr();
         ptrace(libc::PTRACE_SETREGS, thread, 0, place).is_ok()
     }
+}
+
+/// What the kernel calls this architecture where it tells of calls (`linux/audit.h`).
+pub const AUDIT: Option<u32> = Some(0xC000_003E);
+
+/// Where a register stands in what a tracer sees of a thread (`struct user`).
+const RESULT_AT: usize = std::mem::offset_of!(user_regs_struct, rax);
+const NUMBER_AT: usize = std::mem::offset_of!(user_regs_struct, orig_rax);
+
+/// Has a thread that stands before a call make none, and be told of this result.
+pub fn no_call(thread: i32, result: i64) -> io::Result<()> {
+    // What came of it first: the call is made as it was where Murphy dies between the two.
+    answer_call(thread, result)?;
+    ptrace(libc::PTRACE_POKEUSER, thread, NUMBER_AT, usize::MAX)
+}
+
+/// Has a thread that stands at a call be told of this result; before a call that is made it is lost.
+pub fn answer_call(thread: i32, result: i64) -> io::Result<()> {
+    let result = usize::try_from(result.cast_unsigned()).unwrap_or(usize::MAX);
+    ptrace(libc::PTRACE_POKEUSER, thread, RESULT_AT, result)
 }
 
 /// What the time stamp counter shows.

@@ -1,5 +1,6 @@
 //! Which arguments of a call are its descriptor, its flags and its operation: what the programs look at when it returns.
 
+use super::key::Operation;
 use crate::syscalls::Call;
 
 /// The same as in `bpf/census.bpf.c`.
@@ -100,6 +101,54 @@ pub(super) fn described() -> impl Iterator<Item = (Call, u8)> {
     all.filter_map(|(name, how)| Some((Call::named(name)?, how)))
 }
 
+/// Calls that are told apart by what they are asked to do, and what that can be.
+const OPERATIONS: &[(&[&str], &[Operation])] = &[
+    (
+        &["futex"],
+        &[
+            Operation::Wait,
+            Operation::Wake,
+            Operation::Requeue,
+            Operation::Otherwise,
+        ],
+    ),
+    (
+        &["epoll_ctl"],
+        &[Operation::Add, Operation::Modify, Operation::Delete],
+    ),
+    (
+        &["fcntl"],
+        &[Operation::Duplicate, Operation::Lock, Operation::Otherwise],
+    ),
+    (
+        &["open", "openat", "openat2"],
+        &[Operation::Plain, Operation::Create, Operation::Exclusive],
+    ),
+    (
+        &["clone", "clone3"],
+        &[Operation::Thread, Operation::Process],
+    ),
+];
+
+/// What a call can be asked to do, where that is told apart; nothing of others.
+pub fn operations(call: Call) -> &'static [Operation] {
+    let is_one = |calls: &[&str]| call.name().is_some_and(|name| calls.contains(&name));
+    let found = OPERATIONS.iter().find(|(calls, _)| is_one(calls));
+    found.map_or(&[], |(_, operations)| operations)
+}
+
+/// Whether a call is told apart by what a descriptor of its leads to.
+pub fn has_kind(call: Call) -> bool {
+    described().any(|(one, how)| one == call && how & (FIRST | THIRD | FIFTH) != 0)
+}
+
+/// The calls that can be asked to do this.
+pub fn calls_with(operation: Operation) -> impl Iterator<Item = &'static str> {
+    let rows = OPERATIONS.iter();
+    let rows = rows.filter(move |(_, operations)| operations.contains(&operation));
+    rows.flat_map(|(calls, _)| calls.iter().copied())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,5 +161,17 @@ mod tests {
         assert_eq!(all.len(), once.len());
         #[cfg(target_arch = "x86_64")]
         assert_eq!(all.len(), DESCRIPTOR.len() + OTHERS.len());
+    }
+
+    #[test]
+    fn every_operation_is_of_calls_that_are_told_apart_by_it() {
+        for (call, how) in described() {
+            // What is in memory, or in the upper bits, is an operation.
+            assert_eq!(!operations(call).is_empty(), how >= FUTEX, "{call}");
+        }
+        for operation in Operation::ALL {
+            assert!(calls_with(*operation).next().is_some(), "{operation}");
+        }
+        assert_eq!(calls_with(Operation::Wait).collect::<Vec<_>>(), ["futex"]);
     }
 }

@@ -17,6 +17,7 @@ mod described;
 mod key;
 mod members;
 
+pub use described::{calls_with, has_kind, operations};
 pub use key::{Kind, Operation, Unnamed};
 
 use std::{fmt, io, path::Path};

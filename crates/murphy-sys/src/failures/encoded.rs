@@ -53,7 +53,8 @@ pub(super) fn rule(rule: &Rule) -> Vec<u8> {
 
 fn pick(pick: Pick) -> (u32, [u64; 3]) {
     match pick {
-        Pick::Each => (0, [0; 3]),
+        // No hook remembers files: a rule that needs it was refused.
+        Pick::Each | Pick::Sticky | Pick::Once => (0, [0; 3]),
         Pick::Turns { first, last, step } => (1, [first, last, step]),
         Pick::Bursts { begin, end } => (2, [begin, end, 0]),
         Pick::AtMost(most) => (3, [most, 0, 0]),

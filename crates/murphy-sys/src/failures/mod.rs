@@ -214,7 +214,9 @@ impl Rule {
         let hooks = self.calls.iter().map(|&call| {
             let engine = H::ENGINE;
             let hook = H::of(call).ok_or(RuleError::NotCovered { call, engine })?;
-            match self.scope.unseen(hook.sees()) {
+            let objects = self.pick.is_of_objects();
+            let objects = objects.then_some("which file or connection was hit before");
+            match objects.or_else(|| self.scope.unseen(hook.sees())) {
                 Some(what) => Err(RuleError::Unseen { call, engine, what }),
                 None => Ok(hook),
             }

@@ -15,7 +15,7 @@ use super::{
     stub::{COUNTED, DEADLINE_AT, MARK, OWNER_AT},
 };
 use crate::{
-    memory::{Memory, MemoryError},
+    memory::{Memory, MemoryError, Patching},
     process::read_proc,
     tracee,
 };
@@ -76,7 +76,15 @@ impl Carrier {
     /// process has ended, or executed another program.
     pub fn renew(&self, deadline: u64) -> Result<(), PatchError> {
         self.stubs.iter().try_for_each(|at| {
-            tracee::write(&self.memory, at + DEADLINE_AT, &deadline.to_le_bytes())
+            let (at, bytes) = (at + DEADLINE_AT, deadline.to_le_bytes());
+            match self.memory.write(at, &bytes) {
+                Err(MemoryError::Restricted(process)) => {
+                    // A process has one tracer at a time, and another Murphy's work is done as its tracer, too.
+                    let _lock = Patching::lock(process)?;
+                    tracee::write(&self.memory, at, &bytes)
+                }
+                other => Ok(other?),
+            }
         })
     }
 

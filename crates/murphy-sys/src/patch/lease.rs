@@ -14,13 +14,15 @@ use crate::arch::ticks;
 const MEASURED: Duration = Duration::from_millis(20);
 /// What a processor is said to have whose counter is as fast all the time (`/proc/cpuinfo`).
 const STEADY: &str = "constant_tsc";
+/// By what the kernel tells the time; it does not by a counter that it has seen to be faster or slower at times.
+const CLOCK_SOURCE: &str = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
 
 /// Why there can be no lease.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LeaseError {
     /// It may be faster or slower at times.
     #[error(
-        "let a patch end by itself: the time stamp counter of this processor is not steady (no {STEADY} in /proc/cpuinfo)"
+        "let a patch end by itself: the time stamp counter of this processor is not steady (no {STEADY} in /proc/cpuinfo, and the kernel has another clock source)"
     )]
     NotSteady,
 }
@@ -60,8 +62,11 @@ fn ticks_per_second() -> Option<u64> {
     static MEASUREMENT: OnceLock<Option<u64>> = OnceLock::new();
     *MEASUREMENT.get_or_init(|| {
         let processors = fs::read_to_string("/proc/cpuinfo").ok()?;
-        let mut words = processors.split_whitespace();
-        words.find(|word| *word == STEADY)?;
+        let is_steady = processors.split_whitespace().any(|word| word == STEADY);
+        let is_source = || fs::read_to_string(CLOCK_SOURCE).is_ok_and(|name| name.trim() == "tsc");
+        if !is_steady && !is_source() {
+            return None;
+        }
         let (began, before) = (Instant::now(), ticks());
         sleep(MEASURED);
         let (after, took) = (ticks(), began.elapsed());

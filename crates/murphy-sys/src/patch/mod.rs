@@ -12,10 +12,15 @@
 //! Only `x86_64` programs are understood.
 
 mod carrier;
+mod clocks;
+#[cfg(test)]
+mod clocks_tests;
 mod lease;
+mod looks;
 mod mapped;
 mod module;
 mod program;
+mod remembered;
 mod rule;
 mod sites;
 mod stub;
@@ -24,9 +29,10 @@ mod stub_tests;
 
 pub use carrier::{Carrier, Counts, code_of, owners_of};
 pub use lease::{Lease, LeaseError, deadline};
+pub use looks::PREFIX_MAX;
 pub use mapped::Library;
 pub use module::{Code, Module, ModuleError, Room};
 pub use program::{Coverage, PatchError, Patched, Program, Recovered, State, Uncovered};
-pub use rule::{Act, Only, Pick, Rule};
+pub use rule::{Act, Only, Pick, REMEMBERED_MOST, Rule};
 pub use sites::{Refused, Site, Sites, Unfit};
-pub use stub::{PREFIX_MAX, Stub, StubError};
+pub use stub::{Stub, StubError};

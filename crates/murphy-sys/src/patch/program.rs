@@ -13,8 +13,9 @@ use std::{
 };
 
 use super::{
-    Carrier, Lease, Library, Refused, Room, Rule, Site, Stub, StubError, Unfit,
+    Carrier, Lease, Library, REMEMBERED_MOST, Refused, Room, Rule, Site, Stub, StubError, Unfit,
     mapped::{Mapped, Mapping, PAGE},
+    remembered,
     stub::{CHANCES_AT, COUNTED, COUNTS_AT, MARK, OWNER_AT, RULES_AT},
 };
 use crate::{
@@ -315,29 +316,32 @@ impl Program {
         let Some(first) = stubs.first() else {
             return Ok(None);
         };
-        let counts = self.counts(*first)?;
+        let counts = self.counts(*first)?.map(|(counts, _)| counts);
         Ok(Some(Carrier::of(self.memory, stubs, counts)))
     }
 
-    /// Where a stub counts.
-    fn counts(&self, stub: u64) -> Result<Option<Range<u64>>, PatchError> {
+    /// Where a stub counts, and remembers more behind that.
+    fn counts(&self, stub: u64) -> Result<Option<(Range<u64>, u64)>, PatchError> {
         let at = self.read_word(stub + COUNTS_AT)?;
-        let rules = self.read_word(stub + RULES_AT)?.min(RULES_MAX);
+        let rules = self.read_word(stub + RULES_AT)?;
+        let (rules, more) = (rules & u64::from(u32::MAX), rules >> 32);
+        let counts = 8 * COUNTED * rules.min(RULES_MAX);
+        let all = counts + 8 * more.min(REMEMBERED_MOST);
         // What somebody who was killed has not written yet is anything.
         let is_spare = |tail: &Range<u64>| {
-            at.is_multiple_of(LINE) && tail.contains(&at) && at + 8 * COUNTED * rules <= tail.end
+            at.is_multiple_of(LINE) && tail.contains(&at) && at + all <= tail.end
         };
         let is_one = self.tails().iter().any(is_spare);
-        Ok(is_one.then(|| at..at + 8 * COUNTED * rules))
+        Ok(is_one.then(|| (at..at + counts, at + all)))
     }
 
     fn read_word(&self, at: u64) -> Result<u64, PatchError> {
         Ok(self.memory.read_word(at)?)
     }
 
-    /// Memory to count in for so many rules: where there is nothing but zeros.
-    fn spare(&self, rules: usize) -> Option<u64> {
-        let bytes = 8 * COUNTED * rules as u64;
+    /// Memory to count in for some rules, and to remember what they need: where there is nothing but zeros.
+    fn spare(&self, rules: &[Rule]) -> Option<u64> {
+        let bytes = 8 * (COUNTED * rules.len() as u64 + remembered::words(rules));
         let tails = self.tails();
         let found = tails.iter().find(|tail| {
             let length = usize::try_from(tail.end - tail.start).unwrap_or(0);
@@ -397,7 +401,7 @@ impl Program {
             if self.owners(&stubs)? != [lease.owner] {
                 return Err(PatchError::Patched(self.process));
             }
-            let counts = self.counts(stubs[0].0)?.map(|counts| counts.start);
+            let counts = self.counts(stubs[0].0)?.map(|(counts, _)| counts.start);
             known = Some((sites.iter().map(|(at, _)| *at).collect(), counts));
         } else if !stubs.is_empty() {
             // Somebody died before he had wiped them.
@@ -443,7 +447,7 @@ impl Program {
             ..Coverage::default()
         };
         let is_known = known.is_some();
-        let (led, counts) = known.unwrap_or_else(|| (HashSet::new(), self.spare(rules.len())));
+        let (led, counts) = known.unwrap_or_else(|| (HashSet::new(), self.spare(rules)));
         coverage.is_counted = counts.is_some();
         let mut plans = Vec::new();
         for module in &self.modules {
@@ -650,8 +654,9 @@ impl Program {
         }
         self.still_the_same(stubs[0].0)?;
         for (at, _) in &stubs {
-            for count in self.counts(*at)?.into_iter().flatten().step_by(8) {
-                self.write(count, &0_u64.to_le_bytes())?;
+            let kept = self.counts(*at)?.map(|(counts, end)| counts.start..end);
+            for word in kept.into_iter().flatten().step_by(8) {
+                self.write(word, &0_u64.to_le_bytes())?;
             }
         }
         for (at, room) in stubs {

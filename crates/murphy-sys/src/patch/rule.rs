@@ -69,7 +69,22 @@ pub enum Pick {
     },
     /// No more than so many in a row.
     AtMost(u64),
+    /// Those that the chance hits, and from then on all of that connection or file: what is broken stays so. The last of
+    /// [`REMEMBERED_MOST`] at most are remembered.
+    Sticky,
+    /// Those that the chance hits, but never two in a row of a connection or file: what is tried again passes.
+    Once,
 }
+
+impl Pick {
+    /// Whether it is remembered which connections and files were hit.
+    pub fn is_of_objects(self) -> bool {
+        matches!(self, Self::Sticky | Self::Once)
+    }
+}
+
+/// How many connections and files are remembered that were hit.
+pub const REMEMBERED_MOST: u64 = 64;
 
 /// What is done to a call that is hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +100,9 @@ pub enum Act {
     Short,
     /// It is made so many nanoseconds later.
     Delay(u64),
+    /// It is made, and the time that it tells is skewed by what stands at this address: the data of a hook in the program's vDSO. Of
+    /// `clock_gettime`, `gettimeofday` and `time`, and without dice: all are skewed whose clock is.
+    Skew(u64),
 }
 
 impl Rule {
@@ -101,8 +119,10 @@ impl Rule {
             Act::Fail(_) | Act::FailAfter(_) | Act::Short => &[],
             Act::BreakPipe(_) => &[libc::SYS_gettid, libc::SYS_getpid, libc::SYS_tgkill],
             Act::Delay(_) => &[libc::SYS_nanosleep],
+            Act::Skew(_) => &[libc::SYS_clock_gettime],
         };
-        let all = looks.chain(acts.iter().copied());
+        let remembers = self.pick.is_of_objects().then_some(libc::SYS_fstat);
+        let all = looks.chain(acts.iter().copied()).chain(remembers);
         let all = all.filter_map(|call| u16::try_from(call).ok());
         all.map(Call::of).collect()
     }

@@ -15,14 +15,17 @@ use std::collections::BTreeSet;
 use iced_x86::{
     BlockEncoderOptions, Code, IcedError, Instruction, MemoryOperand, Register,
     code_asm::{
-        AsmRegister64, CodeAssembler, CodeLabel, byte_ptr, dl, eax, ecx, edi, edx, esi, ptr,
-        qword_ptr, r10d, r11, rax, rcx, rdi, rdx, rsi, rsp,
+        AsmRegister64, CodeAssembler, CodeLabel, eax, edi, edx, esi, ptr, qword_ptr, r10d, r11,
+        rax, rcx, rdi, rdx, rsp,
     },
 };
 use nix::libc;
 
 use super::{
     Lease, Site,
+    clocks::{self, Clocks},
+    looks::{PREFIX_MAX, write_call, write_keep, write_looks, write_question, write_restore},
+    remembered::{self, Objects},
     rule::{Act, Only, Pick, Rule},
 };
 
@@ -34,7 +37,7 @@ pub const DEADLINE_AT: u64 = 8;
 pub const OWNER_AT: u64 = 16;
 /// Where it stands where is counted what came of calls, for one rule after the other; 0 where that is not.
 pub const COUNTS_AT: u64 = 24;
-/// Where it stands how many rules there are.
+/// Where it stands how many rules there are; in the upper half, how many words more are kept behind the counts.
 pub const RULES_AT: u64 = 32;
 /// Where the chance of each rule stands, one after the other; in 2^-32.
 pub const CHANCES_AT: u64 = 64;
@@ -47,21 +50,6 @@ const MADE: u64 = 1;
 const UNMEANT: u64 = 2;
 const REMEMBERED: u64 = 3;
 
-/// How long the beginning of a path may be that is looked for.
-pub const PREFIX_MAX: usize = 128;
-/// What a program may have below its stack pointer.
-const RED_ZONE: i32 = 128;
-/// What is kept while a call that is hit is looked at: registers, and room for what is read.
-const KEPT: i32 = 40;
-/// Where in it is to where a look goes back.
-const BACK: i32 = 32;
-const FRAME: i32 = RED_ZONE + KEPT + STAT;
-/// `struct stat`, and where in it are the device and the kind of a file (`stat(2)`).
-const STAT: i32 = 160;
-const STAT_DEVICE: i32 = 0;
-const STAT_MODE: i32 = 24;
-/// The bits of a mode that say a kind: `S_IFMT`.
-const KIND: i32 = 0o170_000;
 /// What a broken pipe is, in the numbers of rules.
 const EPIPE: u16 = 32;
 /// The first of the values of `rax` that are errors.
@@ -70,9 +58,9 @@ const FIRST_ERROR: i32 = -4095;
 /// Why there is no stub.
 #[derive(Debug, thiserror::Error)]
 pub enum StubError {
-    /// What comes in turns, in bursts, or not often in a row is remembered.
+    /// What comes in turns, in bursts, not often in a row, once, or for good is remembered.
     #[error(
-        "patch by turns, bursts or a cap: there is no memory in the program that it does not use, to remember them in"
+        "patch by turns, bursts, a cap, once or for good: there is no memory in the program that it does not use, to remember them in"
     )]
     NoMemory,
     /// A path is too long to be looked for.
@@ -116,6 +104,10 @@ struct Shared {
     looks: Vec<(Only, CodeLabel)>,
     /// Where a signal is sent.
     signal: Option<CodeLabel>,
+    /// Where connections and files are remembered that were hit.
+    objects: Option<Objects>,
+    /// Where clocks are read that are skewed.
+    clocks: Option<Clocks>,
     /// Where calls fail, by what they fail with.
     failures: Vec<(u16, CodeLabel)>,
 }
@@ -137,6 +129,8 @@ impl Stub {
             at,
             looks: write_looks(&mut code, rules)?,
             signal: write_signal(&mut code, rules)?,
+            objects: remembered::write(&mut code, rules, counts)?,
+            clocks: clocks::write(&mut code, rules, header.deadline)?,
             failures: write_failures(&mut code, rules)?,
         };
         let mut starts: Vec<CodeLabel> = rules.iter().map(|_| code.create_label()).collect();
@@ -159,7 +153,14 @@ impl Stub {
             }
             code.set_label(&mut starts[place])?;
             let count = counts.map(|counts| counts + 8 * COUNTED * place as u64);
-            write_rule(&mut code, rule, &header, *chance, count, &shared)?;
+            if let (Act::Skew(_), Some(clocks)) = (rule.act, &shared.clocks) {
+                let hits = count.map(|count| count + 8 * HITS);
+                clocks::write_rule(&mut code, rule, clocks, |code| {
+                    hits.map_or(Ok(()), |hits| write_count(code, at, hits, rcx))
+                })?;
+            } else {
+                write_rule(&mut code, rule, &header, *chance, count, &shared)?;
+            }
         }
         let unnumbered = |at: &usize| sites[*at].number.is_none();
         for at in (0..sites.len()).filter(unnumbered) {
@@ -251,7 +252,7 @@ fn write_header(
         seed: {
             word(lease.owner)?;
             word(counts.unwrap_or(0))?;
-            word(rules.len() as u64)?;
+            word(rules.len() as u64 | remembered::words(rules) << 32)?;
             word(lease.seed)?
         },
         mix: [word(MIX[0])?, word(MIX[1])?],
@@ -307,73 +308,6 @@ fn write_signal(code: &mut CodeAssembler, rules: &[Rule]) -> Result<Option<CodeL
     Ok(Some(signal))
 }
 
-/// Writes what rules ask of calls that are hit, each question once however many rules ask it; what is known without a look is no
-/// question. They are come to with the place to go back to in `rax`, and answer there with 0 in it if the call is meant.
-fn write_looks(
-    code: &mut CodeAssembler,
-    rules: &[Rule],
-) -> Result<Vec<(Only, CodeLabel)>, StubError> {
-    let mut looks: Vec<(Only, CodeLabel)> = Vec::new();
-    for only in rules.iter().flat_map(|rule| &rule.only) {
-        if looks.iter().any(|(one, _)| one == only) {
-            continue;
-        }
-        let look = match only {
-            Only::Descriptors(..) | Only::Operation { .. } => continue,
-            Only::Kinds(kinds) => write_stat(code, |code, other| {
-                let mut is_meant = code.create_label();
-                code.mov(ecx, ptr(rsp + KEPT + STAT_MODE))?;
-                code.and(ecx, KIND)?;
-                for kind in kinds {
-                    code.cmp(ecx, kind.cast_signed())?;
-                    code.je(is_meant)?;
-                }
-                code.jmp(other)?;
-                code.set_label(&mut is_meant)?;
-                code.zero_bytes()
-            })?,
-            Only::NonBlocking => write_question(code, |code, other| {
-                code.mov(esi, libc::F_GETFL)?;
-                write_call(code, libc::SYS_fcntl)?;
-                code.test(eax, eax)?;
-                code.js(other)?;
-                code.test(eax, libc::O_NONBLOCK)?;
-                code.je(other)
-            })?,
-            Only::Device(device) => write_stat(code, |code, other| {
-                code.mov(rcx, *device)?;
-                code.cmp(rcx, ptr(rsp + KEPT + STAT_DEVICE))?;
-                code.jne(other)
-            })?,
-            Only::Path(argument, prefix) => write_given_path(code, *argument, prefix)?,
-            Only::DescriptorPath(prefix) => write_descriptor_path(code, prefix)?,
-        };
-        looks.push((only.clone(), look));
-    }
-    Ok(looks)
-}
-
-/// Keeps what a call must keep, looks, and goes back with the answer.
-fn write_question(
-    code: &mut CodeAssembler,
-    look: impl FnOnce(&mut CodeAssembler, CodeLabel) -> Result<(), IcedError>,
-) -> Result<CodeLabel, IcedError> {
-    let [mut start, mut unmeant, mut answered] = [(); 3].map(|()| code.create_label());
-    code.set_label(&mut start)?;
-    write_keep(code)?;
-    code.mov(ptr(rsp + BACK), rax)?;
-    look(code, unmeant)?;
-    code.xor(eax, eax)?;
-    code.jmp(answered)?;
-    code.set_label(&mut unmeant)?;
-    code.mov(eax, 1)?;
-    code.set_label(&mut answered)?;
-    code.mov(rcx, ptr(rsp + BACK))?;
-    write_restore(code)?;
-    code.jmp(rcx)?;
-    Ok(start)
-}
-
 /// Writes a rule. It is come to with the address of the site's `syscall` in `r11`.
 fn write_rule(
     code: &mut CodeAssembler,
@@ -411,17 +345,29 @@ fn write_rule(
     }
     // What `rdtsc` changes beside `rax` a call must keep.
     code.mov(rcx, rdx)?;
-    code.rdtsc()?;
-    code.shl(rdx, 32)?;
-    code.or(rax, rdx)?;
+    write_time(code)?;
     code.cmp(rax, qword_ptr(header.deadline))?;
     code.ja(pass)?;
     if let Some(count) = count {
         write_count(code, shared.at, count + 8 * MADE, rdx)?;
     }
+    let [mut hit, mut is_broken] = [(); 2].map(|()| code.create_label());
+    let objects = shared.objects.as_ref();
+    let objects = objects.filter(|_| rule.pick.is_of_objects());
+    if let Some(objects) = objects {
+        code.mov(rdx, rcx)?;
+        let (what, remembered) = match rule.pick {
+            Pick::Sticky => (objects.recall, is_broken),
+            _ => (objects.redeem, go_on),
+        };
+        write_asking(code, what)?;
+        code.test(eax, eax)?;
+        code.je(remembered)?;
+        code.mov(rcx, rdx)?;
+        write_time(code)?;
+    }
     write_mix(code, header)?;
     code.cmp(rax, qword_ptr(chance))?;
-    let mut hit = code.create_label();
     code.jb(hit)?;
     code.set_label(&mut pass)?;
     if let (Some(at), Pick::AtMost(_)) = (remembered, rule.pick) {
@@ -449,11 +395,22 @@ fn write_rule(
         code.test(eax, eax)?;
         code.jne(unmeant)?;
     }
-    write_pick(code, go_on, rule.pick, remembered, header)?;
+    match objects {
+        Some(objects) => write_asking(code, objects.retain)?,
+        None => write_pick(code, go_on, rule.pick, remembered, header)?,
+    }
+    code.set_label(&mut is_broken)?;
     if let Some(count) = count {
         write_count(code, shared.at, count + 8 * HITS, rcx)?;
     }
     write_act(code, rule, go_on, shared)
+}
+
+/// Reads the time stamp counter into `rax`; `rdx` is lost.
+pub(super) fn write_time(code: &mut CodeAssembler) -> Result<(), IcedError> {
+    code.rdtsc()?;
+    code.shl(rdx, 32)?;
+    code.or(rax, rdx)
 }
 
 /// Makes a number of 32 bits that looks random of the time stamp counter in `rax`; `rdx` is lost.
@@ -483,7 +440,7 @@ fn write_pick(
     write_look(code, go_on, |code, other| {
         code.mov(rdi, at)?;
         match pick {
-            Pick::Each => code.nop(),
+            Pick::Each | Pick::Sticky | Pick::Once => code.nop(),
             Pick::Turns { first, last, step } => {
                 code.mov(eax, 1)?;
                 code.lock().xadd(qword_ptr(rdi), rax)?;
@@ -502,9 +459,7 @@ fn write_pick(
             }
             Pick::Bursts { begin, end } => {
                 let [mut is_bad, mut is_hit] = [(); 2].map(|()| code.create_label());
-                code.rdtsc()?;
-                code.shl(rdx, 32)?;
-                code.or(rax, rdx)?;
+                write_time(code)?;
                 write_mix(code, header)?;
                 code.cmp(qword_ptr(rdi), 0)?;
                 code.jne(is_bad)?;
@@ -556,134 +511,6 @@ fn write_look(
     code.zero_bytes()
 }
 
-fn write_keep(code: &mut CodeAssembler) -> Result<(), IcedError> {
-    code.lea(rsp, ptr(rsp - FRAME))?;
-    for (place, register) in [rdi, rsi, rdx, r11].into_iter().enumerate() {
-        code.mov(ptr(rsp + 8 * place), register)?;
-    }
-    Ok(())
-}
-
-fn write_restore(code: &mut CodeAssembler) -> Result<(), IcedError> {
-    for (place, register) in [rdi, rsi, rdx, r11].into_iter().enumerate() {
-        code.mov(register, ptr(rsp + 8 * place))?;
-    }
-    code.lea(rsp, ptr(rsp + FRAME))
-}
-
-/// Makes a system call of the stub's own.
-fn write_call(code: &mut CodeAssembler, number: libc::c_long) -> Result<(), IcedError> {
-    // Their numbers are small.
-    code.mov(eax, i32::try_from(number).unwrap_or(i32::MAX))?;
-    code.syscall()
-}
-
-/// Looks at the descriptor by `fstat(2)`. What is none fails in the real call.
-fn write_stat(
-    code: &mut CodeAssembler,
-    look: impl FnOnce(&mut CodeAssembler, CodeLabel) -> Result<(), IcedError>,
-) -> Result<CodeLabel, IcedError> {
-    write_question(code, |code, unmeant| {
-        code.lea(rsi, ptr(rsp + KEPT))?;
-        write_call(code, libc::SYS_fstat)?;
-        code.test(eax, eax)?;
-        code.jne(unmeant)?;
-        look(code, unmeant)
-    })
-}
-
-/// Compares what is at `rdi` with the beginning of a path; nothing behind the first difference is read.
-fn write_compare(
-    code: &mut CodeAssembler,
-    prefix: &[u8],
-    unmeant: CodeLabel,
-) -> Result<(), IcedError> {
-    let [mut text, mut behind] = [(); 2].map(|()| code.create_label());
-    code.lea(rsi, ptr(text))?;
-    // It is short.
-    code.mov(ecx, i32::try_from(prefix.len()).unwrap_or(i32::MAX))?;
-    code.repe().cmpsb()?;
-    code.jne(unmeant)?;
-    code.jmp(behind)?;
-    code.set_label(&mut text)?;
-    code.db(prefix)?;
-    code.set_label(&mut behind)?;
-    code.zero_bytes()
-}
-
-fn check(prefix: &[u8]) -> Result<(), StubError> {
-    let length = prefix.len();
-    if length == 0 || length > PREFIX_MAX {
-        return Err(StubError::Prefix { length });
-    }
-    Ok(())
-}
-
-/// Looks at a path that is given. That it can be read `access(2)` proves, which reads all of it.
-fn write_given_path(
-    code: &mut CodeAssembler,
-    argument: u8,
-    prefix: &[u8],
-) -> Result<CodeLabel, StubError> {
-    check(prefix)?;
-    let look = write_question(code, |code, unmeant| {
-        if argument == 1 {
-            code.mov(rdi, rsi)?;
-        }
-        code.mov(esi, libc::F_OK)?;
-        write_call(code, libc::SYS_access)?;
-        code.cmp(eax, -libc::EFAULT)?;
-        code.je(unmeant)?;
-        write_compare(code, prefix, unmeant)
-    })?;
-    Ok(look)
-}
-
-/// Looks at the path of a descriptor: as much of it as is compared.
-fn write_descriptor_path(code: &mut CodeAssembler, prefix: &[u8]) -> Result<CodeLabel, StubError> {
-    /// How long the path of a descriptor is at most, with its end: `/proc/self/fd/4294967295`.
-    const LINK: i32 = 32;
-    const DIRECTORY: &[u8; 16] = b"//proc/self//fd/";
-    check(prefix)?;
-    // Of one that is meant whole nothing may come behind it.
-    let text = prefix.strip_suffix(&[0]).unwrap_or(prefix);
-    let [room, length] = [prefix, text].map(|one| i32::try_from(one.len()).unwrap_or(i32::MAX));
-    let [low, high] = [0, 8].map(|at| {
-        let half = DIRECTORY[at..].first_chunk().copied().unwrap_or_default();
-        u64::from_le_bytes(half)
-    });
-    let look = write_question(code, |code, unmeant| {
-        // Its digits, from the last: behind them is the end, and before them comes the directory.
-        let mut digit = code.create_label();
-        code.mov(eax, edi)?;
-        code.lea(rsi, ptr(rsp + KEPT + LINK - 1))?;
-        code.mov(byte_ptr(rsi), 0)?;
-        code.set_label(&mut digit)?;
-        code.xor(edx, edx)?;
-        code.mov(ecx, 10)?;
-        code.div(ecx)?;
-        code.add(edx, i32::from(b'0'))?;
-        code.dec(rsi)?;
-        code.mov(byte_ptr(rsi), dl)?;
-        code.test(eax, eax)?;
-        code.jne(digit)?;
-        for half in [high, low] {
-            code.sub(rsi, 8)?;
-            code.mov(rax, half)?;
-            code.mov(qword_ptr(rsi), rax)?;
-        }
-        code.mov(rdi, rsi)?;
-        code.lea(rsi, ptr(rsp + KEPT + LINK))?;
-        code.mov(edx, room)?;
-        write_call(code, libc::SYS_readlink)?;
-        code.cmp(eax, length)?;
-        code.jne(unmeant)?;
-        code.lea(rdi, ptr(rsp + KEPT + LINK))?;
-        write_compare(code, text, unmeant)
-    })?;
-    Ok(look)
-}
-
 /// Writes how calls fail that are not made: on behind the call.
 fn write_failures(
     code: &mut CodeAssembler,
@@ -692,7 +519,7 @@ fn write_failures(
     let errno_of = |rule: &Rule| match rule.act {
         Act::Fail(errno) => Some(errno),
         Act::BreakPipe(_) => Some(EPIPE),
-        Act::FailAfter(_) | Act::Short | Act::Delay(_) => None,
+        Act::FailAfter(_) | Act::Short | Act::Delay(_) | Act::Skew(_) => None,
     };
     let errnos: BTreeSet<u16> = rules.iter().filter_map(errno_of).collect();
     let write = |errno: u16| {
@@ -777,6 +604,8 @@ fn write_act(
             code.set_label(&mut pause)?;
             code.dq(&[ns / 1_000_000_000, ns % 1_000_000_000])?;
         }
+        // That is written elsewhere, without dice.
+        Act::Skew(_) => code.jmp(go_on)?,
     }
     Ok(())
 }

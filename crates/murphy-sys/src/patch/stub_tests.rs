@@ -31,38 +31,38 @@ use crate::{arch, syscalls::Call};
 
 const PAGE: usize = 4096;
 /// What every call is made with but where it says otherwise.
-const SURE: u64 = 1 << 32;
-const NEVER: u64 = u64::MAX;
+pub(super) const SURE: u64 = 1 << 32;
+pub(super) const NEVER: u64 = u64::MAX;
 /// Where in the first page hits are counted.
-const COUNTS: u64 = 3968;
+const COUNTS: u64 = 3072;
 /// All that a call keeps, in the order in which they are filled and read.
 const KEPT: [AsmRegister64; 12] = [rbx, rbp, rdi, rsi, rdx, r8, r9, r10, r12, r13, r14, r15];
 /// The first of them that are arguments of calls.
-const FIRST: usize = 2;
+pub(super) const FIRST: usize = 2;
 /// How much below the stack pointer is the program's.
 const RED_ZONE: usize = 128;
 
 /// A page with a function that fills every register, comes to a site, and tells what is there afterwards; and a page for the
 /// stub.
-struct Patched {
+pub(super) struct Patched {
     pages: *mut u8,
     enter: usize,
 }
 
 /// What was there after a call.
-struct After {
-    result: i64,
-    kept: [u64; KEPT.len()],
+pub(super) struct After {
+    pub(super) result: i64,
+    pub(super) kept: [u64; KEPT.len()],
 }
 
 impl Patched {
     /// Makes a call by its number, patched with some rules.
-    fn new(number: libc::c_long, rules: &[Rule], deadline: u64) -> Self {
+    pub(super) fn new(number: libc::c_long, rules: &[Rule], deadline: u64) -> Self {
         Self::with(Some(number), rules, deadline)
     }
 
     /// The same where no number is known before: it is in `rax` already.
-    fn with(number: Option<libc::c_long>, rules: &[Rule], deadline: u64) -> Self {
+    pub(super) fn with(number: Option<libc::c_long>, rules: &[Rule], deadline: u64) -> Self {
         let all = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         // SAFETY: a new mapping, wherever the kernel wants it.
@@ -92,7 +92,7 @@ impl Patched {
         assert!(stub.bytes.starts_with(&MARK));
         assert_eq!((word(DEADLINE_AT), word(OWNER_AT)), (deadline, 5));
         assert_eq!(word(COUNTS_AT), at + COUNTS);
-        assert_eq!(word(RULES_AT), rules.len() as u64);
+        assert_eq!(word(RULES_AT) & u64::from(u32::MAX), rules.len() as u64);
         assert_eq!(word(CHANCES_AT), rules[0].chance);
         assert!(stub.bytes.len() <= PAGE);
         let mut patched = function.1;
@@ -107,31 +107,21 @@ impl Patched {
     }
 
     /// Makes the call.
-    fn call(&self, arguments: [u64; 3]) -> After {
+    pub(super) fn call(&self, arguments: [u64; 3]) -> After {
         self.call_number(arguments, 0)
     }
 
-    fn call_number(&self, arguments: [u64; 3], number: libc::c_long) -> After {
-        let mut filled: [u64; KEPT.len() + 1] =
-            std::array::from_fn(|place| 0x1234_5678_0000_0000 + place as u64);
-        filled[FIRST..FIRST + 3].copy_from_slice(&arguments);
-        filled[KEPT.len()] = number.cast_unsigned();
-        let mut told = [0_u64; KEPT.len() + 2];
-        // SAFETY: the function that was written there has this signature, and keeps what C wants to be kept.
-        let enter: extern "C" fn(*const u64, *mut u64) =
-            unsafe { transmute(self.pages.add(self.enter)) };
-        enter(filled.as_ptr(), told.as_mut_ptr());
-        let kept: [u64; KEPT.len()] = *told.first_chunk().expect("it is as long");
-        assert_eq!(kept[..], filled[..KEPT.len()], "a call keeps these");
-        assert_eq!(told[KEPT.len() + 1], 0, "what is below the stack is kept");
-        After {
-            result: told[KEPT.len()].cast_signed(),
-            kept,
-        }
+    pub(super) fn call_number(&self, arguments: [u64; 3], number: libc::c_long) -> After {
+        self.entry().call_number(arguments, number)
+    }
+
+    /// Where it is called, for any thread, as long as this lives.
+    pub(super) fn entry(&self) -> Entry {
+        Entry(self.pages.addr() + self.enter)
     }
 
     /// How often each rule has hit.
-    fn hits(&self, rules: usize) -> Vec<u64> {
+    pub(super) fn hits(&self, rules: usize) -> Vec<u64> {
         self.counts(rules)
             .into_iter()
             .map(|[hits, ..]| hits)
@@ -163,6 +153,31 @@ impl Patched {
             failed += u32::from(result < 0);
         }
         failed
+    }
+}
+
+/// Where a function of [`Patched`] begins.
+#[derive(Clone, Copy)]
+pub(super) struct Entry(usize);
+
+impl Entry {
+    /// Makes a call.
+    pub(super) fn call_number(self, arguments: [u64; 3], number: libc::c_long) -> After {
+        let mut filled: [u64; KEPT.len() + 1] =
+            std::array::from_fn(|place| 0x1234_5678_0000_0000 + place as u64);
+        filled[FIRST..FIRST + 3].copy_from_slice(&arguments);
+        filled[KEPT.len()] = number.cast_unsigned();
+        let mut told = [0_u64; KEPT.len() + 2];
+        // SAFETY: the function that was written there has this signature, and keeps what C wants to be kept.
+        let enter: extern "C" fn(*const u64, *mut u64) = unsafe { transmute(self.0 as *const u8) };
+        enter(filled.as_ptr(), told.as_mut_ptr());
+        let kept: [u64; KEPT.len()] = *told.first_chunk().expect("it is as long");
+        assert_eq!(kept[..], filled[..KEPT.len()], "a call keeps these");
+        assert_eq!(told[KEPT.len() + 1], 0, "what is below the stack is kept");
+        After {
+            result: told[KEPT.len()].cast_signed(),
+            kept,
+        }
     }
 }
 
@@ -219,7 +234,7 @@ fn function(number: Option<libc::c_long>, at: u64) -> (usize, Vec<u8>) {
     (0, write().expect("these are instructions"))
 }
 
-fn rule(call: libc::c_long, chance: u64, act: Act) -> Rule {
+pub(super) fn rule(call: libc::c_long, chance: u64, act: Act) -> Rule {
     Rule {
         call: u32::try_from(call).expect("it is small"),
         chance,
@@ -589,17 +604,85 @@ fn no_more_calls_fail_in_a_row_than_are_allowed() {
     assert_eq!(always, [true, true, true, false, true, true, true, false]);
 }
 
+/// A stub that fails `fstat` of descriptors, and tells whether one did.
+fn of_objects(pick: Pick, chance: u64) -> impl Fn(&fs::File) -> bool {
+    let mut rule = rule(libc::SYS_fsync, chance, errno(libc::EIO));
+    rule.pick = pick;
+    let patched = Patched::new(libc::SYS_fsync, &[rule], NEVER);
+    move |file| {
+        let descriptor = u64::from(file.as_raw_fd().cast_unsigned());
+        match patched.call([descriptor, 0, 0]).result {
+            0 => false,
+            result => {
+                assert_eq!(result, -i64::from(libc::EIO));
+                true
+            }
+        }
+    }
+}
+
+fn files<const N: usize>() -> [fs::File; N] {
+    std::array::from_fn(|_| tempfile::tempfile().expect("a file"))
+}
+
+#[test]
+fn what_was_hit_stays_broken() {
+    const FILES: usize = 60;
+    let files: [_; FILES] = files();
+    let fails = of_objects(Pick::Sticky, SURE / 8);
+    let mut broken = [false; FILES];
+    for _ in 0..400 {
+        for (file, broken) in files.iter().zip(&mut broken) {
+            let failed = fails(file);
+            assert!(failed || !*broken, "{file:?} is whole again");
+            *broken |= failed;
+        }
+    }
+    assert_eq!(broken, [true; FILES]);
+    // It is the file that is broken, not its number.
+    let again = files[0].try_clone().expect("a descriptor");
+    assert!(fails(&again));
+    let fresh: [_; 32] = self::files();
+    let is_hit = |(fresh, broken): (&fs::File, &fs::File)| {
+        let number = broken.as_raw_fd();
+        // SAFETY: the descriptor is of a file that is not used below.
+        assert_eq!(unsafe { libc::dup2(fresh.as_raw_fd(), number) }, number);
+        fails(broken)
+    };
+    let hits = fresh.iter().zip(&files).filter(|two| is_hit(*two)).count();
+    // Four standard deviations of an eighth of them.
+    assert!(hits <= 11, "new files are not broken yet: {hits}");
+}
+
+#[test]
+fn what_is_tried_again_passes() {
+    let [one, other] = files();
+    let fails = of_objects(Pick::Once, SURE);
+    let tried = |file| [fails(file), fails(file), fails(file), fails(file)];
+    assert_eq!(tried(&one), [true, false, true, false]);
+    assert_eq!(tried(&other), [true, false, true, false]);
+    let mixed = [&one, &other, &one, &other].map(&fails);
+    assert_eq!(mixed, [true, true, false, false]);
+    // Half of the files that have their turn, each of which has a second one.
+    let fails = of_objects(Pick::Once, SURE / 2);
+    let hits = (0..3000).filter(|_| fails(&one)).count();
+    assert!((1000 - 110..1000 + 110).contains(&hits), "{hits}");
+}
+
 #[test]
 fn what_is_to_be_remembered_needs_memory() {
     let mut rule = rule(libc::SYS_getppid, SURE, errno(libc::EIO));
-    rule.pick = Pick::AtMost(1);
     let lease = Lease {
         deadline: NEVER,
         owner: 0,
         seed: 0,
     };
-    let refused = Stub::write(0x1000, 0, &[], &[rule], lease, None);
-    assert!(matches!(refused, Err(StubError::NoMemory)));
+    for pick in [Pick::AtMost(1), Pick::Sticky, Pick::Once] {
+        rule.pick = pick;
+        let rules = std::slice::from_ref(&rule);
+        let refused = Stub::write(0x1000, 0, &[], rules, lease, None);
+        assert!(matches!(refused, Err(StubError::NoMemory)));
+    }
 }
 
 #[test]

@@ -175,6 +175,11 @@ impl Page {
         self.process
     }
 
+    /// Where the data of the hook are in its memory, or would be.
+    pub fn data_at(&self) -> u64 {
+        self.base + self.image.data_at as u64
+    }
+
     /// The page as it is now.
     pub fn bytes(&self) -> Result<Vec<u8>, PageError> {
         match self.memory.read(self.base, self.image.pristine.len()) {

@@ -1,5 +1,5 @@
 //! What it costs to count system calls, and to have some of them fail: a bare loop of calls beside the same under `strace` and `perf
-//! trace`, and a server of `PostgreSQL` that is recorded beside one that is not.
+//! trace`, servers that are recorded beside the same that are not, and what a recording of a day has in memory.
 //!
 //! A table on stdout, or one JSON object with `--json`. Everything measured against each other is measured in one run and in turn,
 //! because the machine is never quiet.
@@ -14,6 +14,7 @@
 mod figure;
 mod inject;
 mod load;
+mod memory;
 #[path = "../net/parts.rs"]
 mod parts;
 #[allow(dead_code, reason = "each bench uses its own part")]
@@ -40,11 +41,12 @@ const SETTLE: Duration = Duration::from_millis(300);
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-const PARTS: [Part<Lab>; 4] = [
+const PARTS: [Part<Lab>; 5] = [
     ("record", record::measure),
     ("inject", inject::measure),
     ("stop", inject::stop),
     ("load", load::measure),
+    ("memory", memory::measure),
 ];
 
 fn main() -> Outcome<()> {

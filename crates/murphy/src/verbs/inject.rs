@@ -5,7 +5,7 @@ mod conn;
 mod detach;
 mod net;
 mod process;
-mod syscall;
+pub mod syscall;
 mod time;
 
 pub use time::{How, skew_failure};

@@ -318,7 +318,7 @@ pub fn made(program: Program) -> (&'static [&'static str], &'static [&'static st
             ],
             &["getppid"],
         ),
-        Program::CallsGo => (
+        Program::CallsGo | Program::CallsGo119 => (
             &[
                 "pread64",
                 "write",

@@ -27,6 +27,8 @@ pub enum Program {
     CMusl,
     Rust,
     Go,
+    /// By the Go of Debian bookworm, where that is beside another.
+    Go119,
     Java,
     Python,
     Node,
@@ -48,6 +50,7 @@ pub enum Program {
     CallsMusl,
     CallsRust,
     CallsGo,
+    CallsGo119,
     CallsJava,
     CallsPython,
     CallsNode,
@@ -77,12 +80,13 @@ impl Program {
     ];
 
     /// Those that make calls.
-    pub const CALLING: [Self; 8] = [
+    pub const CALLING: [Self; 9] = [
         Self::Calls,
         Self::CallsStatic,
         Self::CallsMusl,
         Self::CallsRust,
         Self::CallsGo,
+        Self::CallsGo119,
         Self::CallsJava,
         Self::CallsPython,
         Self::CallsNode,
@@ -95,12 +99,14 @@ impl Program {
         let musl = "musl-gcc -O2 -pthread -static -o BUILT SOURCE";
         let rustc = "rustc --edition 2024 -O -o BUILT SOURCE";
         let go = "go build -buildvcs=false -o BUILT SOURCE";
+        let go119 = "/usr/lib/go-1.19/bin/go build -buildvcs=false -o BUILT SOURCE";
         match self {
             Self::C => recipe("clock.c", gcc, BUILT),
             Self::CStatic => recipe("clock.c", gcc_static, BUILT),
             Self::CMusl => recipe("clock.c", musl, BUILT),
             Self::Rust => recipe("clock.rs", rustc, BUILT),
             Self::Go => recipe("clock.go", go, BUILT),
+            Self::Go119 => recipe("clock.go", go119, BUILT),
             Self::Java => recipe(
                 "Clock.java",
                 "javac -d BUILT SOURCE",
@@ -118,6 +124,7 @@ impl Program {
             Self::CallsMusl => recipe("calls.c", musl, BUILT),
             Self::CallsRust => recipe("calls.rs", rustc, BUILT),
             Self::CallsGo => recipe("calls.go", go, BUILT),
+            Self::CallsGo119 => recipe("calls.go", go119, BUILT),
             Self::CallsJava => recipe(
                 "Calls.java",
                 "javac -d BUILT SOURCE",

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     fields::{self, Field, Holds},
-    model::{possible::Realism, rule::Class},
+    model::{Again, possible::Realism, rule::Class},
 };
 
 /// The field that says what the file is.
@@ -130,6 +130,16 @@ pub const MODEL: &[Field] = &[
         Holds::Count(1),
         "so many calls fail in a row at most",
     ),
+    Field::maybe(
+        "again",
+        Holds::OneOf(agains),
+        "what comes of a connection or file that was hit, when it is used again: it fails for good, or passes once; the same chance if absent",
+    ),
+    Field::maybe(
+        "force",
+        Holds::Boolean,
+        "injected although the call is guarded, as the runtimes of many languages end the program when it fails",
+    ),
     Field::maybe("reason", Holds::Text, "why it is on or off"),
     Field::maybe(
         "realism",
@@ -211,6 +221,10 @@ fn operations() -> Vec<&'static str> {
 
 fn kinds() -> Vec<&'static str> {
     Kind::ALL.iter().map(|one| one.name()).collect()
+}
+
+fn agains() -> Vec<&'static str> {
+    Again::ALL.map(Again::name).into()
 }
 
 fn classes() -> Vec<&'static str> {

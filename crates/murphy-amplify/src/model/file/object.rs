@@ -169,7 +169,8 @@ fn check(field: &Field, node: &Node) -> Result<(), Flaw> {
     }
     let found = match text(node) {
         Some(text) if is_said(text) => format!("{text:?}"),
-        _ => node.value.name().to_owned(),
+        Some(_) => "empty".to_owned(),
+        None => node.value.name().to_owned(),
     };
     let name = field.name;
     Err(node
@@ -178,7 +179,7 @@ fn check(field: &Field, node: &Node) -> Result<(), Flaw> {
 }
 
 fn is_said(text: &str) -> bool {
-    !text.is_empty()
+    !text.trim().is_empty()
 }
 
 fn text(node: &Node) -> Option<&str> {

@@ -1,11 +1,12 @@
 //! Models from YAML, as people have edited them: what is not what the fields say is an error with its line and column, and with what
 //! it may be.
 
-use std::{collections::BTreeSet, io::Read};
+use std::{collections::BTreeSet, fmt::Display, io::Read};
 
 use jiff::Timestamp;
+use murphy_fault::syscall::Rules;
 use murphy_sys::{
-    census::{Kind, Operation},
+    census::{Kind, Operation, calls_with, operations},
     syscalls::{Call, Errno},
 };
 
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::{
     model::{
-        Class, Combination, Model, Models, Natural, Realism, Rule, Source,
+        Again, Class, Combination, Model, Models, Natural, Realism, Rule, Source,
         possible::{self, Refusal},
     },
     nearest,
@@ -59,6 +60,7 @@ fn file(root: &Node) -> Result<Models, Flaw> {
     for one in file.objects("models", fields::MODEL)? {
         let model = model(&one)?;
         once(&mut names, &one)?;
+        check_injection(&model, &one)?;
         models.push(model);
     }
     let mut combinations = Vec::new();
@@ -77,9 +79,6 @@ fn file(root: &Node) -> Result<Models, Flaw> {
 /// That no other has its name.
 fn once(names: &mut BTreeSet<String>, one: &Object<'_>) -> Result<(), Flaw> {
     let (name, place) = one.text("name").unwrap_or_default();
-    if name.is_empty() {
-        return Err(place.flaw("a name of no letters"));
-    }
     if names.insert(name.to_owned()) {
         return Ok(());
     }
@@ -140,7 +139,8 @@ fn model(of: &Object<'_>) -> Result<Model, Flaw> {
     let key = key(of, call)?;
     let rate = of.number("rate").unwrap_or_default();
     let is_on = of.switch("inject").unwrap_or(true);
-    check_refusal(key, errno, is_on, errno_at)?;
+    let force = of.switch("force").unwrap_or(false);
+    check_refusal(key, errno, is_on, force, errno_at)?;
     if rate <= 0.0 && is_on {
         let problem = "a rate of 0 injects nothing; say one above it, or `inject: off`";
         return Err(of.place_of("rate").flaw(problem));
@@ -161,15 +161,23 @@ fn model(of: &Object<'_>) -> Result<Model, Flaw> {
         return Err(of.place_of("burst").flaw(problem));
     }
     let in_a_row = of.short_count("in_a_row")?;
-    if burst.is_some() && in_a_row.is_some() {
-        let problem = "`burst` and `in_a_row` exclude each other; leave one out";
-        return Err(of.place_of("in_a_row").flaw(problem));
+    let again = word("again").and_then(|word| named(&Again::ALL, Again::name, word));
+    let asked = [
+        ("burst", burst.is_some()),
+        ("in_a_row", in_a_row.is_some()),
+        ("again", again.is_some()),
+    ];
+    let mut asked = asked.into_iter().filter(|(_, is_asked)| *is_asked);
+    if let (Some((one, _)), Some((other, _))) = (asked.next(), asked.next()) {
+        let problem = format!("`{one}` and `{other}` exclude each other; leave one out");
+        return Err(of.place_of(other).flaw(problem));
     }
     Ok(Model {
         name: word("name").unwrap_or_default().to_owned(),
         key,
         errno,
         is_on,
+        force,
         reason: word("reason").unwrap_or_default().to_owned(),
         realism: realism.unwrap_or(Realism::Environmental),
         class: class.unwrap_or(Class::Sporadic),
@@ -177,6 +185,7 @@ fn model(of: &Object<'_>) -> Result<Model, Flaw> {
         amplification: of.number("amplification"),
         burst,
         in_a_row,
+        again,
         natural,
         calls_per_second: of.number("calls_per_second").unwrap_or_default(),
         score: of.number("score").unwrap_or_default(),
@@ -189,12 +198,38 @@ fn model(of: &Object<'_>) -> Result<Model, Flaw> {
 }
 
 /// That an error that is injected can be: one that is off may be anything.
-fn check_refusal(key: Key, errno: Errno, is_on: bool, place: Place) -> Result<(), Flaw> {
-    match possible::refusal(key, errno) {
-        Some(Refusal::Never(reason) | Refusal::Guarded(reason)) if is_on => Err(place.flaw(format!(
-            "{key} with {errno} cannot be injected: {reason} Choose another errno, or say `inject: off`"
-        ))),
-        _ => Ok(()),
+fn check_refusal(
+    key: Key,
+    errno: Errno,
+    is_on: bool,
+    force: bool,
+    place: Place,
+) -> Result<(), Flaw> {
+    let (reason, or) = match possible::refusal(key, errno) {
+        Some(Refusal::Never(reason)) if is_on => (reason, ""),
+        Some(Refusal::Guarded(reason)) if is_on && !force => (reason, ", or `force: true`"),
+        _ => return Ok(()),
+    };
+    Err(place.flaw(format!(
+        "{key} with {errno} cannot be injected: {reason} Choose another errno, or say `inject: off`{or}"
+    )))
+}
+
+/// That whoever injects takes it as it is: the kinds, and what comes of what was hit, are of descriptors.
+fn check_injection(model: &Model, of: &Object<'_>) -> Result<(), Flaw> {
+    let place = match (of.text("kind"), of.text("again")) {
+        (Some((_, place)), _) | (None, Some((_, place))) => place,
+        (None, None) => of.place_of("call"),
+    };
+    let refused = |error: &dyn Display| place.flaw(error.to_string());
+    if !model.is_on {
+        return Ok(());
+    }
+    let experiment = model.experiment(model.rate);
+    let specs = experiment.map_err(|error| refused(&error))?;
+    match Rules::of(&specs.specs(model.rate)) {
+        Err(error) => Err(refused(&error)),
+        Ok(_) => Ok(()),
     }
 }
 
@@ -202,7 +237,8 @@ fn key(of: &Object<'_>, call: Call) -> Result<Key, Flaw> {
     let operation = of.text("operation");
     let operation = operation.map(|(text, place)| {
         let read = text.parse::<Operation>();
-        read.map_err(|error| place.flaw(error.to_string()))
+        let read = read.map_err(|error| place.flaw(error.to_string()))?;
+        asked_of(call, read).map_err(|problem| place.flaw(problem))
     });
     let kind = of.text("kind");
     let kind = kind.map(|(text, place)| {
@@ -215,6 +251,25 @@ fn key(of: &Object<'_>, call: Call) -> Result<Key, Flaw> {
         kind: kind.transpose()?,
         nonblocking: of.switch("nonblocking"),
     })
+}
+
+/// That a call can be asked to do this.
+fn asked_of(call: Call, operation: Operation) -> Result<Operation, String> {
+    let own = operations(call);
+    if own.contains(&operation) {
+        return Ok(operation);
+    }
+    let calls: Vec<&str> = calls_with(operation).collect();
+    let own: Vec<&str> = own.iter().map(|one| one.name()).collect();
+    let of_call = if own.is_empty() {
+        "none, leave it out".to_owned()
+    } else {
+        own.join(", ")
+    };
+    Err(format!(
+        "{call} has no operation `{operation}`, which is of {}; of {call} there is {of_call}",
+        calls.join(", ")
+    ))
 }
 
 fn natural_of(of: &Object<'_>) -> Natural {

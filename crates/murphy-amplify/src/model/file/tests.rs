@@ -26,7 +26,7 @@ fn sample(rule: Rule) -> Models {
         series("read", TCP, Some(true), "ECONNRESET", &bursts),
         series("sendto", TCP, Some(true), "EPIPE", &some),
         series("accept4", TCP, Some(true), "EAGAIN", &[(49, 100); 60]),
-        series("openat", None, None, "EMFILE", &some),
+        series("openat", None, None, "EMFILE", &bursts),
         series("futex", None, None, "EFAULT", &some),
     ];
     let mut recorded = lines(&together(&all));
@@ -54,6 +54,7 @@ fn what_was_written_is_read_as_the_same() {
     for rule in [Rule::DEFAULT, every] {
         let made = sample(rule);
         assert!(made.models.iter().any(|one| one.burst.is_some()));
+        assert!(made.models.iter().any(|one| one.again.is_some()));
         assert!(made.combinations.len() >= 2);
         assert!(made.recording.as_ref().unwrap().cut.is_some());
         for realism in Realism::ALL {
@@ -93,8 +94,8 @@ fn a_file_has_the_fields_of_its_schema() {
         }
     }
     for field in tables.iter().copied().flatten() {
-        // Neither is told apart by the calls of the sample.
-        let is_told = !["operation"].contains(&field.name);
+        // The calls of the sample are not told apart by the one, and nobody asks for the other.
+        let is_told = !["operation", "force"].contains(&field.name);
         assert!(
             !is_told || written_fields.contains(field.name),
             "{}",
@@ -205,6 +206,11 @@ fn what_was_edited_wrongly_is_told_where_it_is_and_what_it_may_be() {
         ),
         (
             "burst: 3",
+            "burst: 3\n    again: passes",
+            "15:12: `burst` and `again` exclude each other",
+        ),
+        (
+            "burst: 3",
             "burst: 99999999999",
             "14:12: 99999999999 is more than",
         ),
@@ -227,6 +233,46 @@ fn what_was_edited_wrongly_is_told_where_it_is_and_what_it_may_be() {
             "errno: ENOSPC",
             "errno: ENOENT",
             "write is not known to fail with ENOENT, but with ",
+        ),
+        (
+            "inject: off\n    rate: 1\n    call: read\n    nonblocking: true",
+            "rate: 1\n    call: futex",
+            "18:12: futex with EAGAIN cannot be injected: futex is guarded, as ",
+        ),
+        (
+            "call: write\n    kind: file\n    errno: ENOSPC",
+            "call: openat\n    kind: file\n    errno: EMFILE",
+            "12:11: inject syscall: openat: --kind chooses by a descriptor",
+        ),
+        (
+            "call: write\n    kind: file\n    errno: ENOSPC\n    burst: 3",
+            "call: openat\n    errno: EMFILE\n    again: fails",
+            "13:12: inject syscall: openat: --sticky",
+        ),
+        (
+            "kind: file",
+            "operation: wait",
+            "12:16: write has no operation `wait`, which is of futex; of write there is none, leave it out",
+        ),
+        (
+            "nonblocking: true",
+            "operation: wait",
+            "19:16: read has no operation `wait`",
+        ),
+        (
+            "name: gone",
+            "name: ''",
+            "15:11: `name` is empty, expected a text",
+        ),
+        (
+            "name: gone",
+            "name: ' '",
+            "15:11: `name` is empty, expected a text",
+        ),
+        (
+            "name: gone",
+            "name:",
+            "15:9: `name` is empty, expected a text",
         ),
         (
             "kind: file",
@@ -304,6 +350,19 @@ fn what_was_edited_wrongly_is_told_where_it_is_and_what_it_may_be() {
             "{found}"
         );
     }
+    let guarded = SMALL.replace("call: read\n    nonblocking: true", "call: futex");
+    assert!(
+        read(guarded.as_bytes()).is_err(),
+        "it is on in the combination"
+    );
+    let forced = guarded.replace("errno: EAGAIN", "errno: EAGAIN\n    force: true");
+    let forced = read(forced.replace("inject: off", "inject: on").as_bytes()).unwrap();
+    assert!(forced.models[1].force);
+    assert_eq!(
+        read(text(&forced).as_bytes()).unwrap().models[1],
+        forced.models[1]
+    );
+    assert!(forced.models[1].experiment(0.1).unwrap().specs(0.5)[0].force);
     for (bytes, said) in [
         (&b""[..], "1:1: the file is empty"),
         (

@@ -131,7 +131,9 @@ fn model(text: &mut String, model: &Model) {
     line(text, 4, "errno", scalar(&model.errno.to_string()));
     maybe(text, "burst", model.burst);
     maybe(text, "in_a_row", model.in_a_row);
-    line(text, 4, "reason", scalar(&model.reason));
+    maybe(text, "again", model.again);
+    maybe(text, "force", model.force.then_some(true));
+    maybe(text, "reason", said(&model.reason));
     line(text, 4, "realism", model.realism);
     line(text, 4, "class", model.class);
     maybe(text, "amplification", model.amplification);
@@ -181,11 +183,16 @@ fn natural(text: &mut String, natural: &Natural) {
 fn combination(text: &mut String, combination: &Combination) {
     let _ = writeln!(text, "\n  - name: {}", scalar(&combination.name));
     line(text, 4, "inject", switch(combination.is_on));
-    line(text, 4, "reason", scalar(&combination.reason));
+    maybe(text, "reason", said(&combination.reason));
     text.push_str("    models:\n");
     for name in &combination.models {
         let _ = writeln!(text, "      - {}", scalar(name));
     }
+}
+
+/// A text, where there is one: a field that holds nothing is refused.
+fn said(text: &str) -> Option<String> {
+    (!text.trim().is_empty()).then(|| scalar(text))
 }
 
 fn switch(is_on: bool) -> &'static str {

@@ -140,6 +140,8 @@ pub fn parse(text: &str) -> Result<Node, Flaw> {
                 Some(Node {
                     place,
                     value: match style {
+                        // Where nothing stands the parser says this, as somebody may who means nothing.
+                        ScalarStyle::Plain if text == "~" => Value::Plain(String::new()),
                         ScalarStyle::Plain => Value::Plain(text),
                         _ => Value::Quoted(text),
                     },

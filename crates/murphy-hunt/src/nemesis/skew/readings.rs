@@ -163,6 +163,7 @@ mod tests {
             }],
             has_shown: true,
             others_ns: 0,
+            covered: None,
         }
     }
 

@@ -1,6 +1,11 @@
 //! Probes that run real programs, and leave nobody behind.
 
-use std::{fs, thread, time::Duration};
+use std::{
+    fs,
+    sync::atomic::AtomicBool,
+    thread,
+    time::{Duration, Instant},
+};
 
 use super::{PATIENCE, SHORT, failure, outcome, passed_with, prober};
 use crate::probe::{Outcome, Reason};
@@ -47,6 +52,15 @@ fn the_last_line_that_is_said_is_the_evidence() {
     assert_eq!(seen, (Reason::BadExit, "exit code 3: two".into()));
     let seen = failure(prober("sh:echo hm; sleep 60", Duration::from_secs(2)).look());
     assert_eq!(seen, (Reason::TimedOut, "killed after 2s: hm".into()));
+}
+
+#[test]
+fn a_program_that_nobody_waits_for_any_more_is_killed() {
+    let began = Instant::now();
+    let is_over = AtomicBool::new(true);
+    let look = prober("sh:sleep 50; exit 0", PATIENCE).look_unless(&is_over);
+    assert_eq!(failure(look).0, Reason::TimedOut);
+    assert!(began.elapsed() < Duration::from_secs(20));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! `murphy amplify` makes the errors that a program really meets more frequent, and reports what it survives.
 
+mod asked;
+mod kept;
 mod metrics;
 mod model;
 mod model_table;

@@ -1,7 +1,7 @@
 //! `murphy amplify model` makes models of a recording: which errors are to be injected, and how often.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, Read, Write},
     path::{Path, PathBuf},
     time::Duration,
@@ -28,6 +28,7 @@ Examples:
   murphy amplify model errors.jsonl -o models.yaml         the same as a file to edit, for `murphy amplify run`
   murphy amplify model errors.jsonl --fixed 10% --factor 2 -o models.yaml
   murphy amplify model errors.jsonl --inject environmental -o models.yaml
+  murphy amplify model errors.jsonl -o - | less            the file on standard output
   murphy amplify model errors.jsonl --json                 the models as JSON, on standard output
 
 An error is sporadic if its rate never exceeds --threshold: it is injected at --fixed. Of the others those whose rates have a
@@ -38,7 +39,8 @@ pub struct ModelArgs {
     #[arg(value_name = "FILE")]
     pub recording: PathBuf,
 
-    /// Where the models go, for `murphy amplify run`; a file that is there is not overwritten.
+    /// Where the models go, for `murphy amplify run`; a file that is there is not overwritten. `-` is standard output, where the table
+    /// then is not.
     #[arg(short, long = "out", value_name = "FILE")]
     pub out: Option<PathBuf>,
 
@@ -138,10 +140,27 @@ impl ModelArgs {
 /// Makes them.
 pub fn run(args: &ModelArgs, json: bool) -> Result<Exit, Failure> {
     let options = args.options()?;
+    let is_to_stdout = args.out.as_deref() == Some(Path::new("-"));
+    if json && is_to_stdout {
+        return Err(Failure::input(
+            "model with --json and `-o -`: standard output has room for one of the two; name a file with -o",
+        ));
+    }
     let name = args.recording.display().to_string();
     let recording = read(&args.recording, &name)?;
     warn(&recording, &name);
     let models = models(&recording, &options).map_err(Failure::input)?;
+    if is_to_stdout {
+        match io::stdout().write_all(file::text(&models).as_bytes()) {
+            // Whoever wanted to see only the beginning has seen it.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                return Err(Failure::machine(format!("write standard output: {error}")));
+            }
+            _ => {}
+        }
+        next(&models, args.out.as_deref());
+        return Ok(Exit::Held);
+    }
     if let Some(path) = &args.out {
         write(&models, path)?;
     }
@@ -217,8 +236,12 @@ fn write(models: &Models, path: &Path) -> Result<(), Failure> {
         Failure::machine(format!("write {}: {what}", path.display()))
     };
     let mut file = File::create_new(path).map_err(failed)?;
-    file.write_all(file::text(models).as_bytes())
-        .map_err(failed)
+    let written = file.write_all(file::text(models).as_bytes());
+    written.map_err(|error| {
+        // Half of the models would be taken for all of them.
+        let _ = fs::remove_file(path);
+        failed(error)
+    })
 }
 
 fn next(models: &Models, out: Option<&Path>) {
@@ -226,6 +249,7 @@ fn next(models: &Models, out: Option<&Path>) {
     let off = models.models.len() as u64 - on;
     let counts = format!("{} on, {} off", plural(on, "model"), grouped(off));
     output::note(&match out {
+        Some(path) if path == Path::new("-") => counts,
         Some(path) if on > 0 => format!(
             "{counts} in {}; next: murphy amplify run {}",
             path.display(),

@@ -3,18 +3,20 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
-    thread::sleep,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use clap::Args;
 use murphy_fault::span::Span;
 use murphy_run::probe::{Figures, Pace, Probe, Prober, Tally, Watch};
+use murphy_sys::signal::Interrupts;
 
 use crate::{exit::Failure, output};
 
 /// How often each probe looks before anything is attached.
 const LOOKS_BEFORE: u32 = 20;
+/// And for how long, at most.
+const BEFORE_MAX: Duration = Duration::from_secs(10);
 
 /// Which probes, and how often they look.
 #[derive(Debug, Args)]
@@ -49,26 +51,53 @@ pub struct Probing {
     before: Vec<Figures>,
 }
 
+/// That no two probes have one name: nobody could tell what each saw.
+pub fn differently_named(probes: &[Probe]) -> Result<(), Failure> {
+    for (place, probe) in probes.iter().enumerate() {
+        let name = probe.name();
+        if probes[..place].iter().any(|other| other.name() == name) {
+            return Err(Failure::input(format!(
+                "amplify: two --probe are called {name:?}; give each its own name, such as `--probe other={}`",
+                probe.kind()
+            )));
+        }
+    }
+    Ok(())
+}
+
 impl ProbingArgs {
     /// How often, and how long.
     pub fn pace(&self) -> Result<Pace, Failure> {
         Pace::new(self.probe_every.0, self.probe_limit.0).map_err(Failure::input)
     }
 
-    /// How each is before anything is done: its latencies are held against those that come.
-    pub fn before(&self) -> Result<Vec<Figures>, Failure> {
+    /// How each is before anything is done: its latencies are held against those that come. None where somebody has ended it
+    /// meanwhile.
+    pub fn before(&self, interrupts: &Interrupts) -> Result<Option<Vec<Figures>>, Failure> {
+        differently_named(&self.probes)?;
         let pace = self.pace()?;
         let mut all = Vec::new();
         for probe in &self.probes {
             let mut prober = Prober::new(probe, pace.limit()).map_err(Failure::machine)?;
             let mut tally = Tally::new();
+            let began = Instant::now();
             for _ in 0..LOOKS_BEFORE {
                 tally.add(&prober.look());
-                sleep(pace.every().min(Duration::from_millis(100)));
+                let pause = pace.every().min(Duration::from_millis(100));
+                let is_ended = interrupts.wait(pause);
+                if is_ended
+                    .map_err(|error| Failure::machine(format!("listen for Ctrl-C: {error}")))?
+                {
+                    return Ok(None);
+                }
+                // Looks that take long are fewer, and say as much.
+                if began.elapsed() > BEFORE_MAX {
+                    break;
+                }
             }
             all.push(tally.figures());
         }
-        Ok(all)
+        Ok(Some(all))
     }
 
     /// Begins; none without probes.
@@ -134,5 +163,26 @@ impl Probing {
             ));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_probes_of_one_name_are_refused_by_that_name() {
+        let probes = |texts: &[&str]| -> Vec<Probe> {
+            texts.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        let apart = probes(&["up=tcp:127.0.0.1:1", "tcp:127.0.0.1:1"]);
+        assert_eq!(differently_named(&apart), Ok(()));
+        for twice in [
+            ["up=tcp:127.0.0.1:1", "up=tcp:127.0.0.1:2"],
+            ["tcp:127.0.0.1:1", "tcp:127.0.0.1:1"],
+        ] {
+            let refused = differently_named(&probes(&twice)).unwrap_err();
+            assert!(refused.message.contains("--probe"), "{}", refused.message);
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::{
     fs::File,
     io::{self, BufWriter, IsTerminal, Write, stdout},
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -65,7 +65,8 @@ pub struct RecordArgs {
     #[arg(long, value_name = "UNIT", value_enum, default_value_t = LatencyUnit::Us, requires = "latency")]
     pub latency_unit: LatencyUnit,
 
-    /// Where the recording goes, for `murphy amplify model`; a file that is there is not overwritten.
+    /// Where the recording goes, for `murphy amplify model`; a file that is there is not overwritten. `-` is standard output, where
+    /// the table then is not.
     #[arg(short, long = "out", value_name = "FILE")]
     pub out: Option<PathBuf>,
 
@@ -152,6 +153,10 @@ impl RecordArgs {
         )
     }
 
+    fn is_to_stdout(&self) -> bool {
+        self.out.as_deref() == Some(Path::new("-"))
+    }
+
     fn unit(&self) -> Option<Unit> {
         self.latency.then_some(match self.latency_unit {
             LatencyUnit::Ms => Unit::Milliseconds,
@@ -166,18 +171,26 @@ type Lines = Writer<Box<dyn Write>>;
 /// Records.
 pub fn run(args: &RecordArgs, json: bool) -> Result<Exit, Failure> {
     let (spec, lasts) = (args.spec()?, args.lasts()?);
+    check_out(args)?;
     let interrupts = interrupts()?;
     let target = args.find()?;
     say_left_out(&target);
-    let before = args.probing.before()?;
+    let Some(before) = args.probing.before(&interrupts)? else {
+        return Err(Failure {
+            exit: Exit::Undecided,
+            message: "begin to record: it was interrupted".into(),
+            hint: None,
+        });
+    };
     let mut recorder = Recorder::begin(&target, spec).map_err(failure)?;
     let probing = args.probing.begin(before)?;
-    let mut writers = open(args, json)?;
     let scraped = args.prometheus.map(|at| {
         // What came of the last interval is how things are until the next one is over, and a little longer.
         Scraped::listen(at, 2 * args.interval.0 + Duration::from_secs(5))
     });
     let scraped = scraped.transpose().map_err(Failure::machine)?;
+    // Behind all that can be refused: a file that has nothing is in the way the next time.
+    let mut writers = open(args, json)?;
     let mut totals = Totals::new(args.latency);
     if let Some(scraped) = &scraped {
         scraped.say(json);
@@ -188,16 +201,18 @@ pub fn run(args: &RecordArgs, json: bool) -> Result<Exit, Failure> {
     let mut table = Table::new(args.unit());
     let mut intervals = 0;
     loop {
-        let is_end = wait(&mut recorder, &interrupts, until)?;
+        let mut is_end = wait(&mut recorder, &interrupts, until)?;
         // What is left of a last interval that was cut short tells rates no less.
         let interval = recorder.close().map_err(failure)?;
         let cost = recorder.cost();
         let probes = probing.as_ref().map(Probing::take).unwrap_or_default();
-        for writer in &mut writers {
-            writer
-                .interval(&interval, &probes, &cost)
-                .map_err(not_written(args))?;
-        }
+        let readers = writers.len();
+        write(&mut writers, |writer| {
+            writer.interval(&interval, &probes, &cost)
+        })
+        .map_err(not_written(args))?;
+        // Whoever was the only one to read it has seen enough.
+        is_end |= writers.is_empty() && readers > 0;
         if let Some(scraped) = &scraped {
             totals.take(&interval, &probes, &cost);
             let totals = totals.clone();
@@ -205,7 +220,7 @@ pub fn run(args: &RecordArgs, json: bool) -> Result<Exit, Failure> {
         }
         table.take(&interval);
         intervals += 1;
-        if !json {
+        if !json && !args.is_to_stdout() {
             show(args, &table, &interval);
         }
         if is_end {
@@ -219,6 +234,7 @@ pub fn run(args: &RecordArgs, json: bool) -> Result<Exit, Failure> {
             output::plural(intervals, "interval"),
             args.interval,
             match &args.out {
+                Some(_) if args.is_to_stdout() => String::new(),
                 Some(path) => format!(
                     " in {}; next: murphy amplify model {}",
                     path.display(),
@@ -279,21 +295,52 @@ fn show(args: &RecordArgs, table: &Table, interval: &Interval) {
     });
 }
 
+/// Has each do something; one whose reader has gone (a closed pipe) is let go.
+fn write(
+    writers: &mut Vec<Lines>,
+    mut what: impl FnMut(&mut Lines) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut failed = Ok(());
+    writers.retain_mut(|writer| match what(writer) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => false,
+        Err(error) => {
+            failed = Err(error);
+            true
+        }
+        Ok(()) => true,
+    });
+    failed
+}
+
+/// That nothing is where the recording is to go: told before anything is looked at.
+fn check_out(args: &RecordArgs) -> Result<(), Failure> {
+    match &args.out {
+        Some(path) if !args.is_to_stdout() && path.symlink_metadata().is_ok() => {
+            Err(is_there(path))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_there(path: &Path) -> Failure {
+    Failure::machine(format!(
+        "write {}: it is there already; say another name",
+        path.display()
+    ))
+}
+
 /// The file, and standard output.
 fn open(args: &RecordArgs, json: bool) -> Result<Vec<Lines>, Failure> {
     let header = args.header();
     let mut into: Vec<Box<dyn Write>> = Vec::new();
-    if let Some(path) = &args.out {
-        let file = File::create_new(path).map_err(|error| {
-            let what = match error.kind() {
-                io::ErrorKind::AlreadyExists => "it is there already; say another name".to_owned(),
-                _ => error.to_string(),
-            };
-            Failure::machine(format!("write {}: {what}", path.display()))
+    if let Some(path) = args.out.as_ref().filter(|_| !args.is_to_stdout()) {
+        let file = File::create_new(path).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => is_there(path),
+            _ => not_written(args)(error),
         })?;
         into.push(Box::new(BufWriter::new(file)));
     }
-    if json {
+    if json || args.is_to_stdout() {
         into.push(Box::new(stdout()));
     }
     let begin = |into| Writer::begin(into, &header).map_err(not_written(args));
@@ -301,10 +348,12 @@ fn open(args: &RecordArgs, json: bool) -> Result<Vec<Lines>, Failure> {
 }
 
 fn not_written(args: &RecordArgs) -> impl Fn(io::Error) -> Failure {
-    let path = args.out.clone();
+    let path = &args.out;
     move |error| {
-        let path = path.as_ref().map(|path| path.display().to_string());
-        let path = path.unwrap_or_else(|| "the recording".to_owned());
+        let path = path.clone();
+        let path = path.filter(|path| path != Path::new("-"));
+        let path = path.map(|path| path.display().to_string());
+        let path = path.unwrap_or_else(|| "standard output".to_owned());
         Failure::machine(format!("write {path}: {error}"))
     }
 }

@@ -3,10 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use murphy_amplify::report::{
-    self, Report, ReportError,
-    compared::{Change, Comparison},
-    junit, page, text,
+use murphy_amplify::{
+    campaign::{search::Breaking, verdict::Verdict},
+    report::{
+        self, Report, ReportError,
+        compared::{Change, Comparison},
+        junit, page, text,
+    },
 };
 use serde_json::json;
 
@@ -87,14 +90,9 @@ fn compared(comparison: &Comparison) -> String {
             Change::New => "new",
             Change::Gone => "not tried again",
         };
-        let side = |verdict: Option<_>, rate: Option<f64>| {
-            let verdict = verdict.map_or(
-                "–".to_owned(),
-                |verdict: murphy_amplify::campaign::verdict::Verdict| verdict.to_string(),
-            );
-            rate.map_or(verdict.clone(), |rate| {
-                format!("{verdict} from {} on", text::figure(rate))
-            })
+        let side = |verdict: Option<Verdict>, breaking: Option<Breaking>| {
+            let verdict = verdict.map_or("–".to_owned(), |verdict| verdict.to_string());
+            verdict + &breaking.map_or(String::new(), text::from)
         };
         lines.push(format!(
             "{change}: {}: {} → {}",

@@ -3,10 +3,9 @@
 use std::{
     cell::RefCell,
     ffi::OsString,
-    fs::{self, File},
-    io::{BufRead, BufReader, Write},
+    fs::File,
     path::{Path, PathBuf},
-    str::FromStr,
+    process::Command,
     time::Instant,
 };
 
@@ -14,35 +13,46 @@ use clap::Args;
 use murphy_amplify::{
     campaign::{
         effect::Tolerance,
-        experiment::{Experiment, Natural, Part},
-        row::{self, Limits, Made, Purpose, Row, Trials, Tried},
-        subject::{Plan, Subject},
-        trial::{Looks, Phases, Stage, TrialError},
+        experiment::Experiment,
+        patience::{Ended, Patience},
+        row::{self, Limits, Made, Row, Tried},
+        search::Rates,
+        subject::{Plan, Restart, Subject},
+        trial::{Phases, Stage, TrialError},
+        validation::Validation,
         verdict::Verdict,
         watching::Watching,
     },
-    model,
-    report::{self, CAMPAIGN, Campaign, ROWS, Report, text},
+    report::{self, Campaign, ROWS, Report, text},
 };
 use murphy_fault::{
     injector::Injector,
     process::{Launched, Output, Start},
     ratio::Ratio,
     span::{Span, Until},
-    syscall::{Calls, Kind, Pick, Rules, spec::errno},
+    syscall::Engine,
 };
 use murphy_run::{
-    probe::{Pace, Probe},
+    probe::{LIMIT_MAX, Pace, Probe},
     request::Machine,
 };
-use murphy_sys::{clock::realtime_ns, syscalls::Errno};
+use murphy_sys::clock::realtime_ns;
 use murphy_target::Selector;
 use serde_json::json;
 
+use super::{
+    asked::{AgainArg, Asked},
+    kept::{Folder, Kept, RESTART_LOG, TARGET_LOG, WORKLOAD_LOG, words_of},
+    probing::differently_named,
+    report::drawn,
+};
 use crate::{
     exit::{Exit, Failure},
-    output::{self, grouped},
-    verbs::{amplify::report::drawn, inject::aim::interrupts, injector},
+    output,
+    verbs::{
+        inject::{aim::interrupts, syscall::engines},
+        injector,
+    },
 };
 
 /// Arguments of `murphy amplify run`.
@@ -62,7 +72,7 @@ Each trial is: all well, a baseline, a control with nothing injected, the inject
 What breaks is tried again. More: docs/amplify.md")]
 pub struct RunArgs {
     /// The models of a recording, each tried up to its own rate (docs/amplify-models.md).
-    #[arg(value_name = "MODELS", required_unless_present = "errors", conflicts_with_all = ["errors", "cap"])]
+    #[arg(value_name = "MODELS", required_unless_present = "errors", conflicts_with_all = ["errors", "cap", "again"])]
     pub models: Option<PathBuf>,
 
     /// Of the models only those of this name, whether they are on or not; repeatable.
@@ -94,13 +104,35 @@ pub struct RunArgs {
     #[arg(long, value_name = "PROBE")]
     pub validate: Option<Probe>,
 
-    /// A command that gives the target work, words of a shell; it is started again when it ends.
+    /// How long a look of that may take, 1m at most; one that takes longer says nothing.
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "10s",
+        requires = "validate"
+    )]
+    pub validate_limit: Span,
+
+    /// A command that gives the target work, words of a shell; it is started again when it ends, and ended with the campaign.
     #[arg(long, value_name = "COMMAND")]
     pub workload: Option<String>,
 
     /// What starts the target again when it has ended, words of a shell. A command behind `--` is started again by itself.
     #[arg(long, value_name = "COMMAND", requires = "targets")]
     pub restart: Option<String>,
+
+    /// How long that may take: what is not over by then is killed.
+    #[arg(long, value_name = "TIME", default_value = "2m", requires = "restart")]
+    pub restart_limit: Span,
+
+    /// Inject into guarded calls, too: futex, clone, mmap and others, of which the runtimes of many languages expect no error. In a
+    /// file each model says so itself.
+    #[arg(long, conflicts_with = "models")]
+    pub force: bool,
+
+    /// Only this rate, and no search for another.
+    #[arg(long, value_name = "RATE", conflicts_with_all = ["first", "up_to"])]
+    pub rate: Option<Ratio>,
 
     /// The rate to begin with: how many of all such calls fail, by nature or not. A model begins at twice its natural rate
     /// where that is more.
@@ -111,10 +143,22 @@ pub struct RunArgs {
     #[arg(long, value_name = "RATE")]
     pub up_to: Option<Ratio>,
 
+    /// Only at the highest rate of each, and no search for where it breaks: a look at many errors in little time.
+    #[arg(long, conflicts_with_all = ["rate", "first"])]
+    pub no_search: bool,
+
     /// No more than so many calls in a row are hit, 0 for any number: 10 of EAGAIN and EINTR, which programs answer by trying
     /// again at once.
     #[arg(long, value_name = "N")]
     pub cap: Option<u32>,
+
+    /// What comes of a connection or file that was hit, when it is used again [default: what ends a connection fails for good, what
+    /// could not be written by fsync passes, anything else is either].
+    #[arg(long, value_name = "WHAT", conflicts_with = "cap")]
+    pub again: Option<AgainArg>,
+
+    #[arg(long, value_name = "ENGINE", default_value_t = Engine::Patch, help = engines())]
+    pub engine: Engine,
 
     /// How long nothing is attached.
     #[arg(long, value_name = "TIME", default_value = "15s")]
@@ -152,7 +196,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub replays: u32,
 
-    /// How long all of it may take; what is not done by then is inconclusive.
+    /// How long all of it may take: the trial that is under way then is cut short, and what is not known by then is inconclusive.
     #[arg(long, value_name = "TIME")]
     pub budget: Option<Span>,
 
@@ -169,151 +213,45 @@ pub struct RunArgs {
     pub command: Vec<OsString>,
 }
 
-/// An error, as it is asked for.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Asked {
-    calls: Calls,
-    kinds: Vec<Kind>,
-    errno: Errno,
-}
-
-impl FromStr for Asked {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (what, errno_name) = text
-            .split_once('=')
-            .ok_or("say CALL=ERRNO, such as write=ENOSPC, or read/socket=ECONNRESET")?;
-        let (calls, kinds) = what
-            .split_once('/')
-            .map_or((what, None), |(calls, kind)| (calls, Some(kind)));
-        Ok(Self {
-            calls: calls.parse().map_err(|error| format!("{error}"))?,
-            kinds: kinds
-                .map(|kind| kind.parse().map_err(|error| format!("{error}")))
-                .into_iter()
-                .collect::<Result<_, _>>()?,
-            errno: errno(errno_name).map_err(|error| error.to_string())?,
-        })
-    }
-}
-
 impl RunArgs {
-    fn experiments(&self) -> Result<Vec<Experiment>, Failure> {
-        let all = match &self.models {
-            Some(path) => self.modelled(path)?,
-            None => self.errors.iter().map(|asked| self.asked(asked)).collect(),
-        };
-        for (place, one) in all.iter().enumerate() {
-            // What no kernel says, and what no program survives, is refused before anything is touched.
-            let specs = one.specs(one.up_to);
-            if specs.is_empty() {
-                return Err(Failure::input(format!(
-                    "amplify: {} comes as often by nature as it would be injected: there is nothing to amplify",
-                    one.name
-                )));
-            }
-            Rules::of(&specs).map_err(|error| {
-                Failure::input(match self.models {
-                    Some(_) => format!("{}: {error}", one.name),
-                    None => error.to_string(),
-                })
-            })?;
-            if all[..place].iter().any(|other| other.name == one.name) {
-                return Err(Failure::input(format!(
-                    "amplify: --error {} is there twice",
-                    one.name
-                )));
-            }
-        }
-        Ok(all)
+    fn pace(&self) -> Result<Pace, Failure> {
+        Pace::new(self.probe_every.0, self.probe_limit.0).map_err(Failure::input)
     }
 
-    fn asked(&self, asked: &Asked) -> Experiment {
-        let kind = asked.kinds.first();
-        let kinds = kind.map_or(String::new(), |kind| format!("/{kind}"));
-        Experiment {
-            name: format!("{}{kinds}={}", asked.calls, asked.errno),
-            parts: vec![Part {
-                calls: asked.calls.clone(),
-                errno: asked.errno,
-                kinds: asked.kinds.clone(),
-                natural: Natural::default(),
-                weight: 1.0,
-                pick: self.cap(asked.errno).map_or(Pick::Each, Pick::AtMost),
-            }],
-            first: self.first.get(),
-            up_to: self.up_to.map_or(1.0, Ratio::get),
-        }
-    }
-
-    fn cap(&self, errno: Errno) -> Option<u32> {
-        let default = model::is_answered_at_once(errno).then_some(model::Rule::DEFAULT.in_a_row);
-        self.cap.or(default).filter(|cap| *cap > 0)
-    }
-
-    /// The experiments of a file with models, in its order; combinations behind them.
-    fn modelled(&self, path: &Path) -> Result<Vec<Experiment>, Failure> {
-        let refused = |error: &dyn std::fmt::Display| {
-            Failure::input(format!("read {}: {error}", path.display()))
-        };
-        let file = File::open(path).map_err(|error| refused(&error))?;
-        let models = model::file::read(BufReader::new(file)).map_err(|error| refused(&error))?;
-        let is_meant = |name: &str, is_on: bool| {
-            if self.only.is_empty() {
-                is_on
+    fn limits(&self) -> Limits {
+        Limits {
+            repeats: self.repeats.max(1),
+            replays: self.replays,
+            rates: if self.rate.is_some() || self.no_search {
+                Rates::First
             } else {
-                self.only.iter().any(|only| only == name)
-            }
+                Rates::Searched
+            },
+        }
+    }
+
+    fn tolerance(&self) -> Tolerance {
+        Tolerance {
+            failed: self.tolerance.get(),
+            slower: self.slower,
+        }
+    }
+
+    /// What is said where somebody has ended it.
+    fn interrupted(&self, trials: u64) -> Failure {
+        let hint = match &self.out {
+            Some(out) => format!("the same command, which goes on in {}", out.display()),
+            None => "--out DIR, which keeps what was tried for another time".into(),
         };
-        let first = self.first.get();
-        let mut all = Vec::new();
-        for one in models
-            .models
-            .iter()
-            .filter(|one| is_meant(&one.name, one.is_on))
-        {
-            all.push(one.experiment(first).map_err(|error| refused(&error))?);
+        let made = match trials {
+            0 => "before the first trial was over".to_owned(),
+            made => format!("after {}", output::plural(made, "trial")),
+        };
+        Failure {
+            exit: Exit::Undecided,
+            message: format!("{} {made}", Ended::Interrupted),
+            hint: Some(hint),
         }
-        for one in models
-            .combinations
-            .iter()
-            .filter(|one| is_meant(&one.name, one.is_on))
-        {
-            let experiment = models.together(one, first).ok_or_else(|| {
-                refused(&format!(
-                    "the combination {} names a model that is not there",
-                    one.name
-                ))
-            })?;
-            all.push(experiment.map_err(|error| refused(&error))?);
-        }
-        if let Some(unknown) = self
-            .only
-            .iter()
-            .find(|only| all.iter().all(|one| one.name != **only))
-        {
-            let names = models.models.iter().map(|one| one.name.as_str());
-            let names: Vec<&str> = names
-                .chain(models.combinations.iter().map(|one| one.name.as_str()))
-                .collect();
-            return Err(refused(&format!(
-                "there is no {unknown}; there are {}",
-                names.join(", ")
-            )));
-        }
-        if all.is_empty() {
-            return Err(refused(
-                &"no model is on; set `inject: on`, or name one with --only",
-            ));
-        }
-        if let Some(up_to) = self.up_to {
-            for one in &mut all {
-                one.up_to = up_to.get();
-                one.first = one.first.min(one.up_to);
-            }
-        }
-        Ok(all)
     }
 
     fn phases(&self) -> Phases {
@@ -330,11 +268,15 @@ impl RunArgs {
         match (self.targets.is_empty(), self.command.is_empty()) {
             (false, true) => Ok(Plan::Found {
                 targets: self.targets.clone(),
-                restart: self.restart.clone(),
+                restart: self.restart.clone().map(|command| Restart {
+                    command,
+                    limit: self.restart_limit.0,
+                    log: out.join(RESTART_LOG),
+                }),
             }),
             (true, false) => Ok(Plan::Launched {
                 argv: self.command.clone(),
-                log: out.join("target.log"),
+                log: out.join(TARGET_LOG),
             }),
             (true, true) => Err(Failure::input(
                 "amplify: name a target with -t, such as `-t pid:42`, or a command behind `--`",
@@ -351,7 +293,7 @@ impl RunArgs {
             return no("--only names models of a file, and none is given".into());
         }
         let up_to = self.up_to.unwrap_or(Ratio::nearest(1.0));
-        if self.first > up_to || self.first.is_zero() {
+        if !self.no_search && (self.first > up_to || self.first.is_zero()) {
             return no(format!(
                 "--first {} is to be above nothing, and not above --up-to {up_to}",
                 self.first
@@ -363,6 +305,22 @@ impl RunArgs {
                 self.slower
             ));
         }
+        if self.rate.is_some_and(Ratio::is_zero) {
+            return no("--rate 0% injects nothing; say one above it, such as 5%".into());
+        }
+        differently_named(&self.probes)?;
+        for (name, command) in [("--workload", &self.workload), ("--restart", &self.restart)] {
+            if let Some(command) = command {
+                can_be_read(name, command)?;
+            }
+        }
+        if self.validate_limit.0.is_zero() || self.validate_limit.0 > LIMIT_MAX {
+            return no(format!(
+                "--validate-limit {} is to be above nothing, and 1m at most",
+                self.validate_limit
+            ));
+        }
+        self.pace()?;
         let least = 10 * self.probe_every.0;
         for (name, time) in [
             ("--baseline", self.baseline),
@@ -380,165 +338,151 @@ impl RunArgs {
     }
 }
 
-/// Trials that are written down as they are made, and not made again.
-struct Kept<'a> {
-    made: Made<'a>,
-    earlier: Vec<Tried>,
-    into: File,
-    until: Option<Instant>,
-    json: bool,
-}
-
-impl Trials for Kept<'_> {
-    fn tried(
-        &mut self,
-        experiment: &Experiment,
-        rate: f64,
-        purpose: Purpose,
-        looks: &mut Looks,
-    ) -> Result<Tried, TrialError> {
-        let is_it = |one: &Tried| {
-            one.experiment == experiment.name
-                && one.rate.to_bits() == rate.to_bits()
-                && one.purpose == purpose
-        };
-        if let Some(place) = self.earlier.iter().position(is_it) {
-            return Ok(self.earlier.remove(place));
-        }
-        if self.until.is_some_and(|until| Instant::now() >= until) {
-            return Err(TrialError::OverBudget);
-        }
-        let tried = self.made.tried(experiment, rate, purpose, looks)?;
-        let mut line =
-            serde_json::to_vec(&tried).map_err(|error| TrialError::Kept(error.into()))?;
-        line.push(b'\n');
-        self.into.write_all(&line).map_err(TrialError::Kept)?;
-        say_tried(&tried, self.json);
-        Ok(tried)
-    }
-}
-
 /// Runs the campaign.
 pub fn run(args: &RunArgs, json: bool) -> Result<Exit, Failure> {
     args.check()?;
+    let until = args.budget.map(|span| Instant::now() + span.0);
     let experiments = args.experiments()?;
-    let pace = Pace::new(args.probe_every.0, args.probe_limit.0).map_err(Failure::input)?;
-    let (directory, _temporary) = folder(args)?;
-    let plan = args.plan(&directory)?;
-    let (campaign, earlier, into) = keep(args, &experiments, &directory)?;
+    args.engine.trial().map_err(Failure::machine)?;
+    let mut folder = Folder::open(args.out.as_deref())?;
+    let plan = args.plan(folder.path())?;
+    let (campaign, earlier) = folder.earlier(campaign(args, &experiments)?, args.seed)?;
     let interrupts = interrupts()?;
+    let patience = Patience {
+        interrupts: &interrupts,
+        until,
+    };
     let injector = injector()?;
-    let seed = campaign.seed;
     let mut subject = Subject::begin(plan, &injector).map_err(Failure::machine)?;
-    let workload = begin_workload(args, &injector, &directory);
-    let outcome = workload.and_then(|workload| {
-        let watching = Watching::begin(&args.probes, pace).map_err(Failure::machine)?;
-        let stage = Stage {
-            injector: &injector,
-            interrupts: &interrupts,
-            watching: &watching,
-            validation: args.validate.as_ref(),
-            phases: args.phases(),
-            tolerance: Tolerance {
-                failed: args.tolerance.get(),
-                slower: args.slower,
-            },
-            seed,
-            taking: RefCell::default(),
-        };
-        let mut trials = Kept {
-            made: Made {
-                stage: &stage,
-                subject: &mut subject,
-            },
-            earlier,
-            into,
-            until: args
-                .budget
-                .and_then(|span| Instant::now().checked_add(span.0)),
-            json,
-        };
-        let rows = all_rows(&mut trials, &experiments, args, json);
-        let ended = watching.end().map_err(Failure::machine);
-        let left = workload.map(Launched::end).unwrap_or_default();
-        if !left.is_empty() {
-            return Err(Failure::cleanup(left.join("; ")));
-        }
-        let rows = rows?;
-        ended?;
-        Ok(rows)
-    });
+    let mut scene = Scene {
+        args,
+        experiments: &experiments,
+        patience,
+        injector: &injector,
+        json,
+    };
+    let rows = scene.rows(&mut subject, &mut folder, &campaign, earlier);
     let left = subject.end();
     if !left.is_empty() {
         return Err(Failure::cleanup(left.join("; ")));
     }
     let report = Report {
         campaign,
-        rows: outcome?,
+        rows: rows?,
     };
-    let rows = serde_json::to_vec(&report.rows).map_err(Failure::machine)?;
-    report::write(&directory.join(ROWS), &rows).map_err(Failure::machine)?;
+    // It is said before it is written: a disk that is full by now hides nothing of it.
     if !json {
         output::line(&text::table(&report.rows));
     }
+    let rows = serde_json::to_vec(&report.rows).map_err(Failure::machine)?;
+    report::write(&folder.path().join(ROWS), &rows).map_err(Failure::machine)?;
     if args.out.is_some() {
-        let drawn = drawn(&report, None, &directory)?;
+        let drawn = drawn(&report, None, folder.path())?;
         if json {
             output::json(&json!({"event": "report", "report": drawn}));
         } else {
             output::note(&format!("report: {}", drawn.display()));
         }
     }
+    if until.is_some_and(|until| Instant::now() >= until) && args.out.is_some() {
+        output::note(&format!(
+            "murphy: the budget ended: the same command goes on in {}",
+            folder.path().display()
+        ));
+    }
     Ok(exit(&report.rows))
 }
 
-fn all_rows(
-    trials: &mut Kept<'_>,
-    experiments: &[Experiment],
-    args: &RunArgs,
+/// What a campaign is made with, beside its target.
+struct Scene<'a> {
+    args: &'a RunArgs,
+    experiments: &'a [Experiment],
+    patience: Patience<'a>,
+    injector: &'a Injector,
     json: bool,
-) -> Result<Vec<Row>, Failure> {
-    let limits = Limits {
-        repeats: args.repeats.max(1),
-        replays: args.replays,
-    };
-    let mut rows = Vec::new();
-    for experiment in experiments {
-        let row = row::run(trials, experiment, limits).map_err(Failure::machine)?;
-        if json {
-            output::json(&json!({"event": "row", "row": row}));
+}
+
+impl Scene<'_> {
+    /// Begins all that is needed, has all rows made, and ends it again.
+    fn rows(
+        &mut self,
+        subject: &mut Subject,
+        folder: &mut Folder,
+        campaign: &Campaign,
+        earlier: Vec<Tried>,
+    ) -> Result<Vec<Row>, Failure> {
+        let watching =
+            Watching::begin(&self.args.probes, self.args.pace()?).map_err(Failure::machine)?;
+        let workload = begin_workload(self.args, self.injector, folder.path());
+        let rows = workload.and_then(|workload| {
+            let into = folder.begin(campaign);
+            let rows = into
+                .and_then(|into| self.all_rows(subject, &watching, earlier, into, campaign.seed));
+            let left = workload.map(Launched::end).unwrap_or_default();
+            if left.is_empty() {
+                rows
+            } else {
+                Err(Failure::cleanup(left.join("; ")))
+            }
+        });
+        let ended = watching.end().map_err(Failure::machine);
+        let rows = rows?;
+        ended?;
+        Ok(rows)
+    }
+
+    fn all_rows(
+        &mut self,
+        subject: &mut Subject,
+        watching: &Watching,
+        earlier: Vec<Tried>,
+        (path, into): (PathBuf, File),
+        seed: u64,
+    ) -> Result<Vec<Row>, Failure> {
+        let args = self.args;
+        let stage = Stage {
+            injector: self.injector,
+            engine: args.engine,
+            patience: self.patience,
+            watching,
+            validation: args.validate.as_ref().map(|probe| Validation {
+                probe,
+                limit: args.validate_limit.0,
+            }),
+            phases: args.phases(),
+            tolerance: args.tolerance(),
+            seed,
+            taking: RefCell::default(),
+        };
+        let mut trials = Kept {
+            count: earlier.len() as u64,
+            made: Made {
+                stage: &stage,
+                subject,
+            },
+            earlier,
+            into,
+            path,
+            json: self.json,
+        };
+        let mut rows = Vec::new();
+        for experiment in self.experiments {
+            let row = row::run(&mut trials, experiment, args.limits());
+            let row = row.map_err(|error| match error {
+                TrialError::Ended(Ended::Interrupted) => args.interrupted(trials.count),
+                error => Failure::machine(error),
+            })?;
+            if self.json {
+                output::json(&json!({"event": "row", "row": row}));
+            }
+            rows.push(row);
         }
-        rows.push(row);
-    }
-    Ok(rows)
-}
-
-/// Where everything goes: what was asked for, or a folder that goes with the campaign.
-fn folder(args: &RunArgs) -> Result<(PathBuf, Option<Temporary>), Failure> {
-    let refused = |path: &Path, error: std::io::Error| {
-        Failure::machine(format!("make the folder {}: {error}", path.display()))
-    };
-    if let Some(path) = &args.out {
-        fs::create_dir_all(path).map_err(|error| refused(path, error))?;
-        return Ok((path.clone(), None));
-    }
-    let path = std::env::temp_dir().join(format!("murphy-amplify-{}", std::process::id()));
-    fs::create_dir(&path).map_err(|error| refused(&path, error))?;
-    Ok((path.clone(), Some(Temporary(path))))
-}
-
-/// A folder that nobody has asked for.
-struct Temporary(PathBuf);
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // What is left is in a place for such things.
-        let _ = fs::remove_dir_all(&self.0);
+        Ok(rows)
     }
 }
 
 /// What is asked for.
-fn campaign(args: &RunArgs, experiments: &[Experiment]) -> Campaign {
+fn campaign(args: &RunArgs, experiments: &[Experiment]) -> Result<Campaign, Failure> {
     let target = if args.targets.is_empty() {
         let words = args
             .command
@@ -549,7 +493,7 @@ fn campaign(args: &RunArgs, experiments: &[Experiment]) -> Campaign {
         let names: Vec<String> = args.targets.iter().map(ToString::to_string).collect();
         names.join(" ")
     };
-    Campaign {
+    Ok(Campaign {
         machine: Machine::this(env!("CARGO_PKG_VERSION")),
         started: jiff::Timestamp::now().to_string(),
         target,
@@ -557,12 +501,9 @@ fn campaign(args: &RunArgs, experiments: &[Experiment]) -> Campaign {
         validation: args.validate.as_ref().map(Probe::name),
         workload: args.workload.clone(),
         phases: args.phases(),
-        tolerance: Tolerance {
-            failed: args.tolerance.get(),
-            slower: args.slower,
-        },
+        tolerance: args.tolerance(),
         seed: args.seed.unwrap_or_else(realtime_ns),
-        words: words_of(std::env::args()),
+        words: words_of(std::env::args_os().map(|word| word.to_string_lossy().into_owned())),
         is_modelled: args.models.is_some(),
         asked: format!(
             "{:?}",
@@ -574,6 +515,8 @@ fn campaign(args: &RunArgs, experiments: &[Experiment]) -> Campaign {
                 &args.first,
                 &args.up_to,
                 &args.cap,
+                args.engine.name(),
+                args.limits().rates,
                 // What is looked at, and how closely.
                 (
                     args.targets
@@ -581,99 +524,31 @@ fn campaign(args: &RunArgs, experiments: &[Experiment]) -> Campaign {
                         .map(ToString::to_string)
                         .collect::<Vec<_>>(),
                     &args.command,
-                    &args.validate,
+                    (&args.validate, args.validate_limit),
                     &args.workload,
                     &args.tolerance,
-                    args.slower
+                    args.slower,
+                    args.pace()?,
                 )
             )
         ),
-    }
+    })
 }
 
-/// The words Murphy was begun with, without what is injected and where it goes.
-fn words_of(words: impl IntoIterator<Item = String>) -> Vec<String> {
-    let mut all = Vec::new();
-    let mut words = words.into_iter();
-    let mut is_command = false;
-    while let Some(word) = words.next() {
-        is_command |= word == "--";
-        let name = word.split('=').next().unwrap_or_default();
-        if is_command || !["--error", "--only", "--first", "--up-to", "--out"].contains(&name) {
-            all.push(word);
-        } else if !word.contains('=') {
-            // Its value is a word of its own.
-            words.next();
-        }
+/// That a shell can read a command: one that it cannot would be missed only later, or by nobody.
+fn can_be_read(option: &str, command: &str) -> Result<(), Failure> {
+    let read = Command::new("/bin/sh")
+        .args(["-n", "-c", command])
+        .output()
+        .map_err(|error| Failure::machine(format!("start /bin/sh: {error}")))?;
+    if read.status.success() {
+        return Ok(());
     }
-    all
-}
-
-/// What was asked for and tried in the folder before, and the file for more. A last line that was cut short counts for nothing.
-fn keep(
-    args: &RunArgs,
-    experiments: &[Experiment],
-    directory: &Path,
-) -> Result<(Campaign, Vec<Tried>, File), Failure> {
-    let path = directory.join("trials.jsonl");
-    let refused =
-        |error: std::io::Error| Failure::machine(format!("write {}: {error}", path.display()));
-    let mut campaign = campaign(args, experiments);
-    let head = directory.join(CAMPAIGN);
-    if let Ok(text) = fs::read(&head) {
-        let before: Campaign = serde_json::from_slice(&text)
-            .map_err(|error| Failure::input(format!("read {}: {error}", head.display())))?;
-        if before.asked != campaign.asked {
-            return Err(Failure::input(format!(
-                "go on in {}: another campaign was begun there; say another folder",
-                directory.display()
-            )));
-        }
-        // What was drawn before goes on as it would have.
-        campaign = before;
-    } else {
-        let mut entries = fs::read_dir(directory).map_err(refused)?;
-        if entries.next().is_some() {
-            return Err(Failure::input(format!(
-                "begin in {}: the folder is not empty, and no campaign was begun there",
-                directory.display()
-            )));
-        }
-        let text = serde_json::to_vec_pretty(&campaign).map_err(Failure::machine)?;
-        report::write(&head, &text).map_err(Failure::machine)?;
-    }
-    let mut earlier = Vec::new();
-    let mut whole = 0;
-    if let Ok(file) = File::open(&path) {
-        let mut reader = BufReader::new(file);
-        let mut line = String::new();
-        while reader.read_line(&mut line).map_err(refused)? > 0 && line.ends_with('\n') {
-            let tried = serde_json::from_str(&line).map_err(|error| {
-                Failure::input(format!(
-                    "read {}: line {}: {error}",
-                    path.display(),
-                    earlier.len() + 1
-                ))
-            })?;
-            earlier.push(tried);
-            whole += line.len() as u64;
-            line.clear();
-        }
-    }
-    let file = File::options()
-        .create(true)
-        .append(true)
-        .open(&path)
-        .map_err(refused)?;
-    file.set_len(whole).map_err(refused)?;
-    if !earlier.is_empty() {
-        output::note(&format!(
-            "murphy: {} of an earlier run in {} are not made again",
-            output::plural(earlier.len() as u64, "trial"),
-            directory.display()
-        ));
-    }
-    Ok((campaign, earlier, file))
+    let said = String::from_utf8_lossy(&read.stderr);
+    Err(Failure::input(format!(
+        "read {option} {command:?}: {}",
+        said.trim()
+    )))
 }
 
 /// Starts what gives the target work, again and again.
@@ -685,7 +560,8 @@ fn begin_workload(
     let Some(command) = &args.workload else {
         return Ok(None);
     };
-    let again = format!("while :; do ({command}); sleep 0.1; done");
+    // A comment at its end is one to there.
+    let again = format!("while :; do (\n{command}\n); sleep 0.1; done");
     let words = ["sh", "-c", &again].map(OsString::from).to_vec();
     let start = Start {
         fault: ("process", "workload".into()),
@@ -693,30 +569,10 @@ fn begin_workload(
         output: Output::Nowhere,
         time: None,
         held: false,
-        log: Some(directory.join("workload.log")),
+        log: Some(directory.join(WORKLOAD_LOG)),
     };
     let launched = Launched::start(injector, words, start).map_err(Failure::machine)?;
     Ok(Some(launched))
-}
-
-fn say_tried(tried: &Tried, json: bool) {
-    if json {
-        output::json(&json!({"event": "trial", "trial": tried}));
-        return;
-    }
-    output::note(&format!(
-        "{} at {:.2} %{}: {}, {} of {} calls hit: {}",
-        tried.experiment,
-        tried.rate * 100.0,
-        match tried.purpose {
-            Purpose::Search => "",
-            Purpose::Replay => " again",
-        },
-        tried.verdict,
-        grouped(tried.seen.injections),
-        grouped(tried.seen.exposures),
-        tried.why
-    ));
 }
 
 /// Resilient, or not known, or neither.
@@ -729,21 +585,5 @@ fn exit(rows: &[Row]) -> Exit {
         Exit::Undecided
     } else {
         Exit::Held
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_words_of_a_campaign_are_kept_without_what_differs_from_row_to_row() {
-        let words = "murphy amplify run --error fsync=EIO --error=read/socket=EAGAIN --first 1% --up-to=5% --out DIR --probe \
-                     up=http://h/?a=b -- run --error x";
-        let words = words.split(' ').filter(|word| !word.is_empty());
-        assert_eq!(
-            words_of(words.map(str::to_owned)).join(" "),
-            "murphy amplify run --probe up=http://h/?a=b -- run --error x"
-        );
     }
 }

@@ -16,7 +16,7 @@ use murphy_fault::{
     },
     undo::Undo,
 };
-use murphy_sys::{signal::Interrupts, syscalls::Errno};
+use murphy_sys::{process::ProcessId, signal::Interrupts, syscalls::Errno};
 use murphy_target::Target;
 use serde_json::json;
 
@@ -44,6 +44,7 @@ Examples:
   murphy inject syscall -t container:web --call accept --errno EMFILE --rate 5% --for 1m
   murphy inject syscall -t pid:42 --call read --delay 20ms --rate 10% --for 1m
   murphy inject syscall -t pid:42 --call fsync --errno EIO --when 3 --for 1m          the third of each process
+  murphy inject syscall -t pid:42 --call read,write --errno ECONNRESET --rate 1% --sticky --for 1m
   murphy inject syscall -t pid:42 --call close --errno EIO --rate 100% --for 10s     made, and its answer lost
   murphy inject syscall --call openat --errno EACCES --rate 100% --path '/etc/*' --for 5s -- cat /etc/hosts
 
@@ -72,21 +73,9 @@ pub struct SyscallArgs {
     #[arg(long)]
     pub short: bool,
 
-    /// How likely, each time that such a call is made: 25%, 0.01.
-    #[arg(long, value_name = "RATE", required_unless_present = "when")]
-    pub rate: Option<Ratio>,
-
-    /// In bursts of so many calls on average; as many as --rate says.
-    #[arg(long, value_name = "N")]
-    pub burst: Option<u32>,
-
-    /// At most so many in a row.
-    #[arg(long, value_name = "N", conflicts_with = "burst")]
-    pub cap: Option<u32>,
-
-    /// Instead of a rate by turns, counted in each process: 3, 3+, 3..9, 3+5, 3..30+5 (every fifth).
-    #[arg(long, value_name = "TURNS", conflicts_with_all = ["rate", "burst", "cap"])]
-    pub when: Option<Turns>,
+    /// How many of them.
+    #[command(flatten)]
+    pub share: ShareArgs,
 
     /// When they fail: at `entry`, and are not made; or at `exit`, made, and what came of them is lost.
     #[arg(long, value_name = "WHEN", requires = "errno")]
@@ -116,8 +105,49 @@ pub struct SyscallArgs {
     pub aim: Aim,
 }
 
+/// How many of the calls are hit.
+#[derive(Debug, Args)]
+pub struct ShareArgs {
+    /// How likely, each time that such a call is made: 25%, 0.01.
+    #[arg(long, value_name = "RATE", required_unless_present = "when")]
+    pub rate: Option<Ratio>,
+
+    /// In bursts of so many calls on average; as many as --rate says.
+    #[arg(long, value_name = "N")]
+    pub burst: Option<u32>,
+
+    /// At most so many in a row.
+    #[arg(long, value_name = "N", conflicts_with = "burst")]
+    pub cap: Option<u32>,
+
+    /// What was hit stays broken: all calls of that connection or file fail from then on.
+    #[arg(long, conflicts_with_all = ["burst", "cap", "when"])]
+    pub sticky: bool,
+
+    /// What was hit passes when it is tried again: never two in a row of a connection or file.
+    #[arg(long, conflicts_with_all = ["burst", "cap", "when", "sticky"])]
+    pub once: bool,
+
+    /// Instead of a rate by turns, counted in each process: 3, 3+, 3..9, 3+5, 3..30+5 (every fifth).
+    #[arg(long, value_name = "TURNS", conflicts_with_all = ["rate", "burst", "cap"])]
+    pub when: Option<Turns>,
+}
+
+impl ShareArgs {
+    fn pick(&self) -> Pick {
+        match (self.when, self.burst, self.cap) {
+            (Some(turns), ..) => Pick::Turns(turns),
+            (None, Some(mean), _) => Pick::Bursts(mean),
+            (None, None, Some(most)) => Pick::AtMost(most),
+            (None, None, None) if self.sticky => Pick::Sticky,
+            (None, None, None) if self.once => Pick::Once,
+            (None, None, None) => Pick::Each,
+        }
+    }
+}
+
 /// What is said of `--engine`.
-fn engines() -> String {
+pub fn engines() -> String {
     let all = Engine::ALL.map(|engine| format!("{engine} ({})", engine.does()));
     format!("By this engine: {}", all.join("; "))
 }
@@ -141,13 +171,8 @@ impl SyscallArgs {
         Ok(Spec {
             calls: self.calls.clone(),
             act,
-            rate: self.rate.unwrap_or(Ratio::ONE),
-            pick: match (self.when, self.burst, self.cap) {
-                (Some(turns), ..) => Pick::Turns(turns),
-                (None, Some(mean), _) => Pick::Bursts(mean),
-                (None, None, Some(most)) => Pick::AtMost(most),
-                (None, None, None) => Pick::Each,
-            },
+            rate: self.share.rate.unwrap_or(Ratio::ONE),
+            pick: self.share.pick(),
             paths: self.paths.clone(),
             kinds: self.kinds.clone(),
             descriptors: self.descriptors.clone(),
@@ -172,7 +197,8 @@ pub fn run(args: &SyscallArgs, json: bool) -> Result<Exit, Failure> {
     args.aim.check("syscall")?;
     let until = args.aim.until("syscall")?;
     let engine = args.engine;
-    if engine != Engine::Patch {
+    engine.check(&spec).map_err(Failure::input)?;
+    if engine.is_in_kernel() {
         let told = engine.failures(std::slice::from_ref(&spec), &rules);
         for call in told.map_err(Failure::input)?.left_out {
             output::note(&format!(
@@ -214,6 +240,10 @@ fn plan_of_launch(command: &str, spec: &Spec, until: Until, engine: Engine) -> P
         Engine::Patch => (
             "patch its code before its first instruction, and its libraries as they are mapped",
             Undo::RestoreSites { id: id() },
+        ),
+        Engine::Ptrace => (
+            "stop it at each of its calls, by ptrace, from its first instruction on",
+            Undo::EndTracing(ProcessId::current()),
         ),
         _ => (
             "have the kernel ask programs of Murphy's about its calls, from its first instruction on",
@@ -285,7 +315,7 @@ impl Stage {
             &self.injector,
             target,
             &names,
-            &self.spec,
+            std::slice::from_ref(&self.spec),
             self.until,
             self.seed,
             (self.engine, begin),
@@ -411,6 +441,7 @@ fn say_ended(effect: &Tampered, taken_back: bool, engine: Engine) {
         plural(effect.processes.len() as u64, "process"),
         match engine {
             Engine::Patch => format!("carried it{followed}, and their code is as it was"),
+            Engine::Ptrace => "stopped at each call, and let go".into(),
             _ => "watched, and untouched".into(),
         }
     ));

@@ -11,8 +11,8 @@ use murphy_fault::{
     process::{Launched, Start, name_of},
     span::{Shift, Span, Until},
     time::{
-        ClockSeen, Clocks, Date, Drift, ENGINE, Follow, Jump, Skew, SkewError, Skewed, Spec,
-        Strobe,
+        ClockSeen, Clocks, Date, Drift, ENGINE, Follow, Jump, ProcessSkew, Skew, SkewError, Skewed,
+        Spec, Strobe,
         namespace::{self, Split, split},
         plan,
     },
@@ -46,11 +46,13 @@ Examples:
   murphy inject time -t name:etcd --at 2038-01-19T03:14:00Z --for 30s
   murphy inject time -t pid:42 --jump -5s@10s --jump +5s@20s --for 30s
   murphy inject time -t pid:42 --strobe 250ms every 10ms --for 5s
+  murphy inject time -t name:app --offset -1h --raw --for 1m     and of raw system calls
   murphy update 4f --offset +1h                                  changes it live
 
 The skew is read back through the target's own clock functions. Children inherit it, programs
 they execute follow, and all are restored. By default the time of day is skewed, however a
-program asks for it; the monotonic clock is not. More: docs/faults/time.md, docs/targets.md.")]
+program asks for it, but by a system call of its own: those are skewed with --raw, which patches the
+places of its code that make them. The monotonic clock is not skewed. More: docs/faults/time.md, docs/targets.md.")]
 pub struct TimeArgs {
     /// How the clocks are to go.
     #[command(flatten)]
@@ -63,6 +65,10 @@ pub struct TimeArgs {
     /// Skew backwards even a clock that never runs backwards.
     #[arg(long)]
     pub force: bool,
+
+    /// Skew those, too, who ask the kernel itself for the time, past the vDSO: the places of their code that do are patched.
+    #[arg(long)]
+    pub raw: bool,
 
     /// How programs are followed that the target executes: `look`, or `stop` each until it is skewed.
     #[arg(long, value_name = "HOW", default_value_t)]
@@ -140,6 +146,7 @@ pub fn run(args: &TimeArgs, json: bool) -> Result<Exit, Failure> {
     let spec = Spec {
         clocks: args.clocks.clone(),
         force: args.force,
+        raw: args.raw,
         ..args.how.spec()?
     };
     args.aim.check("time")?;
@@ -442,6 +449,12 @@ fn plan_of_launch(command: &str, spec: &Spec, follow: Follow, until: Until) -> P
     if split.rest.is_some() {
         changes.push("hook its vDSO before its first instruction".into());
         undo.push(Undo::RestoreVdso { id: id() });
+        if spec.raw {
+            changes.push(
+                "patch the places of its code that ask the kernel for the time, or may".into(),
+            );
+            undo.push(Undo::RestoreSites { id: id() });
+        }
         changes.extend(follow.change());
         undo.extend(follow.undo());
     }
@@ -470,8 +483,9 @@ fn say_active(skew: &Skew, effect: &Skewed, target: &Target, until: Until, fault
     ));
     for process in effect.processes.iter().take(SAID_MAX) {
         let seen = process.clocks.first();
+        let sites = process.covered.as_ref().map_or(0, |raw| raw.sites);
         output::line(&format!(
-            "{:>7}  {:<15}  {}  {}",
+            "{:>7}  {:<15}  {}  {}{}",
             process.pid,
             process.name,
             seen.map_or_else(String::new, |seen| format!(
@@ -486,6 +500,10 @@ fn say_active(skew: &Skew, effect: &Skewed, target: &Target, until: Until, fault
                     process.stopped_us,
                     plural(threads as u64, "thread")
                 ),
+            },
+            match sites {
+                0 => String::new(),
+                count => format!("; {} patched", plural(count as u64, "raw call site")),
             }
         ));
     }
@@ -540,6 +558,9 @@ fn say_ended(effect: &Skewed, taken_back: bool, follow: Follow) {
     for escape in &effect.escapes {
         output::note(&format!("murphy: escaped the skew: failed to {escape}"));
     }
+    for process in &effect.processes {
+        say_covered(process);
+    }
     for raw in &effect.raw {
         output::note(&format!(
             "murphy: escaped the skew: {} asked the kernel itself for the time, {} in {} ms that were looked at",
@@ -556,6 +577,34 @@ fn say_ended(effect: &Skewed, taken_back: bool, follow: Follow) {
                 Follow::Look => "; `--follow stop` catches them",
                 Follow::Stop => ", before they could be hooked",
             }
+        ));
+    }
+}
+
+/// What of a process's raw calls was skewed, and what not.
+fn say_covered(process: &ProcessSkew) {
+    let Some(raw) = &process.covered else {
+        return;
+    };
+    let (pid, name) = (process.pid, &process.name);
+    match (raw.sites, raw.calls) {
+        (0, _) => output::note(&format!(
+            "murphy: no raw call of {pid} {name} was skewed: no place of its code that makes one was patched"
+        )),
+        (_, Some(calls)) => output::line(&format!(
+            "{pid:>7}  {name:<15}  {} of its own skewed, past the vDSO",
+            plural(calls, "system call")
+        )),
+        (_, None) => {}
+    }
+    for one in raw.uncovered.iter().filter(|one| one.sure) {
+        let places = match one.sites {
+            0 => String::new(),
+            count => format!(", {}", plural(count as u64, "place")),
+        };
+        output::note(&format!(
+            "murphy: not covered of {pid} {name}: {}{places}: {}",
+            one.path, one.why
         ));
     }
 }
