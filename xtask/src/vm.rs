@@ -24,9 +24,9 @@ use line::{Line, Tests};
 /// The program that runs a command in a kernel.
 const RIG: &str = "labs/vm/run";
 
-/// Machines at a time. Each computes nearly all the time, and on one processor: with more of them than processors, what
-/// is late in one is so by what another does.
-const MACHINES: usize = 2;
+/// Machines at a time. Each computes most of the time, on one processor: with twice as many as there are processors, what
+/// is late in one is late by what another does.
+const MACHINES: usize = 3;
 
 /// A line that takes longer hangs.
 const LINE_AT_MOST: Duration = Duration::from_mins(15);
@@ -349,9 +349,10 @@ fn boot(root: &Path, line: &Line, script: &str) -> io::Result<Heard> {
 fn script<'a>(line: &Line, binaries: &Binaries, words: impl Fn(&Tests) -> Vec<&'a str>) -> String {
     let mut script = String::new();
     for tests in line.tests {
-        let binary = quoted(&binaries.of(tests).display().to_string());
-        let words: Vec<_> = words(tests).into_iter().map(quoted).collect();
-        script += &format!("{binary} --show-output {} || code=1\n", words.join(" "));
+        let mut line = vec![quoted(&binaries.of(tests).display().to_string())];
+        line.extend(words(tests).into_iter().map(quoted));
+        line.extend(["--show-output", "|| code=1\n"].map(str::to_owned));
+        script += &line.join(" ");
     }
     script
 }

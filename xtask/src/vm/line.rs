@@ -46,7 +46,7 @@ const SYS: Tests = Tests {
         "pump::",
         "nfqueue::",
     ],
-    without: &[],
+    without: &["dns_tap::"],
 };
 
 /// Delay, loss and the like by qdiscs, which are modules of these kernels.
@@ -367,11 +367,13 @@ const CALLS_OF_TIME: &[&str] = &["every_way_to_ask", "unusual_calls", "skewed_ca
 /// Of the kernel's interfaces those that write into others' memory.
 const WRITES: Tests = Tests {
     filters: &["vdso::", "tracee::", "memory::"],
+    without: &[],
     ..SYS
 };
 /// The one that reads clocks.
 const VDSO: Tests = Tests {
     filters: &["vdso::"],
+    without: &[],
     ..SYS
 };
 
