@@ -38,6 +38,7 @@ def fetch(port, user, name, stays=False):
         assert found and found[0], f"there is no mail {name}"
         first = found[0].split()[0].decode()
         _, parts = server.fetch(first, "(RFC822)")
+        assert isinstance(parts[0], tuple), f"mail {name} is not shown: {parts[0]}"
         got = email.message_from_bytes(parts[0][1])
         text = got.get_payload()
         assert text == body_of(name), f"mail {name} is another: {text[:80]!r}"

@@ -8,6 +8,10 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 
+/// Where network namespaces have names. `ip netns add` mounts the folder on itself when it names the first one, and leaves
+/// that so for good: a namespace that is named there is a trace, the folder is none.
+const NAMES: &str = "/run/netns";
+
 /// A set of things on this machine, each as a line that names it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Traces(BTreeSet<String>);
@@ -26,13 +30,14 @@ impl Traces {
         let mut traces = BTreeSet::new();
         traces.extend(entries("/proc").filter_map(|pid| marked_process(&pid)));
         traces.extend(entries("/sys/class/net").map(|name| format!("link {name}")));
-        traces.extend(entries("/run/netns").map(|name| format!("network namespace {name}")));
+        traces.extend(entries(NAMES).map(|name| format!("network namespace {name}")));
         traces.extend(entries("/run/murphy/journal").map(|name| format!("journal entry {name}")));
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         traces.extend(
             mounts
                 .lines()
                 .filter_map(|line| line.split(' ').nth(4))
+                .filter(|point| *point != NAMES)
                 .map(|point| format!("mount {point}")),
         );
         Self(traces)

@@ -524,30 +524,32 @@ fn end_tagged(tag: &str) -> Result<Undone, UndoError> {
 }
 
 /// Stops the whole tree before it kills anybody: a child whose parent is dead is nobody's any more, and
-/// whoever is stopped bears none.
+/// whoever is stopped bears none. Of those whose parents have died before, the ones in the root's process group are its.
 fn end_tree(root: ProcessId) -> Result<Undone, UndoError> {
-    if !root.is_alive() {
-        return Ok(Undone::TargetGone);
-    }
-    let mut tree = vec![root];
-    let mut fresh = vec![root];
+    let mut tree = Vec::new();
     for _ in 0..ROUNDS_MAX {
-        signal_all(&fresh, Signal::STOP)?;
         let table = ProcessTable::read().map_err(UndoError::Table)?;
-        let live: Vec<u32> = tree
+        let mut seen: Vec<u32> = Vec::new();
+        if table.holds(&root) {
+            seen.push(root.pid);
+        }
+        seen.extend(orphans(&table, root));
+        let born = table.descendants(&seen);
+        let fresh: Vec<ProcessId> = seen
             .iter()
-            .filter(|process| table.holds(process))
-            .map(|process| process.pid)
-            .collect();
-        fresh = table
-            .descendants(&live)
-            .into_iter()
+            .filter_map(|pid| table.get(*pid))
+            .chain(born)
             .map(murphy_sys::process::Stat::id)
+            .filter(|process| !tree.contains(process))
             .collect();
-        tree.extend(&fresh);
         if fresh.is_empty() {
             break;
         }
+        signal_all(&fresh, Signal::STOP)?;
+        tree.extend(fresh);
+    }
+    if tree.is_empty() {
+        return Ok(Undone::TargetGone);
     }
     signal_all(&tree, Signal::KILL)?;
     let mut left = 0;
@@ -564,6 +566,18 @@ fn end_tree(root: ProcessId) -> Result<Undone, UndoError> {
             left,
         })
     }
+}
+
+/// Who is in the process group of a root, and began after it. A pid is given to nobody else for as long as a group has its
+/// number: where somebody else has it, the group of the root is no more.
+fn orphans(table: &ProcessTable, root: ProcessId) -> Vec<u32> {
+    if table.get(root.pid).is_some() && !table.holds(&root) {
+        return Vec::new();
+    }
+    let others = table.iter().filter(|stat| {
+        stat.group == root.pid && stat.pid != root.pid && stat.start_ticks >= root.start_ticks
+    });
+    others.map(|stat| stat.pid).collect()
 }
 
 fn signal_all(processes: &[ProcessId], signal: Signal) -> Result<(), UndoError> {
@@ -654,6 +668,36 @@ mod tests {
         assert!(!parent.wait().unwrap().success());
         assert!(family.iter().all(|process| !process.is_alive()));
         assert_eq!(undo.run(&nowhere()).unwrap(), Undone::TargetGone);
+    }
+
+    #[test]
+    fn who_has_lost_their_parent_ends_with_its_group() {
+        use std::os::unix::process::CommandExt;
+        let mut parent = Command::new("sh")
+            .args(["-c", "sleep 61 & echo $!; read line"])
+            .process_group(0)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let process = ProcessId::of(parent.id()).unwrap();
+        let mut said = String::new();
+        let out = parent.stdout.take().unwrap();
+        io::BufRead::read_line(&mut io::BufReader::new(out), &mut said).unwrap();
+        let child = ProcessId::of(said.trim().parse().unwrap()).unwrap();
+        parent.kill().unwrap();
+        parent.wait().unwrap();
+        assert!(child.is_alive());
+        let another = ProcessId {
+            start_ticks: process.start_ticks + 1_000_000,
+            ..process
+        };
+        let undo = Undo::EndTree(another);
+        assert_eq!(undo.run(&nowhere()).unwrap(), Undone::TargetGone);
+        assert!(child.is_alive());
+        let undo = Undo::EndTree(process);
+        assert_eq!(undo.run(&nowhere()).unwrap(), Undone::Now);
+        assert!(!child.is_alive());
     }
 
     #[test]

@@ -203,6 +203,8 @@ pub struct Stat {
     pub state: State,
     /// The pid of the parent; 0 for the first processes.
     pub parent: u32,
+    /// Its process group: the pid of whoever leads it, or has led it; 0 where that one is not seen from here.
+    pub group: u32,
     /// Kernel flags (`PF_*`).
     pub flags: u32,
     /// Clock ticks between boot and its start.
@@ -235,6 +237,7 @@ impl Stat {
             comm: String::from_utf8_lossy(&line[open + 1..close]).into_owned(),
             state: State::from_letter(*field(3)?.as_bytes().first()?)?,
             parent: field(4)?.parse().ok()?,
+            group: field(5)?.parse().unwrap_or(0),
             flags: field(9)?.parse().ok()?,
             start_ticks: field(22)?.parse().ok()?,
         })

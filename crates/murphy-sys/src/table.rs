@@ -97,6 +97,7 @@ mod tests {
             comm: format!("p{pid}"),
             state: State::Sleeping,
             parent,
+            group: pid,
             flags: 0,
             start_ticks: u64::from(pid),
         }

@@ -288,6 +288,7 @@ mod tests {
             comm: format!("p{pid}"),
             state: State::Sleeping,
             parent,
+            group: pid,
             flags: 0,
             start_ticks,
         }

@@ -272,10 +272,10 @@ impl Launched {
         self.child.wait().map_err(LaunchedError::Wait)?;
         let gone_after_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         // Its children go with it: the next one starts from nothing.
-        let _ = Undo::EndTagged {
-            tag: self.entry.id().into(),
+        let tag = self.entry.id().into();
+        for rest in [Undo::EndTree(before), Undo::EndTagged { tag }] {
+            let _ = rest.run(self.entry.journal());
         }
-        .run(self.entry.journal());
         wait(down);
         self.child = spawn(&self.argv, self.entry.id(), &self.start)?;
         self.status = None;

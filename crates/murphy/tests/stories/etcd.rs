@@ -25,8 +25,8 @@ pub fn story() -> Option<Story> {
         beside: Vec::new(),
         once: None,
         phases: QUICK,
-        rate: "5%",
-        tolerance: "15%",
+        rate: "20%",
+        tolerance: "5%",
         command: [vec!["etcd".to_owned()], flags.to_vec()].concat(),
         port: clients,
         workload: format!(
@@ -34,7 +34,7 @@ pub fn story() -> Option<Story> {
         ),
         probe: format!("up={}/health", url(clients)),
         validation: format!(
-            "sh:curl -s -m 5 {both} {kv}/put >/dev/null; curl -s -m 5 {key} {kv}/range | grep -q YmFy"
+            "sh:curl -s -m 3 {both} {kv}/put >/dev/null; curl -s -m 3 {key} {kv}/range | grep -q YmFy"
         ),
         natural: vec!["read-tcp-nowait-EAGAIN", "accept4-tcp-nowait-EAGAIN"],
         // What could not be written to the log of transactions ends it.

@@ -172,7 +172,7 @@ impl Story {
                 "--slower",
                 "5",
                 "--repeats",
-                "2",
+                if is_soak() { "4" } else { "2" },
                 "--probe",
                 &self.probe,
             ])

@@ -13,8 +13,8 @@ pub fn story(dir: &Path) -> Story {
         beside: Vec::new(),
         once: None,
         phases: QUICK,
-        rate: "5%",
-        tolerance: "15%",
+        rate: "20%",
+        tolerance: "5%",
         command: [
             "python3",
             "-m",
@@ -42,7 +42,7 @@ pub fn story(dir: &Path) -> Story {
             "recvfrom-tcp-EINTR",
             "accept4-tcp-EMFILE",
             "close-EIO",
-            "clone3:thread-EAGAIN",
+            "poll-EINTR",
         ],
     }
 }

@@ -46,8 +46,8 @@ pub fn story(guard: &Guard, dir: &Path) -> Option<Story> {
             "sh:for i in 1 2 3 4; do curl -s -m 2 {url} | grep -q 'whole: true' && exit 0; sleep 1; done; exit 1"
         ),
         phases: [QUICK[0], [8, 4, 16, 40]],
-        rate: "5%",
-        tolerance: "15%",
+        rate: "20%",
+        tolerance: "5%",
         natural: vec!["newfstatat-ENOENT", "accept-tcp-nowait-EAGAIN"],
         short: vec![("newfstatat-ENOENT", None), ("read-tcp-EINTR", None)],
         long: vec![
