@@ -26,6 +26,7 @@ pub fn story() -> Option<Story> {
         once: None,
         phases: QUICK,
         rate: "20%",
+        factor: "1.5",
         tolerance: "5%",
         command: [vec!["etcd".to_owned()], flags.to_vec()].concat(),
         port: clients,

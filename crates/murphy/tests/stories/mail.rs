@@ -71,6 +71,7 @@ pub fn story(guard: &Guard, dir: &Path) -> Option<Story> {
         validation: format!("sh:{}", mail("kept")),
         phases: QUICK,
         rate: "50%",
+        factor: "3",
         tolerance: "5%",
         natural: vec![
             "newfstatat-ENOENT",

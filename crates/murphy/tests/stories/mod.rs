@@ -45,6 +45,8 @@ pub struct Story {
     pub phases: [Seconds; 2],
     /// What is rare by nature, or was not seen, is injected at this.
     pub rate: &'static str,
+    /// What is steady by nature is injected at so many times that.
+    pub factor: &'static str,
     /// So many more looks may fail.
     pub tolerance: &'static str,
     /// Errors that it meets by nature: each has a model.
@@ -137,7 +139,7 @@ impl Story {
         program.wait();
         let modelled = guard
             .murphy(["amplify", "model", "--inject", "environmental"])
-            .args(["--fixed", self.rate, "-o"])
+            .args(["--fixed", self.rate, "--factor", self.factor, "-o"])
             .arg(&models)
             .arg(&errors)
             .run();

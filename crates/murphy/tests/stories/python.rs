@@ -14,6 +14,7 @@ pub fn story(dir: &Path) -> Story {
         once: None,
         phases: QUICK,
         rate: "20%",
+        factor: "1.2",
         tolerance: "5%",
         command: [
             "python3",

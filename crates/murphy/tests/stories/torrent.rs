@@ -47,6 +47,7 @@ pub fn story(guard: &Guard, dir: &Path) -> Option<Story> {
         ),
         phases: [QUICK[0], [8, 4, 16, 40]],
         rate: "20%",
+        factor: "1.2",
         tolerance: "5%",
         natural: vec!["newfstatat-ENOENT", "accept-tcp-nowait-EAGAIN"],
         short: vec![("newfstatat-ENOENT", None), ("read-tcp-EINTR", None)],
