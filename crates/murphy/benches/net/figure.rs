@@ -34,7 +34,7 @@ impl Figure {
             what: what.into(),
             wanted,
             measured: format!(
-                "{:.0} % ({:.0} to {:.0})",
+                "{:.1} % ({:.1} to {:.1})",
                 100.0 * value,
                 100.0 * low,
                 100.0 * high
